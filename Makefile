@@ -1,0 +1,41 @@
+# The commands of the project. `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run test lint fmt bench proto docs
+
+help: ## lists the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## builds and starts everything on the embedded default, in the foreground
+	$(CARGO) build --locked --package paddock
+	exec $(TARGET_DIR)/debug/paddock serve
+
+test: ## installs what the tests need and runs every test
+	scripts/setup-test
+	scripts/test
+
+lint: ## checks format, clippy, sizes and style, the contract, the dependencies
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	scripts/lint-style
+	scripts/lint-proto
+	scripts/lint-dependencies
+
+fmt: ## formats the Rust code
+	$(CARGO) fmt --all
+
+bench: ## runs the benchmarks beside the peers named in them
+	scripts/bench
+
+proto: ## writes proto/src/gen again, after a change of a .proto file
+	UPDATE_GENERATED=1 $(CARGO) test --locked --package proto --test generated
+
+docs: ## writes docs/reference again, after a change of the contract or of a default file
+	$(CARGO) build --locked --workspace --bins
+	UPDATE_GENERATED=1 $(CARGO) test --locked --package system --test system docs::

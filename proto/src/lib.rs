@@ -1,0 +1,18 @@
+//! The contract that every process of Paddock is built from: the messages and services, and the tables of credentials,
+//! internal headers, secrets, refusal reasons and methods that the `.proto` files declare as options.
+//!
+//! Everything below `gen/` is generated; `make proto` writes it again and a test proves that it is current.
+
+pub mod contract;
+
+#[allow(clippy::all, clippy::pedantic, missing_docs)]
+mod r#gen {
+    pub mod messages {
+        include!("gen/messages.rs");
+    }
+}
+
+pub use r#gen::messages::paddock;
+
+/// The compiled `.proto` files, custom options and comments included, as an encoded `google.protobuf.FileDescriptorSet`.
+pub static DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptor.bin");

@@ -1,0 +1,155 @@
+//! The one way to call another process: a channel that signs who calls, carries the trace context and keeps a deadline.
+//!
+//! A channel cannot be built without keys, and a call without a context fails here instead of going out without identity.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderName, HeaderValue};
+use proto::contract::DIGEST;
+use proto::paddock::contract::v1::{
+    GetContractRequest, GetContractResponse, InternalHeader, Process, contract_service_client::ContractServiceClient,
+};
+use serde::Deserialize;
+use tonic::{
+    Status,
+    body::Body,
+    transport::{Channel, Endpoint},
+};
+use tower::Service;
+
+use crate::{
+    access::{CallContext, Caller},
+    clock::Clock,
+    config::{Problems, Validate},
+    identity::{Call, IdentityKeys},
+    status::Fault,
+    telemetry::propagation,
+};
+
+/// How to reach a peer.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClientConfig {
+    /// Its address, for example `http://127.0.0.1:7101`.
+    pub endpoint: String,
+    /// How long a call may take, in milliseconds.
+    pub deadline_ms: u64,
+}
+
+impl Validate for ClientConfig {
+    fn validate(&self, problems: &mut Problems) {
+        if let Err(error) = Endpoint::from_shared(self.endpoint.clone()) {
+            problems.push("endpoint", error);
+        }
+        problems.require((1..=600_000).contains(&self.deadline_ms), "deadline_ms", "must be between 1 and 600000");
+    }
+}
+
+/// A channel to a peer. It connects when it is first used, and again whenever the connection is lost.
+#[derive(Clone)]
+pub struct PeerChannel {
+    channel: Channel,
+    speaker: Process,
+    audience: Process,
+    keys: IdentityKeys,
+    clock: Clock,
+    deadline: Duration,
+    identity_header: HeaderName,
+    digest_header: HeaderName,
+}
+
+impl PeerChannel {
+    /// A channel from the speaker to the audience.
+    ///
+    /// # Errors
+    /// If the endpoint is not an address.
+    pub fn new(
+        config: &ClientConfig,
+        speaker: Process,
+        audience: Process,
+        keys: IdentityKeys,
+        clock: Clock,
+    ) -> Result<Self, Fault> {
+        let deadline = Duration::from_millis(config.deadline_ms);
+        let channel = Endpoint::from_shared(config.endpoint.clone())
+            .map_err(Fault::internal)?
+            .connect_timeout(deadline)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        Ok(Self {
+            channel,
+            speaker,
+            audience,
+            keys,
+            clock,
+            deadline,
+            identity_header: header_name(InternalHeader::CallerIdentity)?,
+            digest_header: header_name(InternalHeader::ContractDigest)?,
+        })
+    }
+
+    /// Asks the peer which contract it was built with.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub async fn contract(&self) -> Result<GetContractResponse, Status> {
+        let mut request = tonic::Request::new(GetContractRequest {});
+        let caller = Caller::Anonymous;
+        request.extensions_mut().insert(CallContext { caller, request_id: String::new(), peer_address: None });
+        Ok(ContractServiceClient::new(self.clone()).get_contract(request).await?.into_inner())
+    }
+
+    /// The context and the headers that make a request a call of ours.
+    fn sign(&self, request: &mut http::Request<Body>) -> Result<(), Fault> {
+        let context = request
+            .extensions()
+            .get::<CallContext>()
+            .ok_or_else(|| Fault::internal(format!("{} was called without a context", request.uri().path())))?;
+        let call = Call {
+            speaker: self.speaker,
+            audience: self.audience,
+            method: request.uri().path(),
+            now: self.clock.now(),
+        };
+        let identity = HeaderValue::try_from(self.keys.sign(context, &call)?).map_err(Fault::internal)?;
+        let headers = request.headers_mut();
+        headers.insert(self.identity_header.clone(), identity);
+        headers.insert(self.digest_header.clone(), HeaderValue::from_static(DIGEST));
+        propagation::inject(&tracing::Span::current(), headers);
+        Ok(())
+    }
+}
+
+impl Service<http::Request<Body>> for PeerChannel {
+    type Response = http::Response<Body>;
+    type Error = tower::BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.channel.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        if let Err(fault) = self.sign(&mut request) {
+            return Box::pin(async move { Err(Status::from(fault).into()) });
+        }
+        let answer = tokio::time::timeout(self.deadline, self.channel.call(request));
+        Box::pin(async move {
+            match answer.await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time").into()),
+            }
+        })
+    }
+}
+
+fn header_name(header: InternalHeader) -> Result<HeaderName, Fault> {
+    let spec = header.spec().ok_or_else(|| Fault::internal(format!("{header:?} has no name")))?;
+    Ok(HeaderName::from_static(spec.key))
+}

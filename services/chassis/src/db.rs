@@ -1,0 +1,72 @@
+//! The database of a service: Postgres, or a SQLite file, by the same code.
+
+use std::{path::PathBuf, time::Duration};
+
+use sea_orm::{
+    AccessMode, ConnectOptions, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::secrets::SecretBytes;
+
+/// How long a statement waits for another writer of the SQLite file.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a request waits for a connection of the pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum DatabaseLocation {
+    /// A file, made when it is missing.
+    Sqlite(PathBuf),
+    /// A server, by a connection URL that holds its password.
+    Postgres(SecretBytes),
+}
+
+/// Opens a pool of connections.
+///
+/// # Errors
+/// If the database cannot be reached or opened.
+pub async fn connect(location: &DatabaseLocation, max_connections: u32) -> Result<DatabaseConnection, DbErr> {
+    let mut options = match location {
+        DatabaseLocation::Sqlite(path) => sqlite_options(path)?,
+        DatabaseLocation::Postgres(url) => {
+            let url = std::str::from_utf8(url.expose()).map_err(|error| DbErr::Custom(error.to_string()))?;
+            ConnectOptions::new(url.to_owned())
+        }
+    };
+    options.max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    Database::connect(options).await
+}
+
+/// Durable and concurrent: readers do not wait for the writer, and a commit is on disk before it returns.
+fn sqlite_options(path: &std::path::Path) -> Result<ConnectOptions, DbErr> {
+    let path = path.to_str().ok_or_else(|| DbErr::Custom(format!("{} is not UTF-8", path.display())))?;
+    let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
+    options.map_sqlx_sqlite_opts(|options| {
+        options
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            .foreign_keys(true)
+    });
+    Ok(options)
+}
+
+/// Begins a transaction that writes. On SQLite it takes the write lock at once: a transaction that reads first and writes
+/// later would fail instead of waiting when another one wrote in between.
+///
+/// # Errors
+/// If no connection is free in time, or the lock is not.
+pub async fn begin_write(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let sqlite = database.get_database_backend() == DatabaseBackend::Sqlite;
+    database
+        .begin_with_options(TransactionOptions {
+            isolation_level: None,
+            access_mode: Some(AccessMode::ReadWrite).filter(|_| !sqlite),
+            sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
+        })
+        .await
+}

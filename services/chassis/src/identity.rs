@@ -1,0 +1,358 @@
+//! The signed identity of a call between processes: a JWT (RFC 7519, HS256) that says who the end caller is, which process
+//! speaks to which, for which method and which request. It lives for a minute.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
+use proto::contract::SecretSpec;
+use proto::paddock::contract::v1::{CredentialKind, Process, Reason, Secret, TokenScope};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    access::{CallContext, Caller, User},
+    secrets::{SecretBytes, SecretError, SecretStore},
+    status::Fault,
+};
+
+/// Seconds from issue to expiry.
+const LIFETIME: i64 = 60;
+
+/// Seconds by which the clocks of two processes may differ.
+const LEEWAY: i64 = 30;
+
+/// How often the key files are read again.
+const RELOAD_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The keys that sign and verify identities. Clones share them; they follow the files on disk while [`IdentityKeys::watch`] runs.
+#[derive(Clone)]
+pub struct IdentityKeys(Arc<RwLock<Arc<KeySet>>>);
+
+struct KeySet {
+    current: Key,
+    previous: Option<Key>,
+}
+
+struct Key {
+    /// The first 16 hexadecimal digits of a domain-separated SHA-256: it tells keys apart and nothing about them.
+    id: String,
+    header: Header,
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    iat: i64,
+    exp: i64,
+    jti: String,
+    method: String,
+    caller: CallerClaim,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum CallerClaim {
+    Anonymous,
+    Bearer(i32),
+    User { id: i64, username: String, admin: bool, scopes: Vec<i32> },
+    Process(i32),
+}
+
+impl IdentityKeys {
+    /// Reads the current key, and the previous one if there is one.
+    ///
+    /// # Errors
+    /// If a key file is missing or not what the contract demands.
+    pub fn load(store: &SecretStore) -> Result<Self, SecretError> {
+        let keys = KeySet::load(store)?;
+        tracing::info!(key_ids = ?keys.ids(), secret = Secret::IdentityKey.spec().map(|s: &SecretSpec| s.name), "loaded identity keys");
+        Ok(Self(Arc::new(RwLock::new(Arc::new(keys)))))
+    }
+
+    /// The keys made of these bytes, for processes that share memory and for tests.
+    #[must_use]
+    pub fn from_bytes(current: &SecretBytes, previous: Option<&SecretBytes>) -> Self {
+        let keys = KeySet { current: Key::new(current), previous: previous.map(Key::new) };
+        Self(Arc::new(RwLock::new(Arc::new(keys))))
+    }
+
+    /// A fresh random key.
+    ///
+    /// # Errors
+    /// A fault if the system gives no random numbers.
+    pub fn generate() -> Result<Self, Fault> {
+        let mut bytes = vec![0; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Fault::internal("the system gives no random numbers"))?;
+        Ok(Self::from_bytes(&bytes.into(), None))
+    }
+
+    /// The ids of the keys that verify, the signing one first.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<String> {
+        self.keys().ids()
+    }
+
+    /// Follows the key files until shutdown. What cannot be read leaves the last good keys in force, with a warning.
+    pub async fn watch(self, store: SecretStore, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(RELOAD_INTERVAL)).await.is_some() {
+            match KeySet::load(&store) {
+                Ok(keys) if keys.ids() != self.key_ids() => {
+                    tracing::info!(key_ids = ?keys.ids(), "identity keys changed");
+                    *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    metrics::counter!("paddock_secret_reload_failures_total").increment(1);
+                    tracing::warn!(%error, "cannot read the identity keys again, keeping the last good ones");
+                }
+            }
+        }
+    }
+
+    /// Signs the context of a call.
+    ///
+    /// # Errors
+    /// A fault if the identity cannot be signed; the call must then not be made.
+    pub fn sign(&self, context: &CallContext, call: &Call<'_>) -> Result<String, Fault> {
+        let keys = self.keys();
+        let iat = call.now.unix_timestamp();
+        let claims = Claims {
+            iss: call.speaker.name().into(),
+            aud: call.audience.name().into(),
+            iat,
+            exp: iat + LIFETIME,
+            jti: context.request_id.clone(),
+            method: call.method.into(),
+            caller: (&context.caller).into(),
+            ip: context.peer_address,
+        };
+        jsonwebtoken::encode(&keys.current.header, &claims, &keys.current.encoding).map_err(Fault::internal)
+    }
+
+    /// Verifies an identity for a method of this process.
+    ///
+    /// # Errors
+    /// A fault that says what is wrong: between processes, a bad identity is never the end caller's doing.
+    pub fn verify(
+        &self,
+        identity: &str,
+        audience: Process,
+        method: &str,
+        now: OffsetDateTime,
+    ) -> Result<CallContext, Fault> {
+        let claims = self.keys().decode(identity)?;
+        let now = now.unix_timestamp();
+        if claims.aud != audience.name() || claims.method != method {
+            let detail = format!("issued for {} {}", claims.aud, claims.method);
+            return Err(Fault::of(Reason::IdentityWrongAudience, detail));
+        }
+        if now - LEEWAY >= claims.exp {
+            let detail = format!("expired {} s ago, issued by {}", now - claims.exp, claims.iss);
+            return Err(Fault::of(Reason::IdentityExpired, detail));
+        }
+        if now + LEEWAY < claims.iat {
+            let detail = format!("dated {} s ahead, issued by {}", claims.iat - now, claims.iss);
+            return Err(Fault::of(Reason::IdentityNotYetValid, detail));
+        }
+        let caller = Caller::try_from(claims.caller)?;
+        Ok(CallContext { caller, request_id: claims.jti, peer_address: claims.ip })
+    }
+
+    fn keys(&self) -> Arc<KeySet> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The call that an identity is for.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The process that calls.
+    pub speaker: Process,
+    /// The process that is called.
+    pub audience: Process,
+    /// The gRPC path.
+    pub method: &'a str,
+    /// The time of the call.
+    pub now: OffsetDateTime,
+}
+
+impl KeySet {
+    fn load(store: &SecretStore) -> Result<Self, SecretError> {
+        let current = Key::new(&store.require(Secret::IdentityKey)?);
+        let previous = store.read(Secret::IdentityKeyPrevious)?.as_ref().map(Key::new);
+        Ok(Self { current, previous })
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.all().map(|key| key.id.clone()).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    fn decode(&self, identity: &str) -> Result<Claims, Fault> {
+        let malformed = |error| Fault::of(Reason::IdentityMalformed, error);
+        let header = jsonwebtoken::decode_header(identity).map_err(malformed)?;
+        let id = header.kid.unwrap_or_default();
+        let key = self.all().find(|key| key.id == id).ok_or_else(|| {
+            Fault::of(
+                Reason::IdentityUnknownKey,
+                format!("signed with key {id:.16}, this process holds {:?}", self.ids()),
+            )
+        })?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        // The times and the audience are checked by the caller, who has our clock and says what differs.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        match jsonwebtoken::decode(identity, &key.decoding, &validation) {
+            Ok(token) => Ok(token.claims),
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
+                Err(Fault::of(Reason::IdentityBadSignature, error))
+            }
+            Err(error) => Err(malformed(error)),
+        }
+    }
+}
+
+impl Key {
+    fn new(secret: &SecretBytes) -> Self {
+        let digest = Sha256::new().chain_update(b"paddock key id\0").chain_update(secret.expose()).finalize();
+        let id = hex::encode(&digest[..8]);
+        let header = Header { kid: Some(id.clone()), ..Header::new(Algorithm::HS256) };
+        let bytes = secret.expose();
+        Self { id, header, encoding: EncodingKey::from_secret(bytes), decoding: DecodingKey::from_secret(bytes) }
+    }
+}
+
+impl From<&Caller> for CallerClaim {
+    fn from(caller: &Caller) -> Self {
+        match caller {
+            Caller::Anonymous => Self::Anonymous,
+            Caller::Bearer(kind) => Self::Bearer(*kind as i32),
+            Caller::User(user) => Self::User {
+                id: user.id,
+                username: user.username.clone(),
+                admin: user.admin,
+                scopes: user.scopes.iter().map(|scope| *scope as i32).collect(),
+            },
+            Caller::Process(process) => Self::Process(*process as i32),
+        }
+    }
+}
+
+impl TryFrom<CallerClaim> for Caller {
+    type Error = Fault;
+
+    fn try_from(claim: CallerClaim) -> Result<Self, Fault> {
+        let malformed = |error: prost::UnknownEnumValue| Fault::of(Reason::IdentityMalformed, error);
+        Ok(match claim {
+            CallerClaim::Anonymous => Self::Anonymous,
+            CallerClaim::Bearer(kind) => Self::Bearer(CredentialKind::try_from(kind).map_err(malformed)?),
+            CallerClaim::User { id, username, admin, scopes } => {
+                // A scope that this process does not know gives no right here.
+                let scopes = scopes.into_iter().filter_map(|scope| TokenScope::try_from(scope).ok()).collect();
+                Self::User(User { id, username, admin, scopes })
+            }
+            CallerClaim::Process(process) => Self::Process(Process::try_from(process).map_err(malformed)?),
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use time::Duration;
+
+    const METHOD: &str = "/a.v1.B/C";
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn keys(byte: u8) -> IdentityKeys {
+        IdentityKeys::from_bytes(&vec![byte; 32].into(), None)
+    }
+
+    fn context(caller: Caller) -> CallContext {
+        CallContext { caller, request_id: "r-1".into(), peer_address: Some(IpAddr::from([10, 0, 0, 1])) }
+    }
+
+    fn sign(keys: &IdentityKeys) -> String {
+        let call = Call { speaker: Process::Gateway, audience: Process::RunnerRegistry, method: METHOD, now: START };
+        keys.sign(&context(Caller::Anonymous), &call).unwrap()
+    }
+
+    fn reason(result: Result<CallContext, Fault>) -> Option<Reason> {
+        result.err().map(|fault| fault.reason())
+    }
+
+    #[test]
+    fn every_caller_arrives_as_it_was_sent() {
+        let user =
+            User { id: 7, username: "u".into(), admin: true, scopes: vec![TokenScope::Api, TokenScope::ReadApi] };
+        let bearer = Caller::Bearer(CredentialKind::RunnerToken);
+        for caller in [Caller::Anonymous, bearer, Caller::User(user), Caller::Process(Process::Gateway)] {
+            let call =
+                Call { speaker: Process::Gateway, audience: Process::RunnerRegistry, method: METHOD, now: START };
+            let identity = keys(1).sign(&context(caller.clone()), &call).unwrap();
+            let verified = keys(1).verify(&identity, Process::RunnerRegistry, METHOD, START).unwrap();
+            assert_eq!(verified, context(caller));
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        let identity = sign(&keys(1));
+        let (signed, _) = identity.rsplit_once('.').unwrap();
+        let call = Call { speaker: Process::Gateway, audience: Process::RunnerRegistry, method: "/other", now: START };
+        let other = keys(1).sign(&context(Caller::Anonymous), &call).unwrap();
+        let forged = format!("{signed}.{}", other.rsplit_once('.').unwrap().1);
+        let unsigned = format!("{signed}.");
+        let us = Process::RunnerRegistry;
+        let cases = [
+            (keys(2).verify(&identity, us, METHOD, START), Reason::IdentityUnknownKey),
+            (keys(1).verify(&forged, us, METHOD, START), Reason::IdentityBadSignature),
+            (keys(1).verify(&unsigned, us, METHOD, START), Reason::IdentityBadSignature),
+            (keys(1).verify("rubbish", us, METHOD, START), Reason::IdentityMalformed),
+            (keys(1).verify(&identity, Process::JobTokenAuth, METHOD, START), Reason::IdentityWrongAudience),
+            (keys(1).verify(&identity, us, "/a.v1.B/D", START), Reason::IdentityWrongAudience),
+            (keys(1).verify(&identity, us, METHOD, START + Duration::seconds(90)), Reason::IdentityExpired),
+            (keys(1).verify(&identity, us, METHOD, START - Duration::seconds(31)), Reason::IdentityNotYetValid),
+        ];
+        for (result, expected) in cases {
+            assert_eq!(reason(result), Some(expected));
+        }
+        assert_eq!(reason(keys(1).verify(&identity, us, METHOD, START + Duration::seconds(89))), None);
+        assert_eq!(reason(keys(1).verify(&identity, us, METHOD, START - Duration::seconds(30))), None);
+    }
+
+    #[test]
+    fn an_identity_with_another_algorithm_is_refused() {
+        let header = Header { kid: keys(1).key_ids().pop(), ..Header::new(Algorithm::HS512) };
+        let claims = serde_json::json!({ "iss": "gateway" });
+        let identity = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&[1; 32])).unwrap();
+        let result = keys(1).verify(&identity, Process::RunnerRegistry, METHOD, START);
+        assert_eq!(reason(result), Some(Reason::IdentityMalformed));
+    }
+
+    #[test]
+    fn the_previous_key_verifies_and_signs_nothing() {
+        let both = IdentityKeys::from_bytes(&vec![2; 32].into(), Some(&vec![1; 32].into()));
+        assert_eq!(reason(both.verify(&sign(&keys(1)), Process::RunnerRegistry, METHOD, START)), None);
+        let new = sign(&both);
+        assert_eq!(
+            reason(keys(1).verify(&new, Process::RunnerRegistry, METHOD, START)),
+            Some(Reason::IdentityUnknownKey)
+        );
+    }
+}

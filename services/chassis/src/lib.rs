@@ -1,0 +1,18 @@
+//! What every process stands on: configuration, secrets, telemetry, the clock, refusals and faults, the signed identity of
+//! calls, and the one way to build a gRPC server or client.
+//!
+//! Nothing here knows what the processes are about.
+
+pub mod access;
+pub mod client;
+pub mod clock;
+pub mod config;
+#[cfg(feature = "database")]
+pub mod db;
+pub mod identity;
+pub mod process;
+pub mod secrets;
+pub mod server;
+pub mod status;
+pub mod telemetry;
+pub mod token_form;

@@ -1,0 +1,264 @@
+//! Secrets, read from the files that the contract names, and refused at once when they are not what they should be.
+//!
+//! Nothing is trimmed or guessed: a file that one reader would accept and another would not is refused by all of them.
+
+use std::{
+    fmt, fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use proto::contract::SecretSpec;
+use proto::paddock::contract::v1::{Process, Secret, SecretEncoding};
+use zeroize::Zeroizing;
+
+/// The content of a secret. It never prints itself and is wiped from memory when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl SecretBytes {
+    /// The bytes.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for SecretBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes")
+    }
+}
+
+/// Why a secret cannot be used. The message names object, key and file, never the content.
+#[derive(Debug, thiserror::Error)]
+#[error("secret {name}, key {key}, file {}: {problem}", path.display())]
+pub struct SecretError {
+    name: &'static str,
+    key: &'static str,
+    path: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// There is no file.
+    #[error("the file does not exist; create it, or let `paddock serve` generate it")]
+    Missing,
+    /// The file cannot be read or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// There is nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// White space before or after the value: readers would differ.
+    #[error("the value begins or ends with white space; write it without a line break, as with printf")]
+    Padded,
+    /// Not the declared encoding.
+    #[error("the value is not {0}")]
+    Encoding(&'static str),
+    /// Fewer bytes than the contract demands.
+    #[error("the value has {actual} bytes, at least {least} are needed")]
+    TooShort {
+        /// The number of bytes that the contract demands.
+        least: usize,
+        /// The number of bytes found.
+        actual: usize,
+    },
+    /// The same byte again and again.
+    #[error("the value is a placeholder: one byte, repeated")]
+    Placeholder,
+    /// The contract says nothing of it.
+    #[error("the contract does not describe it")]
+    Undescribed,
+}
+
+/// The folder that the secrets are mounted in.
+#[derive(Clone, Debug)]
+pub struct SecretStore {
+    folder: PathBuf,
+}
+
+impl SecretStore {
+    /// The secrets of a folder. Nothing is read yet.
+    #[must_use]
+    pub fn open(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// Reads a secret that must be there.
+    ///
+    /// # Errors
+    /// If the file is missing or its content breaks a rule of the contract.
+    pub fn require(&self, secret: Secret) -> Result<SecretBytes, SecretError> {
+        let spec = self.spec(secret)?;
+        self.read(secret)?.ok_or_else(|| self.error(spec, Problem::Missing))
+    }
+
+    /// Reads a secret; none if there is no file.
+    ///
+    /// # Errors
+    /// If the content breaks a rule of the contract.
+    pub fn read(&self, secret: Secret) -> Result<Option<SecretBytes>, SecretError> {
+        let spec = self.spec(secret)?;
+        match fs::read(self.folder.join(spec.file)) {
+            Ok(content) => decode(spec, Zeroizing::new(content)).map(Some).map_err(|problem| self.error(spec, problem)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error(spec, error.into())),
+        }
+    }
+
+    /// Generates, with owner-only rights, every missing secret that the contract lets the process produce.
+    ///
+    /// # Errors
+    /// If the folder or a file cannot be written.
+    pub fn generate_missing(&self, process: Process) -> Result<(), SecretError> {
+        for secret in Secret::ALL {
+            let spec = self.spec(secret)?;
+            if spec.produced_by.contains(&process) {
+                self.generate(spec).map_err(|problem| self.error(spec, problem))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn generate(&self, spec: &SecretSpec) -> Result<(), Problem> {
+        let path = self.folder.join(spec.file);
+        if path.exists() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)?;
+        let mut bytes = Zeroizing::new(vec![0; spec.min_bytes]);
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        write_private(&path, Zeroizing::new(hex::encode(&*bytes)).as_bytes())?;
+        Ok(())
+    }
+
+    fn spec(&self, secret: Secret) -> Result<&'static SecretSpec, SecretError> {
+        secret.spec().ok_or_else(|| SecretError {
+            name: "unspecified",
+            key: "unspecified",
+            path: self.folder.clone(),
+            problem: Problem::Undescribed,
+        })
+    }
+
+    fn error(&self, spec: &'static SecretSpec, problem: Problem) -> SecretError {
+        SecretError { name: spec.name, key: spec.key, path: self.folder.join(spec.file), problem }
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all, and not over an existing one.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+fn decode(spec: &SecretSpec, content: Zeroizing<Vec<u8>>) -> Result<SecretBytes, Problem> {
+    let text = std::str::from_utf8(&content).map_err(|_| Problem::Encoding("text in UTF-8"))?;
+    if text.is_empty() {
+        return Err(Problem::Empty);
+    }
+    if text.trim() != text || text.starts_with('\u{feff}') || text.contains('\0') {
+        return Err(Problem::Padded);
+    }
+    let bytes = match spec.encoding {
+        SecretEncoding::Hex if text.bytes().any(|byte| byte.is_ascii_uppercase()) => None,
+        SecretEncoding::Hex => hex::decode(text).ok(),
+        SecretEncoding::Text => Some(text.as_bytes().to_vec()),
+        SecretEncoding::Unspecified => None,
+    };
+    let bytes = SecretBytes::from(bytes.ok_or(Problem::Encoding("hexadecimal digits in lower case"))?);
+    let actual = bytes.expose().len();
+    if actual < spec.min_bytes {
+        return Err(Problem::TooShort { least: spec.min_bytes, actual });
+    }
+    if bytes.expose().windows(2).all(|pair| pair[0] == pair[1]) {
+        return Err(Problem::Placeholder);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn with_content(content: &[u8]) -> (tempfile::TempDir, SecretStore) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(Secret::IdentityKey.spec().unwrap().file), content).unwrap();
+        let store = SecretStore::open(folder.path());
+        (folder, store)
+    }
+
+    #[test]
+    fn a_value_that_readers_could_disagree_on_is_refused() {
+        let good = hex::encode((0..32).collect::<Vec<u8>>());
+        let long = "ab".repeat(40_000);
+        let cases: Vec<(Vec<u8>, &str)> = vec![
+            (b"".into(), "empty"),
+            (b"   ".into(), "white space"),
+            (format!("{good}\n").into(), "white space"),
+            (format!("{good}\r\n").into(), "white space"),
+            (format!(" {good}").into(), "white space"),
+            (format!("\u{feff}{good}").into(), "white space"),
+            (format!("{good}\0").into(), "white space"),
+            (format!("\"{good}\"").into(), "hexadecimal"),
+            (good.to_uppercase().into(), "hexadecimal"),
+            (format!("{good}\u{e9}").into(), "hexadecimal"),
+            (vec![0xff; 64], "UTF-8"),
+            (good[..62].into(), "31 bytes, at least 32"),
+            ("00".repeat(32).into(), "placeholder"),
+            (long.into(), "placeholder"),
+        ];
+        for (content, expected) in cases {
+            let (_folder, store) = with_content(&content);
+            let error = store.require(Secret::IdentityKey).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}: {expected}");
+            assert!(error.contains(Secret::IdentityKey.spec().unwrap().name), "{error}: names the object");
+            assert!(!error.contains(&good[..16]), "{error}: shows the value");
+        }
+        let (_folder, store) = with_content(good.as_bytes());
+        assert_eq!(store.require(Secret::IdentityKey).unwrap().expose().len(), 32);
+    }
+
+    #[test]
+    fn a_missing_secret_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SecretStore::open(folder.path());
+        assert!(store.read(Secret::IdentityKeyPrevious).unwrap().is_none());
+        let error = store.require(Secret::IdentityKey).unwrap_err();
+        assert!(matches!(error.problem, Problem::Missing), "{error}");
+    }
+
+    #[test]
+    fn missing_secrets_are_generated_once_and_privately() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SecretStore::open(folder.path().join("secrets"));
+        store.generate_missing(Process::Paddock).unwrap();
+        let first = store.require(Secret::IdentityKey).unwrap();
+        store.generate_missing(Process::Paddock).unwrap();
+        assert_eq!(store.require(Secret::IdentityKey).unwrap(), first, "an existing secret is kept");
+        assert!(store.read(Secret::IdentityKeyPrevious).unwrap().is_none(), "nobody produces it");
+        for entry in fs::read_dir(folder.path().join("secrets")).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(format!("{first:?}"), "SecretBytes");
+    }
+}

@@ -1,0 +1,294 @@
+//! The one way to build a gRPC server: health, the contract service, reflection when it is wanted, and in front of every
+//! service the layer that verifies who calls.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use proto::contract::{self, DIGEST};
+use proto::paddock::contract::v1::{
+    CredentialKind, GetContractRequest, GetContractResponse, InternalHeader, Process, Reason,
+    contract_service_server::{ContractService, ContractServiceServer},
+};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::NamedService,
+    service::RoutesBuilder,
+    transport::server::{Server, TcpIncoming},
+};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{
+    access::{self, CallContext, Caller},
+    clock::Clock,
+    config::{Problems, Validate},
+    identity::IdentityKeys,
+    status::{Fault, Rejection},
+    telemetry::propagation,
+};
+
+/// What needs no row in the access table: the standard services that carry no data of ours.
+const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
+
+/// The settings of the section `server`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServerConfig {
+    /// Whether the reflection service is offered.
+    pub reflection: bool,
+    /// How long calls that are under way may take after shutdown began, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { reflection: false, drain_timeout_ms: 10_000 }
+    }
+}
+
+impl Validate for ServerConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.require(self.drain_timeout_ms <= 3_600_000, "server.drain_timeout_ms", "must be at most an hour");
+    }
+}
+
+/// A gRPC server under construction.
+pub struct GrpcServer {
+    config: ServerConfig,
+    gate: Arc<Gate>,
+    routes: RoutesBuilder,
+    health: tonic_health::server::HealthReporter,
+}
+
+/// What the layer in front of every service needs.
+struct Gate {
+    process: Process,
+    keys: IdentityKeys,
+    clock: Clock,
+}
+
+impl GrpcServer {
+    /// A server of the process, with the health and the contract service.
+    #[must_use]
+    pub fn new(process: Process, config: ServerConfig, keys: IdentityKeys, clock: Clock) -> Self {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let mut routes = RoutesBuilder::default();
+        routes.add_service(health_service);
+        routes.add_service(ContractServiceServer::new(Contract { process, keys: keys.clone() }));
+        Self { config, gate: Arc::new(Gate { process, keys, clock }), routes, health }
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn add_service<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self
+    }
+
+    /// Serves until shutdown, then lets calls that are under way finish within the drain timeout.
+    ///
+    /// # Errors
+    /// If the listener or the reflection service fails.
+    pub async fn serve(mut self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServerError> {
+        if self.config.reflection {
+            self.routes.add_service(
+                tonic_reflection::server::Builder::configure()
+                    .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+                    .build_v1()?,
+            );
+        }
+        let drain_timeout = Duration::from_millis(self.config.drain_timeout_ms);
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let (health, stopped) = (self.health, shutdown.clone());
+        let drained = async move {
+            stopped.cancelled().await;
+            // Whoever balances load sees it before the port closes.
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        };
+        let serving = Server::builder()
+            .layer(GateLayer(self.gate))
+            .add_routes(self.routes.routes())
+            .serve_with_incoming_shutdown(incoming, drained);
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(drain_timeout).await;
+        };
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = overdue => {
+                tracing::warn!(drain_timeout_ms = self.config.drain_timeout_ms, "calls did not finish in time");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why a server stopped other than by shutdown.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The transport failed.
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors cannot be served.
+    #[error("the reflection service failed: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Tells a peer which contract this process was built with.
+struct Contract {
+    process: Process,
+    keys: IdentityKeys,
+}
+
+#[tonic::async_trait]
+impl ContractService for Contract {
+    async fn get_contract(&self, _: Request<GetContractRequest>) -> Result<Response<GetContractResponse>, Status> {
+        Ok(Response::new(GetContractResponse {
+            process: self.process.name().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            digest: DIGEST.into(),
+            identity_key_ids: self.keys.key_ids(),
+        }))
+    }
+}
+
+impl Gate {
+    /// Verifies the identity of a call and checks it against the access table.
+    fn admit(&self, request: &http::Request<Body>) -> Result<CallContext, Rejection> {
+        let path = request.uri().path();
+        let method = contract::method(path)
+            .ok_or_else(|| Fault::of(Reason::CallerNotAccepted, format!("{path} is not in the contract")))?;
+        let context = match identity(request.headers())? {
+            Some(identity) => self.keys.verify(identity, self.process, path, self.clock.now())?,
+            None if method.accepts.contains(&CredentialKind::None) => anonymous(),
+            None => return Err(Fault::of(Reason::IdentityMissing, missing(request.headers())).into()),
+        };
+        access::check(method, &context.caller)?;
+        Ok(context)
+    }
+}
+
+fn anonymous() -> CallContext {
+    CallContext { caller: Caller::Anonymous, request_id: String::new(), peer_address: None }
+}
+
+fn header(header: InternalHeader) -> &'static str {
+    header.spec().map_or("", |spec| spec.key)
+}
+
+fn identity(headers: &http::HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all(header(InternalHeader::CallerIdentity)).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Fault::of(Reason::IdentityDuplicate, "the identity header came more than once"));
+    }
+    let text = first.map(http::HeaderValue::to_str).transpose();
+    text.map_err(|_| Fault::of(Reason::IdentityMalformed, "the identity header is not text"))
+}
+
+/// What to tell the operator about a call without identity: who could have sent it.
+fn missing(headers: &http::HeaderMap) -> String {
+    let names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
+    let peer = headers.get(header(InternalHeader::ContractDigest)).and_then(|value| value.to_str().ok());
+    format!(
+        "headers seen: {}; contract digest: ours {DIGEST:.12}, theirs {:.12}",
+        names.join(", "),
+        peer.unwrap_or("none")
+    )
+}
+
+#[derive(Clone)]
+struct GateLayer(Arc<Gate>);
+
+impl<S> Layer<S> for GateLayer {
+    type Service = GateService<S>;
+
+    fn layer(&self, inner: S) -> GateService<S> {
+        GateService { gate: Arc::clone(&self.0), inner }
+    }
+}
+
+/// Lets a call through to the service behind it, or answers why not.
+#[derive(Clone)]
+struct GateService<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for GateService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let started = Instant::now();
+        let path = request.uri().path().to_owned();
+        if STANDARD_SERVICES.iter().any(|service| path.starts_with(service)) {
+            return Box::pin(self.inner.call(request));
+        }
+        match self.gate.admit(&request) {
+            Ok(context) => {
+                let span = span(&path, &context);
+                propagation::adopt(&span, request.headers());
+                request.extensions_mut().insert(context);
+                let answer = self.inner.call(request);
+                let counted = async move {
+                    let answer = answer.await;
+                    if let Ok(answer) = &answer {
+                        record(&path, answer.headers(), started);
+                    }
+                    answer
+                };
+                Box::pin(counted.instrument(span))
+            }
+            Err(rejection) => {
+                let answer = Status::from(rejection).into_http();
+                record(&path, answer.headers(), started);
+                Box::pin(async move { Ok(answer) })
+            }
+        }
+    }
+}
+
+fn span(path: &str, context: &CallContext) -> tracing::Span {
+    tracing::info_span!(
+        target: crate::telemetry::SPAN_TARGET,
+        "call",
+        otel.name = path,
+        otel.kind = "server",
+        correlation_id = context.request_id,
+        method = path,
+    )
+}
+
+fn record(path: &str, headers: &http::HeaderMap, started: Instant) {
+    // A call that succeeded has its status in the trailers, which are not sent yet.
+    let code = headers.get("grpc-status").and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
+    let method = contract::method(path).map_or("unknown", |method| method.path);
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::debug!(method, code, duration_s = seconds, "answered");
+    metrics::counter!("paddock_grpc_requests_total", "method" => method, "code" => code).increment(1);
+    metrics::histogram!("paddock_grpc_request_duration_seconds", "method" => method).record(seconds);
+}

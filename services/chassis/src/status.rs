@@ -1,0 +1,313 @@
+//! Refusals and faults. A refusal (4xx) is the caller's to mend, a fault (5xx) is ours; they are different types, so that a
+//! fault of ours can never be answered as a refusal.
+//!
+//! Between processes both travel as a gRPC status with a `google.rpc.ErrorInfo`; the texts come from the contract.
+
+use std::{collections::BTreeMap, collections::HashMap, fmt, time::Duration};
+
+use proto::contract::ReasonSpec;
+use proto::paddock::contract::v1::Reason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// The domain of the `google.rpc.ErrorInfo` of every reason.
+const DOMAIN: &str = "paddock";
+
+/// The caller asked for something that cannot be: a 4xx.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    reason: Reason,
+    message: Option<String>,
+    fields: BTreeMap<String, Vec<String>>,
+    retry_after: Option<u32>,
+    detail: Option<String>,
+}
+
+/// Paddock, or what it stands on, failed: a 5xx. The detail is for the log and never leaves the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    reason: Reason,
+    detail: String,
+}
+
+/// What a call can end with instead of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// See [`Refusal`].
+    Refusal(Refusal),
+    /// See [`Fault`].
+    Fault(Fault),
+}
+
+impl Refusal {
+    /// A refusal with the texts of the contract.
+    #[must_use]
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, message: None, fields: BTreeMap::new(), retry_after: None, detail: None }
+    }
+
+    /// Replaces the contract's message by a more precise one.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// Adds what is wrong with one field of the record.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>, text: impl Into<String>) -> Self {
+        self.fields.entry(field.into()).or_default().push(text.into());
+        self
+    }
+
+    /// Says after how many seconds the caller may try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Adds what only the log shows.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What the contract says of the reason.
+    #[must_use]
+    pub fn spec(&self) -> &'static ReasonSpec {
+        spec(self.reason)
+    }
+
+    /// The message for the caller.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or(self.spec().message)
+    }
+
+    /// What is wrong, per field; empty unless the reason is a failed validation.
+    #[must_use]
+    pub fn fields(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.fields
+    }
+
+    /// After how many seconds the caller may try again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after
+    }
+
+    /// What only the log shows.
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
+    }
+}
+
+impl Fault {
+    /// Something inside Paddock went wrong.
+    #[must_use]
+    pub fn internal(detail: impl fmt::Display) -> Self {
+        Self::of(Reason::Internal, detail)
+    }
+
+    /// Something that Paddock needs cannot be reached.
+    #[must_use]
+    pub fn unavailable(detail: impl fmt::Display) -> Self {
+        Self::of(Reason::Unavailable, detail)
+    }
+
+    /// Something that Paddock needs did not answer in time.
+    #[must_use]
+    pub fn deadline_exceeded(detail: impl fmt::Display) -> Self {
+        Self::of(Reason::DeadlineExceeded, detail)
+    }
+
+    /// A fault with another reason of the contract. A reason that is a refusal becomes an internal fault: the mistake is ours.
+    #[must_use]
+    pub fn of(reason: Reason, detail: impl fmt::Display) -> Self {
+        let reason = if spec(reason).http_status >= 500 { reason } else { Reason::Internal };
+        Self { reason, detail: detail.to_string() }
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What the contract says of the reason.
+    #[must_use]
+    pub fn spec(&self) -> &'static ReasonSpec {
+        spec(self.reason)
+    }
+
+    /// What happened, for the log.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl Rejection {
+    /// What the contract says of the reason.
+    #[must_use]
+    pub fn spec(&self) -> &'static ReasonSpec {
+        match self {
+            Self::Refusal(refusal) => refusal.spec(),
+            Self::Fault(fault) => fault.spec(),
+        }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut details = ErrorDetails::with_error_info(refusal.spec().code, DOMAIN, HashMap::new());
+        for (field, texts) in refusal.fields() {
+            for text in texts {
+                details.add_bad_request_violation(field, text);
+            }
+        }
+        if let Some(seconds) = refusal.retry_after {
+            details.set_retry_info(Some(Duration::from_secs(u64::from(seconds))));
+        }
+        if let Some(detail) = &refusal.detail {
+            tracing::info!(reason = refusal.spec().code, detail, "refused");
+        }
+        Status::with_error_details(Code::from(refusal.spec().grpc_code), refusal.message(), details)
+    }
+}
+
+impl From<Fault> for Status {
+    /// Logs the detail, here and nowhere else: after this point it is gone.
+    fn from(fault: Fault) -> Self {
+        let spec = fault.spec();
+        tracing::error!(reason = spec.code, detail = fault.detail, remedy = spec.remedy, "fault");
+        let details = ErrorDetails::with_error_info(spec.code, DOMAIN, HashMap::new());
+        Status::with_error_details(Code::from(spec.grpc_code), spec.message, details)
+    }
+}
+
+impl From<Rejection> for Status {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::Refusal(refusal) => refusal.into(),
+            Rejection::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Status> for Rejection {
+    /// Reads a status of a peer. One without a reason of the contract is a fault: the peer is not ours, or a hop failed.
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| reason(&info.reason));
+        match reason {
+            Some(reason) if spec(reason).http_status < 500 => Self::Refusal(refusal(reason, &status, &details)),
+            Some(reason) => Self::Fault(Fault::of(reason, status.message())),
+            None => Self::Fault(foreign(&status)),
+        }
+    }
+}
+
+fn refusal(reason: Reason, status: &Status, details: &ErrorDetails) -> Refusal {
+    let mut refusal = Refusal::new(reason);
+    if status.message() != spec(reason).message {
+        refusal = refusal.with_message(status.message());
+    }
+    for violation in details.bad_request().map(|request| request.field_violations.as_slice()).unwrap_or_default() {
+        refusal = refusal.with_field(&violation.field, &violation.description);
+    }
+    let delay = details.retry_info().and_then(|info| info.retry_delay);
+    refusal.retry_after = delay.map(|delay| u32::try_from(delay.as_secs()).unwrap_or(u32::MAX));
+    refusal
+}
+
+fn foreign(status: &Status) -> Fault {
+    let detail = format!("{:?}: {}", status.code(), status.message());
+    match status.code() {
+        Code::Unavailable => Fault::unavailable(detail),
+        Code::DeadlineExceeded | Code::Cancelled => Fault::deadline_exceeded(detail),
+        _ => Fault::internal(detail),
+    }
+}
+
+/// The specification of a reason. The contract gives one to every reason but the unspecified one, which stands for a fault.
+fn spec(reason: Reason) -> &'static ReasonSpec {
+    const INTERNAL: &ReasonSpec = match Reason::Internal.spec() {
+        Some(spec) => spec,
+        None => unreachable!(),
+    };
+    reason.spec().unwrap_or(INTERNAL)
+}
+
+fn reason(code: &str) -> Option<Reason> {
+    Reason::ALL.into_iter().find(|reason| spec(*reason).code == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_survives_the_wire_as_what_it_is() {
+        for reason in Reason::ALL {
+            let status: Status = if spec(reason).http_status < 500 {
+                Refusal::new(reason).with_message("precise").with_field("path", "is taken").with_retry_after(7).into()
+            } else {
+                Fault::of(reason, "a secret detail").into()
+            };
+            assert_eq!(status.code(), Code::from(spec(reason).grpc_code));
+            match Rejection::from(status) {
+                Rejection::Refusal(refusal) => {
+                    assert!(spec(reason).http_status < 500);
+                    assert_eq!((refusal.reason(), refusal.message()), (reason, "precise"));
+                    assert_eq!(refusal.fields()["path"], ["is taken"]);
+                    assert_eq!(refusal.retry_after(), Some(7));
+                }
+                Rejection::Fault(fault) => {
+                    assert_eq!(fault.reason(), reason);
+                    assert!(!fault.detail().contains("secret"), "the detail stays in the process");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_status_without_a_reason_is_a_fault() {
+        let cases = [
+            (Status::unavailable("gone"), Reason::Unavailable),
+            (Status::deadline_exceeded("slow"), Reason::DeadlineExceeded),
+            (Status::cancelled("timeout"), Reason::DeadlineExceeded),
+            (Status::unauthenticated("?"), Reason::Internal),
+            (Status::not_found("?"), Reason::Internal),
+        ];
+        for (status, reason) in cases {
+            assert_eq!(Rejection::from(status).spec().code, spec(reason).code);
+        }
+    }
+
+    #[test]
+    fn a_refusal_can_never_be_raised_as_a_fault() {
+        assert_eq!(Fault::of(Reason::AccessDenied, "?").reason(), Reason::Internal);
+    }
+}

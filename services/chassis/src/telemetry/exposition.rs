@@ -1,0 +1,48 @@
+//! The metrics endpoint, on a port of its own: it is for the operator, not for clients.
+
+use std::{convert::Infallible, time::Duration};
+
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How often the histograms' buffers are emptied when nobody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shutdown: CancellationToken) {
+    let upkeep = metrics.clone();
+    tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
+        loop {
+            tokio::time::sleep(UPKEEP_INTERVAL).await;
+            upkeep.run_upkeep();
+        }
+    }));
+    while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
+        let Ok((stream, _)) = accepted else { continue };
+        let metrics = metrics.clone();
+        let service = service_fn(move |request| {
+            let answer = answer(&metrics, &request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(connection));
+    }
+}
+
+fn answer(metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let found = request.method() == Method::GET && request.uri().path() == "/metrics";
+    let (status, text) =
+        if found { (StatusCode::OK, metrics.render()) } else { (StatusCode::NOT_FOUND, String::new()) };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let format = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, format);
+    response
+}

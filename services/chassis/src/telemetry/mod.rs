@@ -1,0 +1,154 @@
+//! Telemetry: log lines through tracing, spans through OpenTelemetry over OTLP, metrics for Prometheus.
+//!
+//! Log lines go to standard error, so that standard output stays for what a command answers.
+
+mod exposition;
+pub mod propagation;
+
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use proto::paddock::contract::v1::Process;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
+use crate::config::{Problems, Validate};
+
+/// The target of the spans that are exported: one per request and process.
+pub const SPAN_TARGET: &str = "request";
+
+/// The buckets of every `_seconds` histogram.
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+static TRACING: AtomicBool = AtomicBool::new(false);
+
+/// The settings of the section `telemetry`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct TelemetryConfig {
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which lines are written, in the syntax of tracing's `EnvFilter`.
+    pub log_filter: String,
+    /// Where spans are sent; empty: nowhere.
+    pub otlp_endpoint: String,
+    /// The share of requests that are traced, 0 to 1.
+    pub trace_ratio: f64,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl Validate for TelemetryConfig {
+    fn validate(&self, problems: &mut Problems) {
+        let ratio = (0.0..=1.0).contains(&self.trace_ratio);
+        problems.require(ratio, "telemetry.trace_ratio", "must be between 0 and 1");
+        if let Err(error) = EnvFilter::try_new(&self.log_filter) {
+            problems.push("telemetry.log_filter", error);
+        }
+    }
+}
+
+/// Why telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The OTLP exporter refuses its settings.
+    #[error("telemetry.otlp_endpoint: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The filter cannot be read.
+    #[error("telemetry.log_filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The process has telemetry already.
+    #[error("telemetry was started twice: {0}")]
+    Twice(String),
+}
+
+/// The running telemetry. Dropping it writes the log lines that are still buffered.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+    metrics: PrometheusHandle,
+    _writer: WorkerGuard,
+}
+
+/// Starts telemetry for the process.
+///
+/// # Errors
+/// If a setting cannot be used, or if it was started before.
+pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, TelemetryError> {
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match config.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Pretty => lines.with_ansi(false).boxed(),
+    };
+    let provider = (!config.otlp_endpoint.is_empty()).then(|| provider(config, process)).transpose()?;
+    let spans = provider.as_ref().map(|provider| {
+        let exported = filter_fn(|metadata| metadata.is_span() && metadata.target() == SPAN_TARGET);
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("paddock")).with_filter(exported)
+    });
+    tracing_subscriber::registry()
+        .with(lines.with_filter(EnvFilter::try_new(&config.log_filter)?))
+        .with(spans)
+        .try_init()
+        .map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    if provider.is_some() {
+        global::set_text_map_propagator(TraceContextPropagator::new());
+        TRACING.store(true, Ordering::Relaxed);
+    }
+    let metrics = PrometheusBuilder::new()
+        .set_buckets(&SECONDS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| TelemetryError::Twice(error.to_string()))?;
+    Ok(Telemetry { provider, metrics, _writer: guard })
+}
+
+/// Whether spans are exported; if not, they need not be made.
+#[must_use]
+pub fn is_tracing() -> bool {
+    TRACING.load(Ordering::Relaxed)
+}
+
+impl Telemetry {
+    /// Serves `/metrics` until shutdown.
+    pub async fn serve_metrics(&self, listener: TcpListener, shutdown: CancellationToken) {
+        exposition::serve(self.metrics.clone(), listener, shutdown).await;
+    }
+
+    /// Sends the spans that are still buffered. Call it after the servers have drained.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.provider.clone() else { return };
+        // The provider blocks until the collector has answered.
+        let done = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+        if let Ok(Err(error)) = done {
+            tracing::warn!(%error, "cannot send the last spans");
+        }
+    }
+}
+
+fn provider(config: &TelemetryConfig, process: Process) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_ratio)));
+    let resource = Resource::builder().with_service_name(process.name()).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler).with_resource(resource).build())
+}

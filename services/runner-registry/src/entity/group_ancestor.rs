@@ -1,0 +1,24 @@
+//! The closure of the group tree: one row per group and ancestor, the group itself included. Groups never move, so the rows
+//! of a group are written once, when it is created.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `group_ancestors`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "group_ancestors")]
+pub struct Model {
+    /// The group.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub group_id: i64,
+    /// The ancestor, or the group itself.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub ancestor_id: i64,
+    /// How many steps up the ancestor is; 0: the group itself.
+    pub distance: i32,
+}
+
+/// Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,38 @@
+//! A personal access token. Only its digest is stored.
+
+use sea_orm::entity::prelude::*;
+
+use super::StringList;
+
+/// A row of `personal_access_tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "personal_access_tokens")]
+pub struct Model {
+    /// The id.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// The user that it belongs to.
+    pub user_id: i64,
+    /// What it is for.
+    pub name: String,
+    /// The SHA-256 digest of the token, 32 bytes.
+    #[sea_orm(unique)]
+    pub digest: Vec<u8>,
+    /// The names of its scopes.
+    #[sea_orm(column_type = "JsonBinary")]
+    pub scopes: StringList,
+    /// From when on it does not authenticate. None: never.
+    pub expires_at: Option<TimeDateTimeWithTimeZone>,
+    /// When it was revoked.
+    pub revoked_at: Option<TimeDateTimeWithTimeZone>,
+    /// When it was created.
+    pub created_at: TimeDateTimeWithTimeZone,
+    /// When it last authenticated.
+    pub last_used_at: Option<TimeDateTimeWithTimeZone>,
+}
+
+/// Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,25 @@
+//! The paths of users, groups and projects: one table, so that two of them can never have the same path, and so that a path
+//! is resolved by one look-up.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `routes`. Exactly one of the ids is set.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "routes")]
+pub struct Model {
+    /// The full path in lower case.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub path_key: String,
+    /// The user whose personal namespace has the path.
+    pub user_id: Option<i64>,
+    /// The group that has the path.
+    pub group_id: Option<i64>,
+    /// The project that has the path.
+    pub project_id: Option<i64>,
+}
+
+/// Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

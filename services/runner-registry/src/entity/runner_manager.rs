@@ -1,0 +1,38 @@
+//! A runner program that uses a runner's token, told from others by the id that it keeps for its machine.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `runner_managers`.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "runner_managers")]
+pub struct Model {
+    /// The id.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// The runner.
+    pub runner_id: i64,
+    /// The id that the program keeps for its machine, at most 64 characters.
+    pub system_id: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its revision.
+    pub revision: Option<String>,
+    /// Its platform.
+    pub platform: Option<String>,
+    /// Its architecture.
+    pub architecture: Option<String>,
+    /// Its executor.
+    pub executor: Option<String>,
+    /// The address it was last seen from.
+    pub ip_address: Option<String>,
+    /// When it was first seen.
+    pub created_at: TimeDateTimeWithTimeZone,
+    /// When it was last seen.
+    pub contacted_at: TimeDateTimeWithTimeZone,
+}
+
+/// Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

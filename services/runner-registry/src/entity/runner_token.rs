@@ -1,0 +1,63 @@
+//! One generation of a runner's token. Only its digest is stored, and the text of a successor, sealed, until it is promoted.
+
+use sea_orm::entity::prelude::*;
+
+/// A row of `runner_tokens`. A runner has at most one successor and one current token; an index holds that.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "runner_tokens")]
+pub struct Model {
+    /// The id.
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// The runner.
+    pub runner_id: i64,
+    /// The number of the generation, from 1.
+    pub generation: i32,
+    /// The SHA-256 digest of the token, 32 bytes.
+    #[sea_orm(unique)]
+    pub digest: Vec<u8>,
+    /// Where it stands in its life.
+    pub state: TokenState,
+    /// The token that it succeeds. None: the first one, or one that an administrator's reset made.
+    pub predecessor_id: Option<i64>,
+    /// From when on it does not authenticate. None: never.
+    pub expires_at: Option<TimeDateTimeWithTimeZone>,
+    /// From when on it cannot be rotated. None: no deadline.
+    pub rotation_deadline: Option<TimeDateTimeWithTimeZone>,
+    /// When it was minted.
+    pub created_at: TimeDateTimeWithTimeZone,
+    /// Set when a successor is minted: from when on this token does not authenticate although the successor was never used.
+    pub overlap_ends_at: Option<TimeDateTimeWithTimeZone>,
+    /// The text of a successor, sealed; erased when it is promoted.
+    pub sealed: Option<Vec<u8>>,
+    /// The id of the key that sealed it.
+    pub sealed_key_id: Option<String>,
+    /// When the successor was first used and became current.
+    pub promoted_at: Option<TimeDateTimeWithTimeZone>,
+    /// When its successor took its place.
+    pub superseded_at: Option<TimeDateTimeWithTimeZone>,
+}
+
+/// Where a token stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+pub enum TokenState {
+    /// Minted by a rotation, not used yet.
+    #[sea_orm(num_value = 1)]
+    Successor,
+    /// The token of the runner.
+    #[sea_orm(num_value = 2)]
+    Current,
+    /// Replaced by a rotation.
+    #[sea_orm(num_value = 3)]
+    Superseded,
+    /// Replaced by a reset by runner id.
+    #[sea_orm(num_value = 4)]
+    Revoked,
+}
+
+/// Joins are written where they are used.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,261 @@
+//! What a call to the registry can be refused with, and the one table from there to the reasons of the contract.
+
+use std::collections::BTreeMap;
+
+use chassis::status::{Fault, Refusal, Rejection};
+use proto::paddock::contract::v1::Reason;
+use sea_orm::{DbErr, SqlErr};
+
+/// The outcome of whatever a handler calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call has no answer. Every variant but the last two is a state that a client can bring about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The text is no personal access token: prefix, length, alphabet or checksum are wrong.
+    #[error("the user token is malformed")]
+    UserTokenMalformed,
+    /// No personal access token has this digest.
+    #[error("the user token is unknown")]
+    UserTokenUnknown,
+    /// The personal access token has expired.
+    #[error("the user token has expired")]
+    UserTokenExpired,
+    /// The personal access token was revoked.
+    #[error("the user token was revoked")]
+    UserTokenRevoked,
+    /// The text is a token of another kind.
+    #[error("the token is no user token")]
+    UserTokenWrongKind,
+    /// The text is no runner token: prefix, length, alphabet or checksum are wrong.
+    #[error("the runner token is malformed")]
+    RunnerTokenMalformed,
+    /// No runner token has this digest.
+    #[error("the runner token is unknown")]
+    RunnerTokenUnknown,
+    /// The runner token has expired.
+    #[error("the runner token has expired")]
+    RunnerTokenExpired,
+    /// The successor of the runner token is in use.
+    #[error("the runner token is superseded")]
+    RunnerTokenSuperseded,
+    /// A reset by runner id revoked the runner token.
+    #[error("the runner token was revoked")]
+    RunnerTokenRevoked,
+    /// The text is a token of another kind.
+    #[error("the token is no runner token")]
+    RunnerTokenWrongKind,
+    /// The rotation deadline of the runner token has passed.
+    #[error("the rotation deadline has passed")]
+    RotationDeadlinePassed,
+    /// The project runner has no project left.
+    #[error("the runner is assigned to no project")]
+    RunnerUnassigned,
+    /// A registration token was presented.
+    #[error("registration tokens are not accepted")]
+    RegistrationDisallowed,
+    /// The caller sees the object but may not do this with it.
+    #[error("access denied")]
+    AccessDenied,
+    /// The caller may not create or change this.
+    #[error("insufficient permissions")]
+    InsufficientPermissions,
+    /// A group runner cannot be assigned.
+    #[error("the runner is a group runner")]
+    RunnerIsGroupRunner,
+    /// An instance runner cannot be assigned.
+    #[error("the runner is an instance runner")]
+    RunnerIsInstanceRunner,
+    /// The runner is locked to its projects.
+    #[error("the runner is locked")]
+    RunnerLocked,
+    /// The runner serves further projects.
+    #[error("the runner serves more than one project")]
+    RunnerSharedByProjects,
+    /// The runner belongs to the project that it should be taken from.
+    #[error("the project owns the runner")]
+    RunnerOwnedByProject,
+    /// The runner serves the project already.
+    #[error("the runner is already assigned to the project")]
+    RunnerAlreadyAssigned,
+    /// No such project, or the caller may not see it.
+    #[error("project not found")]
+    ProjectNotFound,
+    /// No such group, or the caller may not see it.
+    #[error("group not found")]
+    GroupNotFound,
+    /// No such user.
+    #[error("user not found")]
+    UserNotFound,
+    /// No such runner.
+    #[error("runner not found")]
+    RunnerNotFound,
+    /// The runner has no manager with this system id.
+    #[error("runner manager not found")]
+    RunnerManagerNotFound,
+    /// These parameters are required and did not come.
+    #[error("parameters are missing: {0:?}")]
+    ParameterMissing(Vec<&'static str>),
+    /// A parameter has a value outside its list; the text is for the caller: `status does not have a valid value`.
+    #[error("a parameter is invalid: {0}")]
+    ParameterInvalid(String),
+    /// The record would not be valid.
+    #[error("validation failed: {0:?}")]
+    ValidationFailed(FieldErrors),
+    /// The parameters contradict each other or the settings in force; the text is for the caller.
+    #[error("bad request: {0}")]
+    BadRequest(String),
+    /// Another call changed the same record at the same moment.
+    #[error("conflict")]
+    Conflict,
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// Something that cannot be is so.
+    #[error("fault: {}", .0.detail())]
+    Fault(Fault),
+}
+
+/// What is wrong with the record, per field, in the wording of GitLab: `path` → `has already been taken`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct FieldErrors(BTreeMap<&'static str, Vec<String>>);
+
+impl FieldErrors {
+    /// Adds a text to a field.
+    pub fn push(&mut self, field: &'static str, text: impl Into<String>) {
+        self.0.entry(field).or_default().push(text.into());
+    }
+
+    /// Fails if there is any text.
+    ///
+    /// # Errors
+    /// [`Error::ValidationFailed`] with everything that was pushed.
+    pub fn check(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::ValidationFailed(self)) }
+    }
+}
+
+impl Error {
+    /// Something that cannot be is so; the text is for the log.
+    #[must_use]
+    pub fn internal(detail: impl std::fmt::Display) -> Self {
+        Self::Fault(Fault::internal(detail))
+    }
+
+    /// One field is not valid.
+    #[must_use]
+    pub fn invalid(field: &'static str, text: impl Into<String>) -> Self {
+        let mut fields = FieldErrors::default();
+        fields.push(field, text);
+        Self::ValidationFailed(fields)
+    }
+
+    /// Replaces a violated uniqueness by what it means here; every other failure stays what it is.
+    #[must_use]
+    pub fn on_unique(error: DbErr, meaning: Self) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => meaning,
+            _ => error.into(),
+        }
+    }
+
+    /// Replaces a violated reference, which means that the other row is gone by now; every other failure stays what it is.
+    #[must_use]
+    pub fn on_gone(error: DbErr, meaning: Self) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::ForeignKeyConstraintViolation(_)) => meaning,
+            _ => error.into(),
+        }
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            Self::UserTokenMalformed => Reason::UserTokenMalformed,
+            Self::UserTokenUnknown => Reason::UserTokenUnknown,
+            Self::UserTokenExpired => Reason::UserTokenExpired,
+            Self::UserTokenRevoked => Reason::UserTokenRevoked,
+            Self::UserTokenWrongKind => Reason::UserTokenWrongKind,
+            Self::RunnerTokenMalformed => Reason::RunnerTokenMalformed,
+            Self::RunnerTokenUnknown => Reason::RunnerTokenUnknown,
+            Self::RunnerTokenExpired => Reason::RunnerTokenExpired,
+            Self::RunnerTokenSuperseded => Reason::RunnerTokenSuperseded,
+            Self::RunnerTokenRevoked => Reason::RunnerTokenRevoked,
+            Self::RunnerTokenWrongKind => Reason::RunnerTokenWrongKind,
+            Self::RotationDeadlinePassed => Reason::RotationDeadlinePassed,
+            Self::RunnerUnassigned => Reason::RunnerUnassigned,
+            Self::RegistrationDisallowed => Reason::RegistrationDisallowed,
+            Self::AccessDenied => Reason::AccessDenied,
+            Self::InsufficientPermissions => Reason::InsufficientPermissions,
+            Self::RunnerIsGroupRunner => Reason::RunnerIsGroupRunner,
+            Self::RunnerIsInstanceRunner => Reason::RunnerIsInstanceRunner,
+            Self::RunnerLocked => Reason::RunnerLocked,
+            Self::RunnerSharedByProjects => Reason::RunnerSharedByProjects,
+            Self::RunnerOwnedByProject => Reason::RunnerOwnedByProject,
+            Self::RunnerAlreadyAssigned => Reason::RunnerAlreadyAssigned,
+            Self::ProjectNotFound => Reason::ProjectNotFound,
+            Self::GroupNotFound => Reason::GroupNotFound,
+            Self::UserNotFound => Reason::UserNotFound,
+            Self::RunnerNotFound => Reason::RunnerNotFound,
+            Self::RunnerManagerNotFound => Reason::RunnerManagerNotFound,
+            Self::ParameterMissing(_) => Reason::ParameterMissing,
+            Self::ParameterInvalid(_) => Reason::ParameterInvalid,
+            Self::ValidationFailed(_) => Reason::ValidationFailed,
+            Self::BadRequest(_) => Reason::BadRequest,
+            Self::Conflict => Reason::Conflict,
+            Self::Database(error) if is_unreachable(error) => Reason::Unavailable,
+            Self::Database(_) => Reason::Internal,
+            Self::Fault(fault) => fault.reason(),
+        }
+    }
+}
+
+/// Whether the database could not be reached, so that trying again can help.
+fn is_unreachable(error: &DbErr) -> bool {
+    use sea_orm::{RuntimeErr, sqlx};
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => matches!(
+            **error,
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
+        ),
+        _ => false,
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        let reason = error.reason();
+        let refusal = Refusal::new(reason);
+        let precise = match error {
+            Error::Database(error) => return Fault::of(reason, error).into(),
+            Error::Fault(fault) => return fault.into(),
+            Error::ParameterMissing(names) => {
+                let texts: Vec<_> = names.iter().map(|name| format!("{name} is missing")).collect();
+                refusal.with_message(texts.join(", "))
+            }
+            Error::ParameterInvalid(text) => refusal.with_message(text),
+            Error::BadRequest(text) => {
+                let message = format!("{} - {text}", refusal.spec().message);
+                refusal.with_message(message)
+            }
+            Error::ValidationFailed(FieldErrors(fields)) => fields
+                .into_iter()
+                .flat_map(|(field, texts)| texts.into_iter().map(move |text| (field, text)))
+                .fold(refusal, |refusal, (field, text)| refusal.with_field(field, text)),
+            _ => refusal,
+        };
+        precise.into()
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Rejection::from(error).into()
+    }
+}

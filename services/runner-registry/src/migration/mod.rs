@@ -1,0 +1,18 @@
+//! The schema, built step by step; the same code makes it on SQLite and on Postgres. A released step is never changed: a
+//! change of the schema is a further step, written so that the version before it still runs beside it.
+
+use sea_orm_migration::prelude::*;
+
+mod columns;
+mod m20261123_000001_directory;
+mod m20261123_000002_runners;
+
+/// Knows every step, in order.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261123_000001_directory::Migration), Box::new(m20261123_000002_runners::Migration)]
+    }
+}

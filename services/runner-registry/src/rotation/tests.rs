@@ -1,0 +1,130 @@
+use proptest::prelude::*;
+use time::macros::datetime;
+
+use super::*;
+
+const NOW: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
+const SECOND: Duration = Duration::SECOND;
+
+fn current() -> Token {
+    Token { state: TokenState::Current, expires_at: None, rotation_deadline: None, overlap_ends_at: None }
+}
+
+fn pending() -> Token {
+    Token { state: TokenState::Pending, ..current() }
+}
+
+#[test]
+fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
+    use Authentication::{Accepted, AcceptedAsSuccessor, Refused};
+    let (before, at, after) = (Some(NOW - SECOND), Some(NOW), Some(NOW + SECOND));
+    let cases = [
+        (current(), Accepted),
+        (pending(), AcceptedAsSuccessor),
+        (Token { state: TokenState::Superseded, ..current() }, Refused(Dead::Superseded)),
+        (Token { state: TokenState::Revoked, ..current() }, Refused(Dead::Revoked)),
+        (Token { expires_at: after, ..current() }, Accepted),
+        (Token { expires_at: at, ..current() }, Refused(Dead::Expired)),
+        (Token { expires_at: before, ..current() }, Refused(Dead::Expired)),
+        (Token { expires_at: after, ..pending() }, AcceptedAsSuccessor),
+        (Token { expires_at: at, ..pending() }, Refused(Dead::Expired)),
+        (Token { overlap_ends_at: after, ..current() }, Accepted),
+        (Token { overlap_ends_at: at, ..current() }, Refused(Dead::Superseded)),
+        (Token { overlap_ends_at: before, ..current() }, Refused(Dead::Superseded)),
+        // The deadline concerns the rotation alone.
+        (Token { rotation_deadline: before, ..current() }, Accepted),
+        // What the holder can mend by using the successor is named before the expiry.
+        (Token { overlap_ends_at: before, expires_at: before, ..current() }, Refused(Dead::Superseded)),
+        (Token { overlap_ends_at: after, expires_at: before, ..current() }, Refused(Dead::Expired)),
+        (Token { state: TokenState::Superseded, expires_at: before, ..current() }, Refused(Dead::Superseded)),
+        (Token { state: TokenState::Revoked, expires_at: before, ..current() }, Refused(Dead::Revoked)),
+    ];
+    for (token, expected) in cases {
+        assert_eq!(authenticate(&token, NOW), expected, "{token:?}");
+    }
+}
+
+#[test]
+fn a_rotation_mints_repeats_or_is_refused() {
+    let (before, at, after) = (Some(NOW - SECOND), Some(NOW), Some(NOW + SECOND));
+    let rotated = Token { overlap_ends_at: after, ..current() };
+    let cases = [
+        (current(), None, false, Rotation::Mint),
+        (Token { rotation_deadline: after, ..current() }, None, false, Rotation::Mint),
+        (Token { rotation_deadline: at, ..current() }, None, false, Rotation::DeadlinePassed),
+        (Token { rotation_deadline: before, ..current() }, None, false, Rotation::DeadlinePassed),
+        (rotated, Some(pending()), false, Rotation::SameSuccessor),
+        (Token { rotation_deadline: at, ..rotated }, Some(pending()), false, Rotation::SameSuccessor),
+        (Token { overlap_ends_at: at, ..current() }, Some(pending()), false, Rotation::Refused(Dead::Superseded)),
+        // A successor that expired unused is replaced, unless the deadline forbids a new one.
+        (rotated, Some(Token { expires_at: after, ..pending() }), false, Rotation::SameSuccessor),
+        (rotated, Some(Token { expires_at: at, ..pending() }), false, Rotation::Mint),
+        (
+            Token { rotation_deadline: at, ..rotated },
+            Some(Token { expires_at: at, ..pending() }),
+            false,
+            Rotation::DeadlinePassed,
+        ),
+        // Authentication comes first, then the project, then the deadline.
+        (Token { expires_at: at, rotation_deadline: at, ..current() }, None, true, Rotation::Refused(Dead::Expired)),
+        (Token { rotation_deadline: at, ..current() }, None, true, Rotation::Unassigned),
+        (rotated, Some(pending()), true, Rotation::Unassigned),
+    ];
+    for (token, successor, unassigned, expected) in cases {
+        assert_eq!(rotate(&token, successor.as_ref(), unassigned, NOW), expected, "{token:?} {successor:?}");
+    }
+}
+
+#[test]
+fn the_overlap_window_opens_once() {
+    let hour = Duration::HOUR;
+    assert_eq!(overlap_ends_at(&current(), hour, NOW), NOW + hour);
+    let rotated = Token { overlap_ends_at: Some(NOW + SECOND), ..current() };
+    assert_eq!(overlap_ends_at(&rotated, hour, NOW), NOW + SECOND);
+    // Without a window the old token is dead at the instant of the rotation.
+    let ended = Token { overlap_ends_at: Some(overlap_ends_at(&current(), Duration::ZERO, NOW)), ..current() };
+    assert_eq!(authenticate(&ended, NOW), Authentication::Refused(Dead::Superseded));
+}
+
+fn tokens() -> impl Strategy<Value = Token> {
+    let state = prop::sample::select(vec![
+        TokenState::Current,
+        TokenState::Pending,
+        TokenState::Superseded,
+        TokenState::Revoked,
+    ]);
+    let instant = || proptest::option::of((-3i64..=3).prop_map(|seconds| NOW + Duration::seconds(seconds)));
+    (state, instant(), instant(), instant()).prop_map(|(state, expires_at, rotation_deadline, overlap_ends_at)| Token {
+        state,
+        expires_at,
+        rotation_deadline,
+        overlap_ends_at,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_does_not_authenticate_does_not_rotate(token in tokens(), successor in proptest::option::of(tokens()), unassigned: bool) {
+        let rotation = rotate(&token, successor.as_ref(), unassigned, NOW);
+        match authenticate(&token, NOW) {
+            Authentication::Refused(dead) => prop_assert_eq!(rotation, Rotation::Refused(dead)),
+            _ => prop_assert!(!matches!(rotation, Rotation::Refused(_))),
+        }
+    }
+
+    #[test]
+    fn nothing_is_minted_for_an_unassigned_runner_or_from_the_deadline_on(token in tokens(), successor in proptest::option::of(tokens())) {
+        prop_assert_ne!(rotate(&token, successor.as_ref(), true, NOW), Rotation::Mint);
+        if token.rotation_deadline.is_some_and(|deadline| deadline <= NOW) {
+            prop_assert_ne!(rotate(&token, successor.as_ref(), false, NOW), Rotation::Mint);
+        }
+    }
+
+    #[test]
+    fn a_dead_token_stays_dead(token in tokens(), later in 0i64..10) {
+        if let Authentication::Refused(_) = authenticate(&token, NOW) {
+            let later = authenticate(&token, NOW + Duration::seconds(later));
+            prop_assert!(matches!(later, Authentication::Refused(_)));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The rules for the fields of a runner, with GitLab's texts per field.
+//!
+//! Source: <https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user>
+
+use std::collections::BTreeMap;
+
+/// The most characters of a description.
+pub const MAX_DESCRIPTION: usize = 1024;
+
+/// The most characters of a maintenance note.
+pub const MAX_MAINTENANCE_NOTE: usize = 1024;
+
+/// The most characters of the name that a runner program gives itself.
+pub const MAX_NAME: usize = 256;
+
+/// The most tags.
+pub const MAX_TAGS: usize = 50;
+
+/// The least time in seconds that a runner may give one job.
+pub const MIN_MAXIMUM_TIMEOUT: i32 = 600;
+
+/// The fields of a runner as they would be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// What its owner says of it.
+    pub description: Option<&'a str>,
+    /// A note for those who maintain it.
+    pub maintenance_note: Option<&'a str>,
+    /// The name that the runner program gives itself.
+    pub name: Option<&'a str>,
+    /// The tags by which jobs select it.
+    pub tags: &'a [String],
+    /// Whether it takes jobs without tags.
+    pub run_untagged: bool,
+    /// Seconds that it works on one job.
+    pub maximum_timeout: Option<i32>,
+}
+
+/// What is wrong, by field; empty when the runner is valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errors(BTreeMap<&'static str, Vec<String>>);
+
+impl Errors {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Every field with its texts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().flat_map(|(field, texts)| texts.iter().map(|text| (*field, text.as_str())))
+    }
+
+    /// All texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let parts: Vec<_> = self.iter().map(|(field, text)| format!("{} {text}", humanize(field))).collect();
+        match parts.as_slice() {
+            [] => String::new(),
+            [one] => one.clone(),
+            [one, other] => format!("{one} and {other}"),
+            [start @ .., last] => format!("{}, and {last}", start.join(", ")),
+        }
+    }
+
+    fn add(&mut self, field: &'static str, text: impl Into<String>) {
+        self.0.entry(field).or_default().push(text.into());
+    }
+
+    fn text(&mut self, field: &'static str, value: Option<&str>, most: usize) {
+        let Some(value) = value else { return };
+        if value.chars().count() > most {
+            self.add(field, format!("is too long (maximum is {most} characters)"));
+        }
+        // Postgres keeps no NUL in a text.
+        if value.contains('\0') {
+            self.add(field, "is invalid");
+        }
+    }
+}
+
+/// Checks the fields of a runner.
+#[must_use]
+pub fn validate(fields: &Fields<'_>) -> Errors {
+    let mut errors = Errors::default();
+    errors.text("description", fields.description, MAX_DESCRIPTION);
+    errors.text("maintenance_note", fields.maintenance_note, MAX_MAINTENANCE_NOTE);
+    errors.text("name", fields.name, MAX_NAME);
+    if fields.maximum_timeout.is_some_and(|seconds| seconds < MIN_MAXIMUM_TIMEOUT) {
+        errors.add("maximum_timeout", "needs to be at least 10 minutes");
+    }
+    if fields.tags.is_empty() && !fields.run_untagged {
+        errors.add("tags_list", "can not be empty when runner is not allowed to pick untagged jobs");
+    }
+    if fields.tags.len() > MAX_TAGS {
+        let text = format!("Too many tags specified. Please limit the number of tags to {MAX_TAGS}");
+        errors.add("tags_list", text);
+    }
+    if fields.tags.iter().any(|tag| tag.contains('\0')) {
+        errors.add("tags_list", "is invalid");
+    }
+    errors
+}
+
+/// The tags as they are stored: at each comma apart, without space around them, no empty one, none twice, in the given order.
+#[must_use]
+pub fn normalize_tags(given: &[String]) -> Vec<String> {
+    let mut tags = Vec::<String>::new();
+    for tag in given.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        if !tag.is_empty() && !tags.iter().any(|known| known == tag) {
+            tags.push(tag.to_owned());
+        }
+    }
+    tags
+}
+
+fn humanize(field: &str) -> String {
+    let words = field.replace('_', " ");
+    let mut characters = words.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNTAGGED: &str = "can not be empty when runner is not allowed to pick untagged jobs";
+
+    fn tags(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("tag{number}")).collect()
+    }
+
+    fn check(fields: &Fields<'_>) -> Vec<(&'static str, String)> {
+        validate(fields).iter().map(|(field, text)| (field, text.to_owned())).collect()
+    }
+
+    #[test]
+    fn each_bound_is_held_to_the_character() {
+        let long = |count| "\u{e9}".repeat(count);
+        let (fits, over) = (long(1024), long(1025));
+        let (name_fits, name_over) = (long(256), long(257));
+        let (fifty, fifty_one) = (tags(50), tags(51));
+        let valid = Fields { run_untagged: true, ..Fields::default() };
+        let too_long = |most: usize| format!("is too long (maximum is {most} characters)");
+        let cases = [
+            (valid.clone(), vec![]),
+            (Fields { description: Some(&fits), maintenance_note: Some(&fits), ..valid.clone() }, vec![]),
+            (Fields { description: Some(&over), ..valid.clone() }, vec![("description", too_long(1024))]),
+            (Fields { maintenance_note: Some(&over), ..valid.clone() }, vec![("maintenance_note", too_long(1024))]),
+            (Fields { name: Some(&name_fits), ..valid.clone() }, vec![]),
+            (Fields { name: Some(&name_over), ..valid.clone() }, vec![("name", too_long(256))]),
+            (Fields { description: Some("a\0b"), ..valid.clone() }, vec![("description", "is invalid".to_owned())]),
+            (Fields { maximum_timeout: Some(600), ..valid.clone() }, vec![]),
+            (
+                Fields { maximum_timeout: Some(599), ..valid.clone() },
+                vec![("maximum_timeout", "needs to be at least 10 minutes".to_owned())],
+            ),
+            (
+                Fields { maximum_timeout: Some(i32::MIN), ..valid.clone() },
+                vec![("maximum_timeout", "needs to be at least 10 minutes".to_owned())],
+            ),
+            (Fields { tags: &fifty, run_untagged: false, ..valid.clone() }, vec![]),
+            (
+                Fields { tags: &fifty_one, ..valid.clone() },
+                vec![(
+                    "tags_list",
+                    "Too many tags specified. Please limit the number of tags to 50".to_owned(),
+                )],
+            ),
+            (Fields { run_untagged: false, ..valid.clone() }, vec![("tags_list", UNTAGGED.to_owned())]),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(check(&fields), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn all_errors_make_one_sentence() {
+        let long = "x".repeat(1025);
+        let mut fields = Fields { run_untagged: false, ..Fields::default() };
+        assert_eq!(validate(&fields).sentence(), format!("Tags list {UNTAGGED}"));
+        fields.maximum_timeout = Some(1);
+        let two = format!("Maximum timeout needs to be at least 10 minutes and Tags list {UNTAGGED}");
+        assert_eq!(validate(&fields).sentence(), two);
+        fields.description = Some(&long);
+        let three = format!(
+            "Description is too long (maximum is 1024 characters), Maximum timeout needs to be at least 10 minutes, \
+             and Tags list {UNTAGGED}"
+        );
+        assert_eq!(validate(&fields).sentence(), three);
+        assert_eq!(Errors::default().sentence(), "");
+    }
+
+    #[test]
+    fn tags_are_split_trimmed_and_kept_once() {
+        let given = [" b,a ", "a", "", " , ", "B", "c d"].map(str::to_owned);
+        assert_eq!(normalize_tags(&given), ["b", "a", "B", "c d"]);
+    }
+}

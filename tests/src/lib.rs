@@ -1,0 +1,9 @@
+//! The harness of the black-box tests and benchmarks: it starts the real processes on free ports and temporary folders,
+//! speaks to them as clients do, and stops them.
+
+// A failed step of a test ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+mod files;
+
+pub use files::{files_below, root};

@@ -1,0 +1,175 @@
+//! The dependency table of `docs/explanation/architecture.md`, held against what cargo resolves and against the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::{fs, path::Path, process::Command};
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+/// What each crate of the workspace may use of the others.
+const MAY_USE: [(&str, &[&str]); 6] = [
+    ("proto", &[]),
+    ("chassis", &["proto"]),
+    ("runner-registry", &["proto", "chassis"]),
+    ("gateway", &["proto", "chassis"]),
+    ("paddock", &["proto", "chassis", "runner-registry", "gateway"]),
+    ("system", &["proto"]),
+];
+
+/// What a crate may never link, however far away it stands.
+const NEVER_LINKS: [(&str, &[&str]); 2] =
+    [("gateway", &["sea-orm", "sqlx", "sqlx-core", "libsqlite3-sys"]), ("proto", &["sea-orm", "prost-build"])];
+
+/// Outside crates that only these crates of ours may name.
+const ONLY_IN: [(&str, &[&str]); 4] = [
+    ("sea-orm", &["chassis", "runner-registry"]),
+    ("sea-orm-migration", &["runner-registry"]),
+    ("matchit", &["gateway"]),
+    ("config", &["chassis"]),
+];
+
+/// What the processes are about; chassis serves any process and knows none of it.
+const DOMAIN_WORDS: [&str; 7] = ["runner", "project", "group", "job", "rotation", "namespace", "assignment"];
+
+fn members() -> Vec<Package> {
+    let metadata = MetadataCommand::new().manifest_path(system::root().join("Cargo.toml")).no_deps().exec();
+    metadata.expect("cargo metadata").workspace_packages().into_iter().cloned().collect()
+}
+
+fn names(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
+    package.dependencies.iter().filter(|used| kinds.contains(&used.kind)).map(|used| used.name.clone()).collect()
+}
+
+#[test]
+fn crates_use_only_what_the_table_allows() {
+    let table: BTreeMap<_, _> = MAY_USE.into_iter().collect();
+    let members = members();
+    let ours: BTreeSet<String> = members.iter().map(|package| package.name.to_string()).collect();
+    assert_eq!(
+        ours,
+        table.keys().map(ToString::to_string).collect(),
+        "the table and the workspace list different crates"
+    );
+    for package in &members {
+        let allowed: BTreeSet<String> = table[package.name.as_str()].iter().map(ToString::to_string).collect();
+        let used = names(package, &[DependencyKind::Normal, DependencyKind::Build]);
+        let wrong: Vec<_> = used.intersection(&ours).filter(|name| !allowed.contains(*name)).collect();
+        assert!(wrong.is_empty(), "{} uses {wrong:?}, the table allows {allowed:?}", package.name);
+    }
+}
+
+#[test]
+fn outside_crates_stay_where_they_belong() {
+    for package in members() {
+        let used = names(&package, &[DependencyKind::Normal, DependencyKind::Build]);
+        for (name, users) in ONLY_IN {
+            let allowed = users.contains(&package.name.as_str());
+            assert!(allowed || !used.contains(name), "{} uses {name}, only {users:?} may", package.name);
+        }
+    }
+}
+
+/// Asks `cargo tree` and not the resolve graph of the workspace, where the features that one crate switches on show in all.
+#[test]
+fn nothing_forbidden_is_linked_in_from_afar() {
+    for (package, forbidden) in NEVER_LINKS {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--locked",
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+                "--format",
+                "{p}",
+                "--package",
+                package,
+            ])
+            .current_dir(system::root())
+            .output()
+            .expect("cargo tree");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let linked: BTreeSet<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(
+            linked.contains(package),
+            "{package} is not in its own tree: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let wrong: Vec<_> = forbidden.iter().filter(|name| linked.contains(*name)).collect();
+        assert!(wrong.is_empty(), "{package} links {wrong:?}");
+    }
+}
+
+#[test]
+fn chassis_knows_no_domain_word() {
+    let source = system::root().join("services/chassis/src");
+    let mut wrong = Vec::new();
+    for file in system::files_below(&source) {
+        let text = fs::read_to_string(&file).expect("a source file");
+        let shown = file.strip_prefix(system::root()).unwrap_or(&file).display().to_string();
+        wrong.extend(domain_identifiers(&text).into_iter().map(|(line, word)| format!("{shown}:{line}: {word}")));
+    }
+    assert!(
+        wrong.is_empty(),
+        "chassis serves any process; move this to the service that it belongs to:\n{}",
+        wrong.join("\n")
+    );
+}
+
+/// The identifiers that chassis makes up itself and that hold a domain word. Names of the contract, which stand behind `::`,
+/// are not its own: `Process::RunnerRegistry` is a value that it passes on.
+fn domain_identifiers(source: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (number, line) in source.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for word in code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':' && c != '"') {
+            let own = word.rsplit("::").next().unwrap_or_default();
+            let text = word.contains('"');
+            let named = own == word && DOMAIN_WORDS.iter().any(|domain| parts(own).contains(&(*domain).to_owned()));
+            if named && !text {
+                found.push((number + 1, own.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+/// The words of an identifier, in snake case or camel case, in lower case and without a plural s.
+fn parts(identifier: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for c in identifier.chars() {
+        if c == '_' || c.is_uppercase() {
+            parts.push(String::new());
+        }
+        if c != '_' {
+            parts.last_mut().expect("never empty").extend(c.to_lowercase());
+        }
+    }
+    parts.into_iter().map(|part| part.strip_suffix('s').map(ToOwned::to_owned).unwrap_or(part)).collect()
+}
+
+#[test]
+fn the_domain_check_can_fail() {
+    let cases = [
+        ("struct RunnerCache;", 1),
+        ("let project_id = 3; fn jobs() {}", 2),
+        ("Caller::Runner => Caller::Runner,", 0),
+        ("// the runner", 0),
+        ("Process::RunnerRegistry", 0),
+        ("let grouped = jobless;", 0),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(domain_identifiers(source).len(), expected, "{source}");
+    }
+}
+
+/// The rooms of a service: `main.rs` is wiring.
+#[test]
+fn every_main_is_short() {
+    for main in ["services/runner-registry/src/main.rs", "gateway/src/main.rs", "services/paddock/src/main.rs"] {
+        let path = system::root().join(main);
+        let lines = fs::read_to_string(&path).map(|text| text.lines().count());
+        assert!(lines.as_ref().is_ok_and(|lines| *lines < 60), "{main} has {lines:?} lines, 59 are allowed");
+    }
+    assert!(!Path::new(&system::root().join("services/chassis/src/main.rs")).exists(), "chassis is no process");
+}
