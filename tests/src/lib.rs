@@ -4,6 +4,16 @@
 // A failed step of a test ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
+mod api;
+mod binaries;
 mod files;
+mod paddock;
+mod program;
+pub mod raw;
+mod skip;
 
+pub use api::{Answer, Api};
 pub use files::{files_below, root};
+pub use paddock::Paddock;
+pub use program::{Program, free_port};
+pub use skip::skipped;

@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderName, HeaderValue};
 use proto::contract::DIGEST;
 use proto::paddock::contract::v1::{
-    GetContractRequest, GetContractResponse, InternalHeader, Process, contract_service_client::ContractServiceClient,
+    GetContractRequest, InternalHeader, Process, contract_service_client::ContractServiceClient,
 };
 use serde::Deserialize;
 use tonic::{
@@ -23,7 +23,7 @@ use tonic::{
 use tower::Service;
 
 use crate::{
-    access::{CallContext, Caller},
+    access::CallContext,
     clock::Clock,
     config::{Problems, Validate},
     identity::{Call, IdentityKeys},
@@ -47,6 +47,45 @@ impl Validate for ClientConfig {
         }
         problems.require((1..=600_000).contains(&self.deadline_ms), "deadline_ms", "must be between 1 and 600000");
     }
+}
+
+/// Why a peer cannot be worked with.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PeerProblem {
+    /// It does not answer.
+    #[error("{peer} cannot be reached: {problem}")]
+    Unreachable {
+        /// The peer.
+        peer: &'static str,
+        /// What happened.
+        problem: String,
+    },
+    /// It was built from another contract.
+    #[error(
+        "{peer} {version} was built from another contract: our digest is {ours}, its digest is {theirs}; upgrade the older one"
+    )]
+    Contract {
+        /// The peer.
+        peer: &'static str,
+        /// Its release.
+        version: String,
+        /// Our digest.
+        ours: &'static str,
+        /// Its digest.
+        theirs: String,
+    },
+    /// It does not hold the key that we sign with.
+    #[error(
+        "{peer} does not hold our identity key: we sign with {ours}, it verifies with {theirs:?}; mount the same secret"
+    )]
+    Keys {
+        /// The peer.
+        peer: &'static str,
+        /// The id of the key that we sign with.
+        ours: String,
+        /// The ids of the keys that it holds.
+        theirs: Vec<String>,
+    },
 }
 
 /// A channel to a peer. It connects when it is first used, and again whenever the connection is lost.
@@ -94,15 +133,26 @@ impl PeerChannel {
         })
     }
 
-    /// Asks the peer which contract it was built with.
+    /// Asks the peer which contract it was built with and which keys it holds, and compares. The question carries no
+    /// identity, so that a difference is seen as what it is and not as a refused call.
     ///
     /// # Errors
-    /// If the peer does not answer.
-    pub async fn contract(&self) -> Result<GetContractResponse, Status> {
-        let mut request = tonic::Request::new(GetContractRequest {});
-        let caller = Caller::Anonymous;
-        request.extensions_mut().insert(CallContext { caller, request_id: String::new(), peer_address: None });
-        Ok(ContractServiceClient::new(self.clone()).get_contract(request).await?.into_inner())
+    /// What differs, or why the peer cannot be asked.
+    pub async fn check(&self) -> Result<(), PeerProblem> {
+        let peer = self.audience.name();
+        let unreachable = |problem: String| PeerProblem::Unreachable { peer, problem };
+        let mut client = ContractServiceClient::new(self.channel.clone());
+        let asked = tokio::time::timeout(self.deadline, client.get_contract(GetContractRequest {})).await;
+        let answer = asked.map_err(|_| unreachable("no answer in time".into()))?;
+        let theirs = answer.map_err(|status| unreachable(format!("{:?}", status.code())))?.into_inner();
+        if theirs.digest != DIGEST {
+            return Err(PeerProblem::Contract { peer, version: theirs.version, ours: DIGEST, theirs: theirs.digest });
+        }
+        let ours = self.keys.key_ids().into_iter().next().unwrap_or_default();
+        if !theirs.identity_key_ids.contains(&ours) {
+            return Err(PeerProblem::Keys { peer, ours, theirs: theirs.identity_key_ids });
+        }
+        Ok(())
     }
 
     /// The context and the headers that make a request a call of ours.

@@ -1,7 +1,29 @@
 //! The life of a process.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io::{self, Write as _};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
+
+/// Listens on an address, `host:port`.
+///
+/// # Errors
+/// If it cannot; the message names the address.
+pub async fn listen(address: &str) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// Says on standard output that the process serves; whoever started it may wait for this line.
+pub fn announce_ready(name: &str) {
+    // Nobody reading it is no reason to stop.
+    let mut output = io::stdout().lock();
+    let _ = writeln!(output, "{name} ready").and_then(|()| output.flush());
+}
 
 /// A token that is cancelled by the first SIGTERM or SIGINT.
 ///

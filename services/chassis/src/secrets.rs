@@ -11,6 +11,7 @@ use std::{
 
 use proto::contract::SecretSpec;
 use proto::paddock::contract::v1::{Process, Secret, SecretEncoding};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 /// The content of a secret. It never prints itself and is wiped from memory when dropped.
@@ -80,6 +81,13 @@ pub enum Problem {
     /// The contract says nothing of it.
     #[error("the contract does not describe it")]
     Undescribed,
+}
+
+/// The settings of the section `secrets`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SecretsConfig {
+    /// The folder that the secret files are mounted in.
+    pub folder: PathBuf,
 }
 
 /// The folder that the secrets are mounted in.

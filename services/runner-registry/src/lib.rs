@@ -1,1 +1,66 @@
+//! Owns runner records and their tokens, and the directory they belong to: users, groups, projects, the settings of the
+//! instance. It is a process of its own and a function, so that a test or `paddock serve` runs the same thing.
 
+use chassis::{clock::Clock, identity::IdentityKeys, server::GrpcServer, server::ServerConfig};
+use proto::paddock::{
+    contract::v1::Process,
+    directory::v1::{
+        group_service_server::GroupServiceServer, instance_service_server::InstanceServiceServer,
+        project_service_server::ProjectServiceServer, user_service_server::UserServiceServer,
+    },
+};
+use sea_orm::DatabaseConnection;
+use sea_orm_migration::MigratorTrait as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub mod config;
+pub mod entity;
+pub mod error;
+pub mod expiry;
+pub mod iso8601;
+pub mod migration;
+pub mod paths;
+pub mod permission;
+pub mod rotation;
+mod rpc;
+pub mod runner_status;
+pub mod runner_type;
+pub mod runner_validation;
+pub mod seal;
+mod store;
+pub mod text;
+pub mod token;
+
+pub use config::Config;
+pub use error::Error;
+
+/// What the service stands on.
+pub struct Deps {
+    /// The settings of the service.
+    pub config: Config,
+    /// The settings of its server.
+    pub server: ServerConfig,
+    /// Where the records are.
+    pub database: DatabaseConnection,
+    /// What verifies who calls.
+    pub keys: IdentityKeys,
+    /// What seals the successor of a runner token.
+    pub seal: seal::SealKeys,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// Brings the schema up to date, then serves until shutdown.
+///
+/// # Errors
+/// If the schema cannot be brought up to date, or the listener fails.
+pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    migration::Migrator::up(&deps.database, None).await?;
+    let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
+    let state = rpc::State::new(deps);
+    server
+        .serve(listener, shutdown)
+        .await
+        .map_err(Error::internal)
+}

@@ -6,18 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-/// Where a token stands among the tokens of its runner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenState {
-    /// The token of the runner. It may have a successor that was not used yet.
-    Current,
-    /// The successor that a rotation returned and nobody used yet.
-    Pending,
-    /// Replaced by a successor that is in use.
-    Superseded,
-    /// Revoked by a reset by runner id.
-    Revoked,
-}
+pub use crate::entity::runner_token::TokenState;
 
 /// What decides about a token. Every instant belongs to the time after it: a token is expired at its expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +51,9 @@ pub fn authenticate(token: &Token, now: OffsetDateTime) -> Authentication {
         TokenState::Revoked => Authentication::Refused(Dead::Revoked),
         TokenState::Superseded => Authentication::Refused(Dead::Superseded),
         TokenState::Current if passed(token.overlap_ends_at) => Authentication::Refused(Dead::Superseded),
-        TokenState::Current | TokenState::Pending if passed(token.expires_at) => Authentication::Refused(Dead::Expired),
+        TokenState::Current | TokenState::Successor if passed(token.expires_at) => Authentication::Refused(Dead::Expired),
         TokenState::Current => Authentication::Accepted,
-        TokenState::Pending => Authentication::AcceptedAsSuccessor,
+        TokenState::Successor => Authentication::AcceptedAsSuccessor,
     }
 }
 
@@ -84,7 +73,7 @@ pub enum Rotation {
 }
 
 /// Decides what the rotation of a token answers. A presented successor is promoted first and then decided on as a current
-/// token; `successor` is the pending one, if there is one.
+/// token; `successor` is the unused one, if there is one.
 #[must_use]
 pub fn rotate(token: &Token, successor: Option<&Token>, unassigned: bool, now: OffsetDateTime) -> Rotation {
     if let Authentication::Refused(dead) = authenticate(token, now) {

@@ -20,14 +20,16 @@ use opentelemetry_sdk::{
 };
 use proto::paddock::contract::v1::Process;
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer as _, filter::filter_fn, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::config::{Problems, Validate};
+use crate::{
+    config::{Problems, Validate},
+    process,
+};
 
 /// The target of the spans that are exported: one per request and process.
 pub const SPAN_TARGET: &str = "request";
@@ -130,9 +132,16 @@ pub fn is_tracing() -> bool {
 }
 
 impl Telemetry {
-    /// Serves `/metrics` until shutdown.
-    pub async fn serve_metrics(&self, listener: TcpListener, shutdown: CancellationToken) {
-        exposition::serve(self.metrics.clone(), listener, shutdown).await;
+    /// Serves `/metrics` on the address, in the background until shutdown. An empty address: nowhere.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub async fn expose_metrics(&self, address: &str, shutdown: CancellationToken) -> io::Result<()> {
+        if !address.is_empty() {
+            let listener = process::listen(address).await?;
+            tokio::spawn(exposition::serve(self.metrics.clone(), listener, shutdown));
+        }
+        Ok(())
     }
 
     /// Sends the spans that are still buffered. Call it after the servers have drained.

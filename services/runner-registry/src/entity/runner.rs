@@ -51,7 +51,7 @@ pub struct Model {
 }
 
 /// What a runner serves. The numbers are those of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 pub enum RunnerType {
     /// Every project of the instance.

@@ -10,8 +10,8 @@ fn current() -> Token {
     Token { state: TokenState::Current, expires_at: None, rotation_deadline: None, overlap_ends_at: None }
 }
 
-fn pending() -> Token {
-    Token { state: TokenState::Pending, ..current() }
+fn unused() -> Token {
+    Token { state: TokenState::Successor, ..current() }
 }
 
 #[test]
@@ -20,14 +20,14 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
     let (before, at, after) = (Some(NOW - SECOND), Some(NOW), Some(NOW + SECOND));
     let cases = [
         (current(), Accepted),
-        (pending(), AcceptedAsSuccessor),
+        (unused(), AcceptedAsSuccessor),
         (Token { state: TokenState::Superseded, ..current() }, Refused(Dead::Superseded)),
         (Token { state: TokenState::Revoked, ..current() }, Refused(Dead::Revoked)),
         (Token { expires_at: after, ..current() }, Accepted),
         (Token { expires_at: at, ..current() }, Refused(Dead::Expired)),
         (Token { expires_at: before, ..current() }, Refused(Dead::Expired)),
-        (Token { expires_at: after, ..pending() }, AcceptedAsSuccessor),
-        (Token { expires_at: at, ..pending() }, Refused(Dead::Expired)),
+        (Token { expires_at: after, ..unused() }, AcceptedAsSuccessor),
+        (Token { expires_at: at, ..unused() }, Refused(Dead::Expired)),
         (Token { overlap_ends_at: after, ..current() }, Accepted),
         (Token { overlap_ends_at: at, ..current() }, Refused(Dead::Superseded)),
         (Token { overlap_ends_at: before, ..current() }, Refused(Dead::Superseded)),
@@ -53,22 +53,22 @@ fn a_rotation_mints_repeats_or_is_refused() {
         (Token { rotation_deadline: after, ..current() }, None, false, Rotation::Mint),
         (Token { rotation_deadline: at, ..current() }, None, false, Rotation::DeadlinePassed),
         (Token { rotation_deadline: before, ..current() }, None, false, Rotation::DeadlinePassed),
-        (rotated, Some(pending()), false, Rotation::SameSuccessor),
-        (Token { rotation_deadline: at, ..rotated }, Some(pending()), false, Rotation::SameSuccessor),
-        (Token { overlap_ends_at: at, ..current() }, Some(pending()), false, Rotation::Refused(Dead::Superseded)),
+        (rotated, Some(unused()), false, Rotation::SameSuccessor),
+        (Token { rotation_deadline: at, ..rotated }, Some(unused()), false, Rotation::SameSuccessor),
+        (Token { overlap_ends_at: at, ..current() }, Some(unused()), false, Rotation::Refused(Dead::Superseded)),
         // A successor that expired unused is replaced, unless the deadline forbids a new one.
-        (rotated, Some(Token { expires_at: after, ..pending() }), false, Rotation::SameSuccessor),
-        (rotated, Some(Token { expires_at: at, ..pending() }), false, Rotation::Mint),
+        (rotated, Some(Token { expires_at: after, ..unused() }), false, Rotation::SameSuccessor),
+        (rotated, Some(Token { expires_at: at, ..unused() }), false, Rotation::Mint),
         (
             Token { rotation_deadline: at, ..rotated },
-            Some(Token { expires_at: at, ..pending() }),
+            Some(Token { expires_at: at, ..unused() }),
             false,
             Rotation::DeadlinePassed,
         ),
         // Authentication comes first, then the project, then the deadline.
         (Token { expires_at: at, rotation_deadline: at, ..current() }, None, true, Rotation::Refused(Dead::Expired)),
         (Token { rotation_deadline: at, ..current() }, None, true, Rotation::Unassigned),
-        (rotated, Some(pending()), true, Rotation::Unassigned),
+        (rotated, Some(unused()), true, Rotation::Unassigned),
     ];
     for (token, successor, unassigned, expected) in cases {
         assert_eq!(rotate(&token, successor.as_ref(), unassigned, NOW), expected, "{token:?} {successor:?}");
@@ -89,7 +89,7 @@ fn the_overlap_window_opens_once() {
 fn tokens() -> impl Strategy<Value = Token> {
     let state = prop::sample::select(vec![
         TokenState::Current,
-        TokenState::Pending,
+        TokenState::Successor,
         TokenState::Superseded,
         TokenState::Revoked,
     ]);

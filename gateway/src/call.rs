@@ -1,0 +1,105 @@
+//! One unary gRPC call of a method that is known only by its descriptor.
+
+use std::time::Duration;
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use chassis::access::CallContext;
+use chassis::client::PeerChannel;
+use chassis::status::{Fault, Rejection};
+use http::uri::PathAndQuery;
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Request, Status};
+
+/// What is called, and how.
+#[derive(Debug)]
+pub struct CallPlan {
+    /// The gRPC path.
+    pub path: PathAndQuery,
+    /// The message of the answer.
+    pub output: MessageDescriptor,
+    /// Whether a call without an answer may be repeated.
+    pub idempotent: bool,
+}
+
+/// Calls the method. A call that never reached the peer is repeated once if the contract allows it.
+///
+/// # Errors
+/// The peer's refusal, or a fault if there was no answer in time or none at all.
+pub async fn unary(
+    channel: &PeerChannel,
+    plan: &CallPlan,
+    message: &DynamicMessage,
+    context: CallContext,
+    timeout: Duration,
+) -> Result<DynamicMessage, Rejection> {
+    let bytes = Bytes::from(message.encode_to_vec());
+    let calls = async {
+        match once(channel, plan, bytes.clone(), context.clone()).await {
+            Err(status) if status.code() == Code::Unavailable && plan.idempotent => once(channel, plan, bytes, context).await,
+            other => other,
+        }
+    };
+    match tokio::time::timeout(timeout, calls).await {
+        Ok(answer) => answer.map_err(Rejection::from),
+        Err(_) => Err(Fault::deadline_exceeded("the gateway's request timeout has passed").into()),
+    }
+}
+
+async fn once(
+    channel: &PeerChannel,
+    plan: &CallPlan,
+    bytes: Bytes,
+    context: CallContext,
+) -> Result<DynamicMessage, Status> {
+    let mut request = Request::new(bytes);
+    request.extensions_mut().insert(context);
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
+    let answer = client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await?;
+    Ok(answer.into_inner())
+}
+
+/// Sends encoded messages, receives messages of this type.
+struct DynamicCodec(MessageDescriptor);
+
+impl Codec for DynamicCodec {
+    type Encode = Bytes;
+    type Decode = DynamicMessage;
+    type Encoder = Encoded;
+    type Decoder = Decoding;
+
+    fn encoder(&mut self) -> Encoded {
+        Encoded
+    }
+
+    fn decoder(&mut self) -> Decoding {
+        Decoding(self.0.clone())
+    }
+}
+
+struct Encoded;
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+}
+
+struct Decoding(MessageDescriptor);
+
+impl Decoder for Decoding {
+    type Item = DynamicMessage;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        let message = DynamicMessage::decode(self.0.clone(), bytes);
+        message.map(Some).map_err(|error| Status::internal(format!("the answer cannot be decoded: {error}")))
+    }
+}

@@ -1,0 +1,86 @@
+//! The settings of the gateway. `config.default.toml` documents each one.
+
+use std::net::SocketAddr;
+
+use chassis::client::ClientConfig;
+use chassis::config::{Problems, Validate};
+use serde::Deserialize;
+
+use crate::exchange;
+
+/// The documented default settings.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The section `gateway`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// Where REST is served.
+    pub listen: String,
+    /// Where metrics are served; empty: nowhere.
+    pub metrics_listen: String,
+    /// The address that clients know the gateway by; empty: the Host header of the request.
+    pub external_url: String,
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// The largest request line with headers, in bytes.
+    pub max_header_bytes: usize,
+    /// How long a client may take for the headers of a request, in milliseconds.
+    pub header_read_timeout_ms: u64,
+    /// How long a client may take for a body, in milliseconds.
+    pub body_read_timeout_ms: u64,
+    /// How long a request may take once it is read, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// How long a connection without requests is kept, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Connections at the same time.
+    pub max_connections: usize,
+    /// Requests at the same time on one HTTP/2 connection.
+    pub http2_max_concurrent_streams: u32,
+    /// Streams that an HTTP/2 client may open and reset before they are looked at.
+    pub http2_max_pending_reset_streams: usize,
+    /// How often an HTTP/2 client is asked whether it is still there, in milliseconds.
+    pub http2_keep_alive_interval_ms: u64,
+    /// How long it may take for its answer, in milliseconds.
+    pub http2_keep_alive_timeout_ms: u64,
+    /// How long requests that are under way may take after SIGTERM, in milliseconds.
+    pub drain_timeout_ms: u64,
+    /// How long the answer to "whose token is this" is kept, in milliseconds.
+    pub identity_cache_ms: u64,
+    /// How to reach runner-registry.
+    pub runner_registry: ClientConfig,
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        let address = "must be an address with a port, for example 127.0.0.1:8080";
+        problems.require(self.listen.parse::<SocketAddr>().is_ok(), "gateway.listen", address);
+        let metrics = self.metrics_listen.is_empty() || self.metrics_listen.parse::<SocketAddr>().is_ok();
+        problems.require(metrics, "gateway.metrics_listen", address);
+        problems.require(is_base_url(&self.external_url), "gateway.external_url", "must be a URL without query, or empty");
+        let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
+            let inside = (least..=most).contains(&value);
+            problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
+        };
+        range(problems, "max_body_bytes", self.max_body_bytes as u64, 1024, 64 << 20);
+        // hyper refuses a smaller buffer, and HTTP/2 counts the size with 32 bits.
+        range(problems, "max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20);
+        range(problems, "header_read_timeout_ms", self.header_read_timeout_ms, 100, 600_000);
+        range(problems, "body_read_timeout_ms", self.body_read_timeout_ms, 100, 600_000);
+        range(problems, "request_timeout_ms", self.request_timeout_ms, 1, 600_000);
+        range(problems, "idle_timeout_ms", self.idle_timeout_ms, 100, 3_600_000);
+        range(problems, "max_connections", self.max_connections as u64, 1, 1 << 20);
+        range(problems, "http2_max_concurrent_streams", self.http2_max_concurrent_streams.into(), 1, 10_000);
+        range(problems, "http2_max_pending_reset_streams", self.http2_max_pending_reset_streams as u64, 1, 10_000);
+        range(problems, "http2_keep_alive_interval_ms", self.http2_keep_alive_interval_ms, 100, 3_600_000);
+        range(problems, "http2_keep_alive_timeout_ms", self.http2_keep_alive_timeout_ms, 100, 600_000);
+        range(problems, "drain_timeout_ms", self.drain_timeout_ms, 0, 3_600_000);
+        let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
+        range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
+        self.runner_registry.validate(problems);
+    }
+}
+
+fn is_base_url(text: &str) -> bool {
+    let parsed = text.parse::<http::Uri>();
+    text.is_empty() || parsed.is_ok_and(|url| url.scheme().is_some() && url.query().is_none() && !text.contains(['<', '>']))
+}

@@ -1,0 +1,153 @@
+//! Refusals and faults as REST answers: GitLab's keys for the clients that people run, and reason, remedy and request id for
+//! the people who run them. The detail of a fault stays in the log.
+
+use bytes::Bytes;
+use chassis::status::{Refusal, Rejection};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use proto::contract::{MethodSpec, ReasonSpec};
+use proto::paddock::contract::v1::Reason;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+use crate::credentials;
+use crate::output::JSON;
+
+/// The body of a refusal or fault.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    message: Message<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_description: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    reason: &'static str,
+    remedy: &'static str,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Message<'a> {
+    Text(&'a str),
+    Fields(&'a BTreeMap<String, Vec<String>>),
+}
+
+/// Makes the response. `method` is the method that was called, if the request got so far.
+pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: &str) -> Response<Full<Bytes>> {
+    let spec = rejection.spec();
+    let envelope = match rejection {
+        Rejection::Refusal(refusal) => of_refusal(refusal, method, request_id),
+        // What a fault says of itself is for the log.
+        Rejection::Fault(_) => envelope(spec, Message::Text(spec.message), spec.message, request_id),
+    };
+    let mut response = Response::new(Full::from(serde_json::to_vec(&envelope).unwrap_or_default()));
+    *response.status_mut() = StatusCode::from_u16(spec.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    if let Some(challenge) = challenge(spec) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Rejection::Refusal(refusal) = rejection
+        && let Some(seconds) = refusal.retry_after()
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn of_refusal<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, request_id: &'a str) -> Envelope<'a> {
+    let by_field = refusal.reason() == Reason::ValidationFailed && !refusal.fields().is_empty();
+    let message = if by_field { Message::Fields(refusal.fields()) } else { Message::Text(refusal.message()) };
+    let mut envelope = envelope(refusal.spec(), message, refusal.message(), request_id);
+    if refusal.reason() == Reason::InsufficientScope {
+        let scopes = method.map(|method| method.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(" "));
+        envelope.error_description = Some("The request requires higher privileges than provided by the access token.");
+        envelope.scope = scopes;
+    }
+    envelope
+}
+
+fn envelope<'a>(spec: &'static ReasonSpec, message: Message<'a>, text: &'a str, request_id: &'a str) -> Envelope<'a> {
+    Envelope {
+        message,
+        error: spec.error_key.then_some(text),
+        error_description: None,
+        scope: None,
+        reason: spec.code,
+        remedy: spec.remedy,
+        request_id,
+    }
+}
+
+/// What a 401 must say of how to authenticate (RFC 9110, 15.5.2).
+fn challenge(spec: &ReasonSpec) -> Option<HeaderValue> {
+    if spec.http_status != StatusCode::UNAUTHORIZED.as_u16() {
+        return None;
+    }
+    let challenges = credentials::schemes().map(|scheme| format!("{scheme} realm=\"paddock\""));
+    HeaderValue::try_from(challenges.collect::<Vec<_>>().join(", ")).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use chassis::status::Fault;
+    use futures::executor::block_on;
+    use http_body_util::BodyExt as _;
+    use serde_json::{Value, json};
+
+    fn answer(rejection: impl Into<Rejection>) -> (StatusCode, http::HeaderMap, Value) {
+        let method = proto::contract::METHODS.iter().find(|method| method.name == "CreateRunner");
+        let (parts, body) = response(&rejection.into(), method, "r1").into_parts();
+        let bytes = block_on(body.collect()).unwrap().to_bytes();
+        (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[test]
+    fn every_reason_has_message_reason_remedy_and_request_id() {
+        for reason in Reason::ALL {
+            let spec = reason.spec().unwrap();
+            let rejection: Rejection =
+                if spec.http_status < 500 { Refusal::new(reason).into() } else { Fault::of(reason, "a secret").into() };
+            let (status, headers, body) = answer(rejection);
+            assert_eq!(status.as_u16(), spec.http_status);
+            assert_eq!(headers[header::CONTENT_TYPE], "application/json");
+            assert_eq!(headers.contains_key(header::WWW_AUTHENTICATE), spec.http_status == 401, "{reason:?}");
+            let keys = (&body["message"], &body["reason"], &body["remedy"], &body["request_id"]);
+            assert_eq!(keys, (&json!(spec.message), &json!(spec.code), &json!(spec.remedy), &json!("r1")));
+            assert_eq!(body.get("error"), spec.error_key.then(|| json!(spec.message)).as_ref());
+            assert!(!body.to_string().contains("a secret"));
+        }
+    }
+
+    #[test]
+    fn a_precise_message_stands_under_both_keys() {
+        let (_, _, body) = answer(Refusal::new(Reason::ParameterMissing).with_message("token is missing"));
+        assert_eq!((&body["message"], &body["error"]), (&json!("token is missing"), &json!("token is missing")));
+    }
+
+    #[test]
+    fn a_failed_validation_lists_its_fields() {
+        let (_, _, body) = answer(Refusal::new(Reason::ValidationFailed).with_field("path", "is taken").with_field("path", "x"));
+        assert_eq!(body["message"], json!({"path": ["is taken", "x"]}));
+        let (_, _, body) = answer(Refusal::new(Reason::ValidationFailed).with_message("400 Bad request - x"));
+        assert_eq!(body["message"], json!("400 Bad request - x"));
+    }
+
+    #[test]
+    fn a_missing_scope_is_named() {
+        let (_, _, body) = answer(Refusal::new(Reason::InsufficientScope));
+        assert_eq!(body["error"], json!("insufficient_scope"));
+        assert_eq!(body["scope"], json!("api create_runner"));
+        assert!(body["error_description"].is_string());
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds() {
+        let (_, headers, _) = answer(Refusal::new(Reason::Conflict).with_retry_after(7));
+        assert_eq!(headers[header::RETRY_AFTER], "7");
+    }
+}

@@ -1,0 +1,364 @@
+//! JSON bodies, read straight into the request message: one pass, no tree in between.
+//!
+//! A key that stands twice is refused at every depth, also where the content is ignored: two readers could disagree on which
+//! of the two counts.
+
+use std::borrow::Cow;
+
+use prost_reflect::DynamicMessage;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use super::builder::{Builder, Parsed, Problem, Token, inside_of};
+use super::coerce::{self, Flaw, Scalar};
+use super::plan::{FieldPlan, MessagePlan, Shape};
+
+/// Objects and lists inside each other, at most.
+const MAX_DEPTH: usize = 32;
+
+/// Reads a body. An empty one and `null` hold nothing.
+///
+/// # Errors
+/// Where the body cannot be read; never what it holds.
+pub fn read(body: &[u8], builder: &mut Builder<'_>) -> Result<(), String> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let result = Root(builder).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    // The text of the error may quote the body, so that only the position is kept.
+    result.map_err(|error| format!("line {}, column {}", error.line(), error.column()))
+}
+
+/// The body as a whole.
+struct Root<'b, 'p>(&'b mut Builder<'p>);
+
+impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Root<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let builder = self.0;
+        let mut keys = Keys::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            let plan = builder.plan();
+            if plan.is_carrier(&key) {
+                read_token(&key, map.next_value_seed(ScalarSeed { depth: 1 })?, builder);
+            } else if let Some((place, field)) = plan.message.find(&key).and_then(|at| Some((at, builder.open(at)?))) {
+                let parsed = map.next_value_seed(FieldSeed { field, problems: &mut builder.problems, depth: 1 })?;
+                builder.set(place, field, parsed);
+            } else {
+                map.next_value_seed(Ignored { depth: 1 })?;
+            }
+            keys.push(key);
+        }
+        keys.end()
+    }
+}
+
+fn read_token(name: &str, value: Carried, builder: &mut Builder<'_>) {
+    match value {
+        Carried::Nothing => {}
+        Carried::Text(text) => builder.tokens.push(Token::new(text)),
+        Carried::Other => builder.problems.push(Problem { name: name.to_owned(), flaw: Flaw::Invalid }),
+    }
+}
+
+/// The keys of one object.
+#[derive(Default)]
+struct Keys<'de>(Vec<Cow<'de, str>>);
+
+impl<'de> Keys<'de> {
+    fn push(&mut self, key: Cow<'de, str>) {
+        self.0.push(key);
+    }
+
+    /// Refuses a key that stands twice. Sorting costs the same whatever the keys are.
+    fn end<E: serde::de::Error>(mut self) -> Result<(), E> {
+        self.0.sort_unstable();
+        let twice = self.0.windows(2).any(|pair| matches!(pair, [left, right] if left == right));
+        if twice { Err(E::custom("a key stands twice")) } else { Ok(()) }
+    }
+}
+
+/// A key, borrowed from the body unless it holds an escape.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for KeySeed {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+/// The value of one parameter.
+struct FieldSeed<'b, 'p> {
+    field: &'p FieldPlan,
+    problems: &'b mut Vec<Problem>,
+    depth: usize,
+}
+
+impl FieldSeed<'_, '_> {
+    fn scalar(self, scalar: Scalar<'_>) -> Parsed {
+        if !self.field.repeated {
+            return coerce::single(self.field, scalar).into();
+        }
+        let mut list = Vec::new();
+        match coerce::elements(self.field, scalar, &mut list) {
+            Ok(()) => Parsed::Value(prost_reflect::Value::List(list)),
+            Err(flaw) => Parsed::Flawed(flaw),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_, '_> {
+    type Value = Parsed;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Parsed, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
+    type Value = Parsed;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Parsed, E> {
+        Ok(Parsed::Unset)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Parsed, E> {
+        Ok(self.scalar(Scalar::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Parsed, E> {
+        Ok(self.scalar(Scalar::Signed(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Parsed, E> {
+        Ok(self.scalar(i64::try_from(value).map_or(Scalar::Unsigned(value), Scalar::Signed)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Parsed, E> {
+        Ok(self.scalar(Scalar::Float(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Parsed, E> {
+        Ok(self.scalar(Scalar::Text(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut list = Vec::new();
+        let mut flaw = if self.field.repeated { None } else { Some(Flaw::Invalid) };
+        while let Some(element) = seq.next_element_seed(ScalarSeed { depth })? {
+            let read = match element {
+                Carried::Nothing => Ok(()),
+                Carried::Text(text) if flaw.is_none() => coerce::elements(self.field, Scalar::Text(&text), &mut list),
+                Carried::Text(_) | Carried::Other => Err(Flaw::Invalid),
+            };
+            flaw = flaw.or(read.err());
+        }
+        Ok(flaw.map_or(Parsed::Value(prost_reflect::Value::List(list)), Parsed::Flawed))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Parsed, A::Error> {
+        let depth = deeper(self.depth)?;
+        match &self.field.shape {
+            Shape::Message(plan) if !self.field.repeated => read_message(plan, &self.field.name, map, self.problems, depth),
+            _ => Ignored { depth }.visit_map(map).map(|()| Parsed::Flawed(Flaw::Invalid)),
+        }
+    }
+}
+
+fn read_message<'de, A: MapAccess<'de>>(
+    plan: &MessagePlan,
+    name: &str,
+    mut map: A,
+    problems: &mut Vec<Problem>,
+    depth: usize,
+) -> Result<Parsed, A::Error> {
+    let mut message = DynamicMessage::new(plan.descriptor.clone());
+    let mut keys = Keys::default();
+    let before = problems.len();
+    while let Some(key) = map.next_key_seed(KeySeed)? {
+        let Some(field) = plan.find(&key).and_then(|place| plan.fields.get(place)) else {
+            map.next_value_seed(Ignored { depth })?;
+            keys.push(key);
+            continue;
+        };
+        let inner_before = problems.len();
+        let flaw = match map.next_value_seed(FieldSeed { field, problems, depth })? {
+            Parsed::Value(value) => message.try_set_field(&field.descriptor, value).err().map(|_| Flaw::Invalid),
+            Parsed::Flawed(flaw) => Some(flaw),
+            Parsed::Unset | Parsed::FlawedInside => None,
+        };
+        problems.extend(flaw.map(|flaw| Problem { name: field.name.clone(), flaw }));
+        for problem in problems.iter_mut().skip(inner_before) {
+            problem.name = inside_of(name, &problem.name);
+        }
+        keys.push(key);
+    }
+    keys.end()?;
+    let fits = problems.len() == before;
+    Ok(if fits { Parsed::Value(prost_reflect::Value::Message(message)) } else { Parsed::FlawedInside })
+}
+
+/// What stands where a credential or a list element is expected.
+enum Carried {
+    Nothing,
+    Text(String),
+    Other,
+}
+
+/// A single value, as text.
+struct ScalarSeed {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for ScalarSeed {
+    type Value = Carried;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Carried, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ScalarSeed {
+    type Value = Carried;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Carried, E> {
+        Ok(Carried::Nothing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Carried, E> {
+        Ok(Carried::Text(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Carried, E> {
+        Ok(Carried::Text(value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Carried, E> {
+        Ok(Carried::Text(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Carried, E> {
+        Ok(Carried::Text(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Carried, E> {
+        Ok(Carried::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Carried, A::Error> {
+        Ignored { depth: self.depth }.visit_seq(seq).map(|()| Carried::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Carried, A::Error> {
+        Ignored { depth: self.depth }.visit_map(map).map(|()| Carried::Other)
+    }
+}
+
+/// A value that nobody asked for. It is still read with the same care.
+struct Ignored {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Ignored {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Ignored {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let depth = deeper(self.depth)?;
+        while seq.next_element_seed(Ignored { depth })?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut keys = Keys::default();
+        while let Some(key) = map.next_key_seed(KeySeed)? {
+            map.next_value_seed(Ignored { depth })?;
+            keys.push(key);
+        }
+        keys.end()
+    }
+}
+
+fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
+    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(E::custom("nested too deeply")) }
+}

@@ -1,0 +1,65 @@
+//! From the answer of a call to a REST response: status, headers and body in GitLab's shape.
+
+mod json;
+mod paging;
+pub mod plan;
+
+use bytes::Bytes;
+use chassis::status::Fault;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use prost_reflect::DynamicMessage;
+
+use plan::{OutputPlan, Status};
+
+/// The media type of every body.
+pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A buffer for most answers without growing.
+const CAPACITY: usize = 512;
+
+/// Makes the response. `link` tells the address and the query of the request, for the links of a page.
+///
+/// # Errors
+/// If the peer answered with a status that HTTP does not have.
+pub fn response(
+    plan: &OutputPlan,
+    message: &DynamicMessage,
+    link: impl FnOnce() -> (String, String),
+) -> Result<Response<Full<Bytes>>, Fault> {
+    let status = match &plan.status {
+        Status::Fixed(status) => u32::from(*status),
+        Status::Field(field) => message.get_field(field).as_i32().and_then(|status| status.try_into().ok()).unwrap_or_default(),
+    };
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let status = status.filter(StatusCode::is_success);
+    let status = status.ok_or_else(|| Fault::internal("the answer has no HTTP status"))?;
+
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    add_headers(response.headers_mut(), plan, message);
+    if let Some(page) = plan.page.as_ref().map(|field| message.get_field(field)) {
+        let (url, query) = link();
+        if let Some(page) = page.as_message() {
+            paging::add_headers(response.headers_mut(), page, &url, &query);
+        }
+    }
+    if status != StatusCode::NO_CONTENT {
+        let mut body = Vec::with_capacity(CAPACITY);
+        json::write_body(&mut body, &plan.body, message);
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        *response.body_mut() = Full::from(body);
+    }
+    Ok(response)
+}
+
+fn add_headers(headers: &mut HeaderMap, plan: &OutputPlan, message: &DynamicMessage) {
+    for (name, field) in &plan.headers {
+        let value = message.get_field(field);
+        // A field that is unset, or that no header can carry, is left out.
+        let text = value.as_str().filter(|text| !text.is_empty());
+        if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(name.clone(), value);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What the gateway knows of an answer before the first request: which fields make the body, which become headers, and how
+//! each is written.
+
+use http::HeaderName;
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use proto::contract::Success;
+
+use crate::contract::{ContractError, Descriptors};
+use crate::input::plan::enum_names;
+
+/// Messages inside messages, at most; this stops a message that contains itself.
+const MAX_LEVELS: usize = 8;
+
+const TIMESTAMP: &str = "google.protobuf.Timestamp";
+const PAGE: &str = "paddock.page.v1.Page";
+
+/// An answer.
+#[derive(Debug)]
+pub struct OutputPlan {
+    /// What the body is made of.
+    pub body: Body,
+    /// The fields that become headers.
+    pub headers: Vec<(HeaderName, FieldDescriptor)>,
+    /// The field that says where a page stands in its list.
+    pub page: Option<FieldDescriptor>,
+    /// Where the status comes from.
+    pub status: Status,
+    /// The id of the object, for the log.
+    pub id: Option<FieldDescriptor>,
+}
+
+/// Where the HTTP status of an answer comes from.
+#[derive(Debug)]
+pub enum Status {
+    /// It is always the same.
+    Fixed(u16),
+    /// It stands in this field.
+    Field(FieldDescriptor),
+}
+
+/// What the body of an answer is made of.
+#[derive(Debug)]
+pub enum Body {
+    /// One field is the whole body.
+    Field(OutputField),
+    /// The message, less the fields that stand elsewhere.
+    Message(OutputMessage),
+}
+
+/// How a message is written.
+#[derive(Debug)]
+pub struct OutputMessage {
+    /// Its fields, in the order of their declaration.
+    pub fields: Vec<OutputField>,
+}
+
+/// How a field is written.
+#[derive(Debug)]
+pub struct OutputField {
+    /// The field.
+    pub descriptor: FieldDescriptor,
+    /// Its name, quoted and with a colon.
+    pub key: Vec<u8>,
+    /// What it holds.
+    pub shape: Shape,
+    /// Whether it is a list.
+    pub repeated: bool,
+    /// Whether it is `null` when unset; otherwise its default is written.
+    pub nullable: bool,
+}
+
+/// How a value is written.
+#[derive(Debug)]
+pub enum Shape {
+    /// Truth values, numbers and text.
+    Plain,
+    /// One of these quoted names, by its number.
+    Enum(Vec<(i32, Vec<u8>)>),
+    /// A time.
+    Timestamp {
+        /// Seconds since the Unix epoch.
+        seconds: FieldDescriptor,
+        /// Nanoseconds of the second.
+        nanos: FieldDescriptor,
+    },
+    /// An object.
+    Message(OutputMessage),
+}
+
+impl OutputPlan {
+    /// Plans the answer of a method.
+    ///
+    /// # Errors
+    /// If the contract names a field that does not exist, or one that JSON cannot show.
+    pub fn new(
+        descriptors: &Descriptors,
+        message: &MessageDescriptor,
+        response_body: Option<&str>,
+        success: Success,
+    ) -> Result<Self, ContractError> {
+        let find = |name: &str| {
+            let missing = || ContractError::new(format!("{} has no field {name}", message.full_name()));
+            message.get_field_by_name(name).ok_or_else(missing)
+        };
+        let status = match success {
+            Success::Status(status) => Status::Fixed(status),
+            Success::Field(name) => Status::Field(find(name)?),
+        };
+        let mut headers = Vec::new();
+        let mut page = None;
+        let mut fields = Vec::new();
+        for field in message.fields() {
+            let header = descriptors.field(&field)?.response_header;
+            let is_status = matches!(&status, Status::Field(status) if *status == field);
+            if !header.is_empty() {
+                let name = HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
+                headers.push((name, field));
+            } else if field.kind().as_message().is_some_and(|kind| kind.full_name() == PAGE) {
+                page = Some(field);
+            } else if !is_status {
+                fields.push(field);
+            }
+        }
+        let body = match response_body {
+            Some(name) => Body::Field(OutputField::new(find(name)?, 0)?),
+            None => Body::Message(OutputMessage::of(fields.into_iter(), 0)?),
+        };
+        let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
+        Ok(Self { body, headers, page, status, id })
+    }
+}
+
+impl OutputMessage {
+    fn of(fields: impl Iterator<Item = FieldDescriptor>, level: usize) -> Result<Self, ContractError> {
+        Ok(Self { fields: fields.map(|field| OutputField::new(field, level)).collect::<Result<_, _>>()? })
+    }
+}
+
+impl OutputField {
+    fn new(descriptor: FieldDescriptor, level: usize) -> Result<Self, ContractError> {
+        let refuse = || Err(ContractError::new(format!("{}: JSON cannot show it", descriptor.full_name())));
+        if level > MAX_LEVELS || descriptor.is_map() {
+            return refuse();
+        }
+        let shape = match descriptor.kind() {
+            Kind::Bytes => return refuse(),
+            Kind::Enum(of) => {
+                let quoted = |(name, number)| (number, format!("\"{name}\"").into_bytes());
+                Shape::Enum(enum_names(&of).into_iter().map(quoted).collect())
+            }
+            Kind::Message(of) if of.full_name() == TIMESTAMP => match (of.get_field(1), of.get_field(2)) {
+                (Some(seconds), Some(nanos)) => Shape::Timestamp { seconds, nanos },
+                _ => return refuse(),
+            },
+            Kind::Message(of) => Shape::Message(OutputMessage::of(of.fields(), level + 1)?),
+            _ => Shape::Plain,
+        };
+        Ok(Self {
+            key: format!("\"{}\":", descriptor.name()).into_bytes(),
+            shape,
+            repeated: descriptor.is_list(),
+            nullable: descriptor.supports_presence(),
+            descriptor,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_of_the_contract_can_be_planned() {
+        let descriptors = Descriptors::load().unwrap();
+        for (method, spec) in descriptors.methods().unwrap() {
+            for binding in descriptors.bindings(&method).unwrap() {
+                let body = binding.response_body.as_deref();
+                OutputPlan::new(&descriptors, &method.output(), body, spec.success).unwrap();
+            }
+        }
+    }
+}

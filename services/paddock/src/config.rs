@@ -1,0 +1,60 @@
+//! The settings of `paddock serve`: its own, and those of the services it runs.
+
+use std::path::{Path, PathBuf};
+
+use chassis::{
+    config::{ConfigError, Problems, Validate},
+    server::ServerConfig,
+    telemetry::TelemetryConfig,
+};
+use serde::Deserialize;
+
+/// Every setting. `config.default.toml` of each crate says what it means.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// The port on 127.0.0.1 that REST is served on.
+    pub port: u16,
+    /// The folder that everything is kept in.
+    pub data: PathBuf,
+    /// What concerns this process alone.
+    pub paddock: Paddock,
+    /// The settings of logs, spans and metrics.
+    pub telemetry: TelemetryConfig,
+    /// The settings of the gRPC server between the services.
+    pub server: ServerConfig,
+    /// The settings of the gateway.
+    pub gateway: gateway::Config,
+    /// The settings of runner-registry.
+    pub runner_registry: runner_registry::Config,
+}
+
+/// The settings of the section `paddock`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Paddock {
+    /// Where `/metrics` is served; empty: nowhere.
+    pub metrics_listen: String,
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        problems.require(!self.data.as_os_str().is_empty(), "data", "must name a folder");
+        self.telemetry.validate(problems);
+        self.server.validate(problems);
+        self.gateway.validate(problems);
+        self.runner_registry.validate(problems);
+    }
+}
+
+/// Loads the settings.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let defaults = [
+        chassis::config::DEFAULTS,
+        gateway::config::DEFAULTS,
+        runner_registry::config::DEFAULTS,
+        include_str!("../config.default.toml"),
+    ];
+    chassis::config::load(&defaults, file)
+}

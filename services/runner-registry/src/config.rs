@@ -1,0 +1,130 @@
+//! The settings of the section `runner_registry`, and those of the process around it.
+
+use std::path::PathBuf;
+
+use chassis::{
+    config::{Problems, Validate},
+    db::DatabaseLocation,
+    secrets::{SecretError, SecretStore},
+    server::ServerConfig,
+    telemetry::TelemetryConfig,
+};
+use proto::paddock::contract::v1::Secret;
+use serde::Deserialize;
+use time::Duration;
+
+/// The documented default settings of this crate.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The settings of the section `runner_registry`. `config.default.toml` says what each means.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// Where gRPC is served.
+    pub listen: String,
+    /// Where `/metrics` is served; empty: nowhere.
+    pub metrics_listen: String,
+    /// Which database is used.
+    pub database: DatabaseKind,
+    /// The file of the SQLite database.
+    pub sqlite_path: PathBuf,
+    /// The greatest number of connections to the database.
+    pub max_connections: u32,
+    /// See [`Rotation`].
+    pub rotation: Rotation,
+    /// See [`Heartbeat`].
+    pub heartbeat: Heartbeat,
+}
+
+/// Which database is used.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseKind {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// How runner tokens are rotated.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Rotation {
+    /// How long the old token stays valid beside an unused successor, in seconds.
+    pub overlap_seconds: u32,
+}
+
+/// How often a contact is written down.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Heartbeat {
+    /// The least time between two writes for one runner, manager or personal access token, in seconds.
+    pub write_interval_seconds: u32,
+}
+
+/// Every setting that the process `runner-registry` reads.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProcessConfig {
+    /// The settings of the service.
+    pub runner_registry: Config,
+    /// The settings of its server.
+    pub server: ServerConfig,
+    /// The settings of logs, spans and metrics.
+    pub telemetry: TelemetryConfig,
+    /// Where the secrets are.
+    pub secrets: Secrets,
+}
+
+/// The settings of the section `secrets`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Secrets {
+    /// The folder that the secret files are mounted in.
+    pub folder: PathBuf,
+}
+
+impl Rotation {
+    /// How long the old token stays valid beside an unused successor.
+    #[must_use]
+    pub fn overlap(self) -> Duration {
+        Duration::seconds(self.overlap_seconds.into())
+    }
+}
+
+impl Heartbeat {
+    /// The least time between two writes of a contact.
+    #[must_use]
+    pub fn write_interval(self) -> Duration {
+        Duration::seconds(self.write_interval_seconds.into())
+    }
+}
+
+impl Config {
+    /// Where the database is; the URL of a server comes from the secrets.
+    ///
+    /// # Errors
+    /// If the secret is missing or broken.
+    pub fn database(&self, secrets: &SecretStore) -> Result<DatabaseLocation, SecretError> {
+        match self.database {
+            DatabaseKind::Sqlite => Ok(DatabaseLocation::Sqlite(self.sqlite_path.clone())),
+            DatabaseKind::Postgres => secrets.require(Secret::RegistryDatabaseUrl).map(DatabaseLocation::Postgres),
+        }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        let connections = (1..=1000).contains(&self.max_connections);
+        problems.require(connections, "runner_registry.max_connections", "must be between 1 and 1000");
+        let overlap = self.rotation.overlap_seconds <= 604_800;
+        problems.require(overlap, "runner_registry.rotation.overlap_seconds", "must be at most 604800");
+        let interval = self.heartbeat.write_interval_seconds <= 3600;
+        problems.require(interval, "runner_registry.heartbeat.write_interval_seconds", "must be at most 3600");
+        let path = self.database != DatabaseKind::Sqlite || !self.sqlite_path.as_os_str().is_empty();
+        problems.require(path, "runner_registry.sqlite_path", "must not be empty");
+    }
+}
+
+impl Validate for ProcessConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.runner_registry.validate(problems);
+        self.server.validate(problems);
+        self.telemetry.validate(problems);
+    }
+}

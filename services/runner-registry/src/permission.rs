@@ -1,0 +1,126 @@
+//! Who may see and do what, as rules without any look-up: what the caller is and which role it has goes in, a yes or no
+//! comes out. Source: <https://docs.gitlab.com/user/permissions/>
+//!
+//! A role in a group holds in every group and project below it; the greatest role that is found that way is the role.
+
+use crate::entity::{
+    Visibility,
+    member::AccessLevel::{self, Maintainer, Owner},
+    runner::RunnerType,
+};
+
+/// What a caller is to one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether the caller is an administrator.
+    pub admin: bool,
+    /// The caller's role in the object. None: not a member.
+    pub role: Option<AccessLevel>,
+}
+
+impl Standing {
+    /// Whether the caller sees a group or a project. Every caller is signed in, so internal means everybody.
+    #[must_use]
+    pub fn may_see(self, visibility: Visibility) -> bool {
+        self.admin || self.role.is_some() || visibility != Visibility::Private
+    }
+
+    /// Whether the caller may change a project, and create, assign and see its runners.
+    #[must_use]
+    pub fn may_maintain_project(self) -> bool {
+        self.has(Maintainer)
+    }
+
+    /// Whether the caller may delete a project.
+    #[must_use]
+    pub fn may_delete_project(self) -> bool {
+        self.has(Owner)
+    }
+
+    /// Whether the caller may create projects and subgroups in a group.
+    #[must_use]
+    pub fn may_create_in_group(self) -> bool {
+        self.has(Maintainer)
+    }
+
+    /// Whether the caller may see the runners of a group.
+    #[must_use]
+    pub fn may_see_group_runners(self) -> bool {
+        self.has(Maintainer)
+    }
+
+    /// Whether the caller may change or delete a group, and create and change its runners.
+    #[must_use]
+    pub fn may_own_group(self) -> bool {
+        self.has(Owner)
+    }
+
+    /// Whether the caller sees a runner. The role is the one in the group of a group runner; for a project runner it is the
+    /// greatest one in the projects that it is assigned to.
+    #[must_use]
+    pub fn may_see_runner(self, runner_type: RunnerType) -> bool {
+        match runner_type {
+            RunnerType::Instance => true,
+            RunnerType::Group => self.may_see_group_runners(),
+            RunnerType::Project => self.may_maintain_project(),
+        }
+    }
+
+    /// Whether the caller may change or delete a runner and reset its token. The role is as for
+    /// [`may_see_runner`](Self::may_see_runner).
+    #[must_use]
+    pub fn may_administer_runner(self, runner_type: RunnerType) -> bool {
+        match runner_type {
+            RunnerType::Instance => self.admin,
+            RunnerType::Group => self.may_own_group(),
+            RunnerType::Project => self.may_maintain_project(),
+        }
+    }
+
+    fn has(self, least: AccessLevel) -> bool {
+        self.admin || self.role.is_some_and(|role| role >= least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AccessLevel::{Developer, Guest, Reporter};
+
+    const ROLES: [Option<AccessLevel>; 6] =
+        [None, Some(Guest), Some(Reporter), Some(Developer), Some(Maintainer), Some(Owner)];
+
+    type Rule = fn(Standing) -> bool;
+
+    #[test]
+    fn each_rule_has_its_least_role() {
+        let rules: [(&str, Rule, usize); 10] = [
+            ("see private", |standing| standing.may_see(Visibility::Private), 1),
+            ("see internal", |standing| standing.may_see(Visibility::Internal), 0),
+            ("see public", |standing| standing.may_see(Visibility::Public), 0),
+            ("maintain project", Standing::may_maintain_project, 4),
+            ("delete project", Standing::may_delete_project, 5),
+            ("create in group", Standing::may_create_in_group, 4),
+            ("own group", Standing::may_own_group, 5),
+            ("see group runner", |standing| standing.may_see_runner(RunnerType::Group), 4),
+            ("administer group runner", |standing| standing.may_administer_runner(RunnerType::Group), 5),
+            ("administer project runner", |standing| standing.may_administer_runner(RunnerType::Project), 4),
+        ];
+        for (name, rule, least) in rules {
+            for (rank, role) in ROLES.into_iter().enumerate() {
+                assert_eq!(rule(Standing { admin: false, role }), rank >= least, "{name} {role:?}");
+                assert!(rule(Standing { admin: true, role }), "{name} as administrator, {role:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_sees_an_instance_runner_and_only_administrators_change_it() {
+        for role in ROLES {
+            let user = Standing { admin: false, role };
+            assert!(user.may_see_runner(RunnerType::Instance));
+            assert!(!user.may_administer_runner(RunnerType::Instance), "{role:?}");
+        }
+        assert!(Standing { admin: true, role: None }.may_administer_runner(RunnerType::Instance));
+    }
+}

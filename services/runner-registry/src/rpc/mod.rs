@@ -1,0 +1,42 @@
+//! The services of the contract: complete? → convert → one store call → convert back. What a caller may do with an object
+//! is decided here, by the rules of `permission`.
+
+use std::sync::Arc;
+
+use chassis::{access, clock::Clock};
+use sea_orm::DatabaseConnection;
+use tonic::{Request, Status};
+
+use crate::{Deps, config::Config, seal::SealKeys};
+
+pub mod runner_tokens;
+pub mod runners;
+
+/// What every handler stands on.
+#[derive(Clone)]
+pub struct State {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Where the records are.
+    pub database: DatabaseConnection,
+    /// What seals the successor of a runner token.
+    pub seal: Arc<SealKeys>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl State {
+    /// What handlers need of what the service stands on.
+    pub fn new(deps: Deps) -> Self {
+        Self { config: Arc::new(deps.config), database: deps.database, seal: Arc::new(deps.seal), clock: deps.clock }
+    }
+}
+
+/// The calling user and the message.
+///
+/// # Errors
+/// A fault for a caller that the access table keeps away.
+pub fn by_user<T>(request: Request<T>) -> Result<(access::User, T), Status> {
+    let user = access::context(&request)?.user()?.clone();
+    Ok((user, request.into_inner()))
+}

@@ -1,0 +1,224 @@
+//! The generations of runner tokens. Whoever changes them locks the runner first, so that changes of one runner's tokens come
+//! one after the other.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IdenStatic as _,
+    Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult, QuerySelect as _, RelationDef, Select, Set,
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _, LockType},
+};
+use time::OffsetDateTime;
+
+use crate::{
+    entity::{
+        runner, runner_manager,
+        runner_token::{self, Column, TokenState},
+    },
+    error::{Error, Result},
+    rotation,
+    seal::Sealed,
+    token::Digest,
+};
+
+/// The states in which a token can authenticate.
+const LIVING: [TokenState; 2] = [TokenState::Successor, TokenState::Current];
+
+/// What the look-up of a presented token finds.
+#[derive(Clone, Debug)]
+pub struct Presented {
+    /// The token.
+    pub token: runner_token::Model,
+    /// The runner that it belongs to.
+    pub runner: runner::Model,
+    /// The manager that presents it, if it is known.
+    pub manager: Option<runner_manager::Model>,
+}
+
+impl FromQueryResult for Presented {
+    fn from_query_result(row: &QueryResult, _prefix: &str) -> Result<Self, sea_orm::DbErr> {
+        Ok(Self {
+            token: FromQueryResult::from_query_result(row, "t_")?,
+            runner: FromQueryResult::from_query_result(row, "r_")?,
+            manager: FromQueryResult::from_query_result(row, "m_")?,
+        })
+    }
+}
+
+impl From<&runner_token::Model> for rotation::Token {
+    fn from(row: &runner_token::Model) -> Self {
+        Self {
+            state: row.state,
+            expires_at: row.expires_at,
+            rotation_deadline: row.rotation_deadline,
+            overlap_ends_at: row.overlap_ends_at,
+        }
+    }
+}
+
+/// Finds a token by its digest, with its runner and the manager of that system id, in one query.
+pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -> Result<Option<Presented>> {
+    let query = runner_token::Entity::find().select_only();
+    let query = prefixed::<runner_token::Entity>(query, "t_");
+    let query = prefixed::<runner::Entity>(query, "r_");
+    let query = prefixed::<runner_manager::Entity>(query, "m_")
+        .join(JoinType::InnerJoin, to_runner())
+        .join(JoinType::LeftJoin, to_manager(system_id))
+        .filter(Column::Digest.eq(digest.as_bytes().to_vec()));
+    Ok(query.into_model().one(db).await?)
+}
+
+fn prefixed<E: EntityTrait>(
+    query: Select<runner_token::Entity>,
+    prefix: &'static str,
+) -> Select<runner_token::Entity> {
+    E::Column::iter().fold(query, |query, column| query.column_as(column, format!("{prefix}{}", column.as_str())))
+}
+
+fn to_runner() -> RelationDef {
+    runner_token::Entity::belongs_to(runner::Entity).from(Column::RunnerId).to(runner::Column::Id).into()
+}
+
+fn to_manager(system_id: &str) -> RelationDef {
+    let system_id = system_id.to_owned();
+    let managers: RelationDef = runner_token::Entity::belongs_to(runner_manager::Entity)
+        .from(Column::RunnerId)
+        .to(runner_manager::Column::RunnerId)
+        .into();
+    managers.on_condition(move |_, manager| {
+        Expr::col((manager, runner_manager::Column::SystemId)).eq(system_id.as_str()).into_condition()
+    })
+}
+
+/// Locks a runner against every other change of its tokens until the transaction ends; none if it is gone.
+pub async fn lock_runner(tx: &DatabaseTransaction, runner_id: i64) -> Result<Option<runner::Model>> {
+    Ok(runner::Entity::find_by_id(runner_id).lock(LockType::NoKeyUpdate).one(tx).await?)
+}
+
+/// The tokens of a runner that can authenticate, and the given one in any state.
+pub async fn living_and(db: &impl ConnectionTrait, runner_id: i64, token_id: i64) -> Result<Vec<runner_token::Model>> {
+    let wanted = Column::State.is_in(LIVING).or(Column::Id.eq(token_id));
+    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(wanted).all(db).await?)
+}
+
+/// The successor of a runner's token that nobody used yet.
+pub async fn successor(db: &impl ConnectionTrait, runner_id: i64) -> Result<Option<runner_token::Model>> {
+    let unused = Column::State.eq(TokenState::Successor);
+    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(unused).one(db).await?)
+}
+
+/// The current token of each runner.
+pub async fn current(db: &impl ConnectionTrait, runner_ids: &[i64]) -> Result<HashMap<i64, runner_token::Model>> {
+    let rows = runner_token::Entity::find()
+        .filter(Column::RunnerId.is_in(runner_ids.iter().copied()))
+        .filter(Column::State.eq(TokenState::Current))
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.runner_id, row)).collect())
+}
+
+/// A token to store.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The runner.
+    pub runner_id: i64,
+    /// The number of the generation.
+    pub generation: i32,
+    /// What is stored of the text.
+    pub digest: Digest,
+    /// [`TokenState::Current`], or [`TokenState::Successor`] for one that a rotation makes.
+    pub state: TokenState,
+    /// The token that it succeeds.
+    pub predecessor_id: Option<i64>,
+    /// From when on it does not authenticate.
+    pub expires_at: Option<OffsetDateTime>,
+    /// From when on it cannot be rotated.
+    pub rotation_deadline: Option<OffsetDateTime>,
+    /// The text, for a repeated rotation.
+    pub sealed: Option<Sealed>,
+}
+
+/// Stores a token.
+pub async fn insert(tx: &DatabaseTransaction, new: NewToken, now: OffsetDateTime) -> Result<runner_token::Model> {
+    let (sealed, sealed_key_id) = new.sealed.map(|sealed| (sealed.bytes, sealed.key_id)).unzip();
+    let row = runner_token::ActiveModel {
+        id: NotSet,
+        runner_id: Set(new.runner_id),
+        generation: Set(new.generation),
+        digest: Set(new.digest.as_bytes().to_vec()),
+        state: Set(new.state),
+        predecessor_id: Set(new.predecessor_id),
+        expires_at: Set(new.expires_at),
+        rotation_deadline: Set(new.rotation_deadline),
+        created_at: Set(now),
+        overlap_ends_at: Set(None),
+        sealed: Set(sealed),
+        sealed_key_id: Set(sealed_key_id),
+        promoted_at: Set(None),
+        superseded_at: Set(None),
+    };
+    Ok(row.insert(tx).await?)
+}
+
+/// The number after the greatest of these.
+pub fn next_generation<'a>(tokens: impl IntoIterator<Item = &'a runner_token::Model>) -> Result<i32> {
+    let greatest = tokens.into_iter().map(|token| token.generation).max().unwrap_or(0);
+    greatest.checked_add(1).ok_or_else(|| Error::internal("a runner has no generation left"))
+}
+
+/// Makes the successor the runner's token, supersedes the one before, and erases the sealed text.
+pub async fn promote(tx: &DatabaseTransaction, successor: &runner_token::Model, now: OffsetDateTime) -> Result<()> {
+    // The index allows one current token, so the old one goes first.
+    end(tx, TokenState::Current, TokenState::Superseded, successor.runner_id, now).await?;
+    runner_token::Entity::update_many()
+        .col_expr(Column::State, Expr::value(TokenState::Current))
+        .col_expr(Column::PromotedAt, Expr::value(now))
+        .col_expr(Column::Sealed, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::SealedKeyId, Expr::value(None::<String>))
+        .filter(Column::Id.eq(successor.id))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes the unused successor of a runner out of use, to make room for another one.
+pub async fn discard_successor(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    end(tx, TokenState::Successor, TokenState::Superseded, runner_id, now).await
+}
+
+/// Revokes every token of a runner that can authenticate.
+pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    for state in LIVING {
+        end(tx, state, TokenState::Revoked, runner_id, now).await?;
+    }
+    Ok(())
+}
+
+/// Says when a rotated token stops to authenticate although its successor was never used.
+pub async fn set_overlap(tx: &DatabaseTransaction, token_id: i64, ends_at: OffsetDateTime) -> Result<()> {
+    runner_token::Entity::update_many()
+        .col_expr(Column::OverlapEndsAt, Expr::value(ends_at))
+        .filter(Column::Id.eq(token_id))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+async fn end(
+    tx: &DatabaseTransaction,
+    from: TokenState,
+    to: TokenState,
+    runner_id: i64,
+    now: OffsetDateTime,
+) -> Result<()> {
+    runner_token::Entity::update_many()
+        .col_expr(Column::State, Expr::value(to))
+        .col_expr(Column::SupersededAt, Expr::value(now))
+        .col_expr(Column::Sealed, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::SealedKeyId, Expr::value(None::<String>))
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::State.eq(from))
+        .exec(tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! The load: as many connections as asked, each with one request at a time, as fast as it goes or at a fixed rate.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, body::Bytes, client::conn::http1::SendRequest};
+use hyper_util::rt::TokioIo;
+use proto::paddock::runner::v1::{
+    RunnerInfo, VerifyRunnerRequest, runner_token_service_client::RunnerTokenServiceClient,
+};
+use tokio::net::TcpStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::process::sample_token;
+
+#[derive(Clone, Copy)]
+pub enum Target {
+    Rest,
+    Grpc,
+}
+
+#[derive(Clone)]
+pub struct Load {
+    address: SocketAddr,
+    target: Target,
+    connections: usize,
+}
+
+/// What a measurement saw. Latencies are in microseconds.
+pub struct Outcome {
+    pub latencies: Histogram<u64>,
+    pub elapsed: Duration,
+}
+
+impl Outcome {
+    pub fn count(&self) -> u64 {
+        self.latencies.len()
+    }
+
+    pub fn rate(&self) -> f64 {
+        self.count() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub fn millis(&self, quantile: f64) -> f64 {
+        self.latencies.value_at_quantile(quantile) as f64 / 1000.0
+    }
+}
+
+/// When the next request of a connection is due, and whether there is one.
+#[derive(Clone)]
+enum Pace {
+    Until(Instant),
+    Count(Arc<AtomicU64>),
+    Every { interval: Duration, next: Instant, end: Instant },
+}
+
+impl Load {
+    pub fn new(address: SocketAddr, target: Target, connections: usize) -> Self {
+        Self { address, target, connections }
+    }
+
+    /// As fast as it goes for a while.
+    pub async fn closed(&self, duration: Duration) -> Outcome {
+        let end = Instant::now() + duration;
+        self.run(|_| Pace::Until(end)).await
+    }
+
+    /// As fast as it goes, so many requests.
+    pub async fn requests(&self, count: u64) -> Outcome {
+        let left = Arc::new(AtomicU64::new(count));
+        self.run(|_| Pace::Count(Arc::clone(&left))).await
+    }
+
+    /// At a fixed rate. A latency counts from when the request was due, so a stall delays what comes after it, as for users.
+    pub async fn open(&self, rate: u32, duration: Duration) -> Outcome {
+        let interval = Duration::from_secs(1) * u32::try_from(self.connections).expect("few connections") / rate;
+        let start = Instant::now() + Duration::from_millis(50);
+        let stagger = interval / u32::try_from(self.connections).expect("few connections");
+        self.run(|i| Pace::Every { interval, next: start + stagger * i, end: start + duration }).await
+    }
+
+    async fn run(&self, pace: impl Fn(u32) -> Pace) -> Outcome {
+        let started = Instant::now();
+        let tasks: Vec<_> = (0..self.connections)
+            .map(|i| {
+                let pace = pace(u32::try_from(i).expect("few connections"));
+                let load = self.clone();
+                tokio::spawn(async move {
+                    match load.target {
+                        Target::Rest => rest(load.address, pace).await,
+                        Target::Grpc => grpc(load.address, pace).await,
+                    }
+                })
+            })
+            .collect();
+        let mut latencies = Histogram::new(3).expect("a histogram");
+        for task in tasks {
+            latencies.add(task.await.expect("a connection works to the end")).expect("compatible histograms");
+        }
+        Outcome { latencies, elapsed: started.elapsed() }
+    }
+}
+
+impl Pace {
+    /// Waits until a request is due and returns when that was; none when the measurement is over.
+    async fn next(&mut self) -> Option<Instant> {
+        match self {
+            Self::Until(end) => Some(Instant::now()).filter(|now| now < end),
+            Self::Count(left) => left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .ok()
+                .map(|_| Instant::now()),
+            Self::Every { interval, next, end } => {
+                let due = *next;
+                if due >= *end {
+                    return None;
+                }
+                *next += *interval;
+                tokio::time::sleep_until(due.into()).await;
+                Some(due)
+            }
+        }
+    }
+}
+
+async fn rest(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
+    let mut connection = connect(address).await;
+    let body = Bytes::from(format!(
+        r#"{{"token":"{}","system_id":"s_0123456789ab","info":{{"name":"gitlab-runner","version":"19.4.0","revision":"abcdef12","platform":"linux","architecture":"amd64","executor":"docker"}}}}"#,
+        sample_token()
+    ));
+    let mut latencies = Histogram::new(3).expect("a histogram");
+    while let Some(due) = pace.next().await {
+        let request = Request::post("/api/v4/runners/verify")
+            .header("host", "paddock")
+            .header("content-type", "application/json")
+            .header("accept", "application/json")
+            .header("user-agent", "gitlab-runner 19.4.0 (19-4-stable; go1.25; linux/amd64)")
+            .body(Full::new(body.clone()))
+            .expect("a request");
+        connection.ready().await.expect("the connection stays open");
+        let answer = connection.send_request(request).await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.expect("a whole body");
+        latencies.saturating_record(micros(due));
+    }
+    latencies
+}
+
+async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(address).await.expect("the process listens");
+    stream.set_nodelay(true).expect("TCP_NODELAY");
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
+    tokio::spawn(connection);
+    sender
+}
+
+async fn grpc(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
+    let channel: Channel = Endpoint::from_shared(format!("http://{address}"))
+        .expect("an address")
+        .tcp_nodelay(true)
+        .connect()
+        .await
+        .expect("the process listens");
+    let mut client = RunnerTokenServiceClient::new(channel);
+    let info = RunnerInfo {
+        name: Some("gitlab-runner".into()),
+        version: Some("19.4.0".into()),
+        revision: Some("abcdef12".into()),
+        platform: Some("linux".into()),
+        architecture: Some("amd64".into()),
+        executor: Some("docker".into()),
+    };
+    let message =
+        VerifyRunnerRequest { token: sample_token(), system_id: Some("s_0123456789ab".into()), info: Some(info) };
+    let mut latencies = Histogram::new(3).expect("a histogram");
+    while let Some(due) = pace.next().await {
+        client.verify_runner(message.clone()).await.expect("an answer");
+        latencies.saturating_record(micros(due));
+    }
+    latencies
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).expect("less than 500,000 years")
+}

@@ -1,0 +1,94 @@
+//! `configuration.md`: every setting, from the default files that the crates compile in.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use super::{cell, header};
+
+/// The default files and who reads them.
+const FILES: [(&str, &str, &str); 4] = [
+    (
+        "paddock serve",
+        "services/paddock/config.default.toml",
+        "Read by `paddock serve` alone; what stands here overrides the defaults of the sections below.",
+    ),
+    ("Every process", "services/chassis/config.default.toml", "Read by every process."),
+    ("gateway", "gateway/config.default.toml", "Read by `gateway` and `paddock serve`."),
+    (
+        "runner-registry",
+        "services/runner-registry/config.default.toml",
+        "Read by `runner-registry` and `paddock serve`.",
+    ),
+];
+
+const INTRODUCTION: &str = "\
+A setting has a documented default, which a file (`--config FILE`, TOML) overrides, which an environment variable overrides:
+`PADDOCK_`, then the names of the levels in capitals with `__` between them. A name that no process knows, and a value of the
+wrong type, end the process at start; every mistake is reported, not the first one only. Secrets are files and never settings:
+[secrets](secrets.md).
+";
+
+const TABLE: &str = "| Setting | Default | Variable | Meaning |\n|---|---|---|---|\n";
+
+pub fn page() -> String {
+    let mut out = header("Configuration", "the files `config.default.toml`", INTRODUCTION);
+    for (title, file, readers) in FILES {
+        let text = fs::read_to_string(system::root().join(file)).expect("a default file");
+        let _ = write!(out, "\n## {title}\n\n{readers}\n");
+        render(&mut out, file, &text);
+    }
+    out
+}
+
+/// Renders the settings of a default file. The comment above a setting holds for those that follow it directly, too.
+fn render(out: &mut String, file: &str, text: &str) {
+    let (mut section, mut comment, mut told) = (String::new(), Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if let Some(words) = line.strip_prefix('#') {
+            if std::mem::take(&mut told) {
+                comment.clear();
+            }
+            comment.push(words.trim());
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name.to_owned();
+            let introduction = std::mem::take(&mut comment).join(" ");
+            let gap = if introduction.is_empty() { "" } else { "\n\n" };
+            let _ = write!(out, "\n### `[{section}]`\n\n{introduction}{gap}{TABLE}");
+        } else if let Some((name, value)) = line.split_once('=') {
+            let (name, value) = (name.trim(), value.trim());
+            assert!(!comment.is_empty(), "{file}: {section}.{name} has no comment");
+            if section.is_empty() && !out.ends_with("|\n") {
+                let _ = write!(out, "\n{TABLE}");
+            }
+            let variable = variable(&section, name);
+            let _ = writeln!(out, "| `{name}` | `{}` | `{variable}` | {} |", cell(value), cell(&comment.join(" ")));
+            told = true;
+        } else {
+            assert!(line.is_empty(), "{file}: cannot read {line:?}");
+            comment.clear();
+        }
+    }
+}
+
+/// The environment variable of a setting.
+fn variable(section: &str, name: &str) -> String {
+    let levels = section.split('.').chain([name]).filter(|level| !level.is_empty());
+    format!("PADDOCK_{}", levels.collect::<Vec<_>>().join("__").to_uppercase())
+}
+
+/// The pages promise that the file is TOML and that the renderer reads all of it.
+#[test]
+fn every_default_is_rendered() {
+    for (_, file, _) in FILES {
+        let text = fs::read_to_string(system::root().join(file)).expect("a default file");
+        let table: toml::Table = text.parse().expect("TOML");
+        let mut rendered = String::new();
+        render(&mut rendered, file, &text);
+        let rows = rendered.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, count(&table), "{file}");
+    }
+}
+
+fn count(table: &toml::Table) -> usize {
+    table.values().map(|value| value.as_table().map_or(1, count)).sum()
+}

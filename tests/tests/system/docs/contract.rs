@@ -1,0 +1,179 @@
+//! The pages about the tables of the contract: refusals, credentials, headers, secrets.
+
+use std::fmt::Write as _;
+
+use proto::contract::{METHODS, Place, ReasonSpec};
+use proto::paddock::contract::v1::{CredentialKind, InternalHeader, LogLevel, Process, Reason, Secret, SecretEncoding};
+
+use super::descriptors::{contract_comment, field_comment, field_option, option_text, pool};
+use super::{cell, header};
+
+const REFUSALS: &str = "\
+Every answer that is not a success says why, in JSON:
+
+```json
+{
+  \"message\": \"403 Forbidden\",
+  \"reason\": \"runner_token_expired\",
+  \"remedy\": \"Reset the token by runner id with a personal access token; an expired token cannot renew itself.\",
+  \"request_id\": \"01JD7Z3N8K6QW2V5T9X4B0C1EF\"
+}
+```
+
+`message` is GitLab's wording, and may be more precise than below; where GitLab answers under `error`, the text stands under
+both keys. `reason` is stable: match on it. `request_id` is also the header `X-Request-Id`, and finds the log line. Where a
+pause helps, the header `Retry-After` gives it in whole seconds.
+
+A refusal (4xx) is a state that a client can bring about: it is logged once at INFO and never counted as an error of the
+server. A fault (5xx) is Paddock's own: it is logged at ERROR, and is never a 401 or 403.
+";
+
+const CREDENTIALS: &str = "\
+What callers present, and where. A credential that stands in two places with two different values is refused with
+[`conflicting_credentials`](refusals.md#conflicting_credentials); one that stands in two places with one value is read once.
+Every token ends in a checksum, so that a mistyped one is refused without a look-up. Only digests of tokens are stored.
+";
+
+const HEADERS: &str = "\
+The headers (gRPC metadata keys) that the processes exchange among themselves. The gateway drops every one of them from what
+a client sends.
+";
+
+const SECRETS: &str = "\
+The secrets that processes share or keep. Each is a file in the folder `secrets.folder` of the
+[configuration](configuration.md); none is ever a setting or an environment variable. A file that is missing, empty, padded
+with white space, too short or a placeholder ends the process at start, with a line that names object, key and file.
+`paddock serve` makes its own on first start.
+";
+
+fn spec(reason: Reason) -> &'static ReasonSpec {
+    reason.spec().expect("ALL lists only reasons with a specification")
+}
+
+pub fn refusals() -> String {
+    let mut out = header("Refusals and faults", "`reason.proto`", REFUSALS);
+    out.push_str("\n| Reason | Status | Message |\n|---|---|---|\n");
+    for reason in Reason::ALL {
+        let spec = spec(reason);
+        let _ = writeln!(out, "| [`{0}`](#{0}) | {1} | {2} |", spec.code, spec.http_status, cell(spec.message));
+    }
+    for reason in Reason::ALL {
+        render_reason(&mut out, reason);
+    }
+    out
+}
+
+fn render_reason(out: &mut String, reason: Reason) {
+    let spec = spec(reason);
+    let keys = if spec.error_key { "`message` and `error`" } else { "`message`" };
+    let level = match spec.log_level {
+        LogLevel::Info => "INFO",
+        LogLevel::Warn => "WARN",
+        LogLevel::Error => "ERROR",
+        LogLevel::Unspecified => panic!("{reason:?} has no log level"),
+    };
+    let retry = if spec.retryable { "the same request can succeed later" } else { "the same request fails again" };
+    let _ = writeln!(out, "\n### {}\n\n{}\n", spec.code, contract_comment("Reason", reason as i32));
+    let _ = writeln!(out, "- REST: {}, {keys}: \"{}\"", spec.http_status, spec.message);
+    let _ = writeln!(out, "- gRPC: {:?}", tonic::Code::from_i32(spec.grpc_code));
+    let _ = writeln!(out, "- Log: {level}. Retry: {retry}.");
+    let _ = writeln!(out, "- What to do: {}", spec.remedy);
+}
+
+pub fn credentials() -> String {
+    let mut out = header("Credentials", "`credential.proto`", CREDENTIALS);
+    for kind in CredentialKind::ALL {
+        let spec = kind.spec().expect("ALL lists only kinds with a specification");
+        let _ = writeln!(
+            out,
+            "\n## {}\n\n{}\n",
+            title(&format!("{kind:?}")),
+            contract_comment("CredentialKind", kind as i32)
+        );
+        let _ = writeln!(out, "Begins with `{}`. It may stand in, in the order of precedence:\n", spec.prefix);
+        for carrier in spec.carriers {
+            let place = match carrier.place {
+                Place::Header(name) => format!("the header `{name}`"),
+                Place::Parameter(name) => format!("the parameter `{name}` of body or query"),
+                Place::AuthorizationScheme(scheme) => format!("the header `authorization` with the scheme `{scheme}`"),
+            };
+            let only = if carrier.only_with_prefix { ", if the value begins so" } else { "" };
+            let _ = writeln!(out, "1. {place}{only}");
+        }
+        out.push('\n');
+        for (when, reason) in [
+            ("None came", spec.missing),
+            ("Its form or checksum is wrong", spec.malformed),
+            ("One of another kind came", spec.wrong_kind),
+        ] {
+            let _ = writeln!(out, "- {when}: [`{0}`](refusals.md#{0})", self::spec(reason).code);
+        }
+    }
+    out
+}
+
+/// `UserToken` as `User token`.
+fn title(variant: &str) -> String {
+    let mut out = String::new();
+    for c in variant.chars() {
+        if c.is_uppercase() && !out.is_empty() {
+            out.push(' ');
+            out.extend(c.to_lowercase());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn names(processes: &[Process]) -> String {
+    processes.iter().map(|process| process.name()).collect::<Vec<_>>().join(", ")
+}
+
+pub fn headers() -> String {
+    let mut out =
+        header("Headers", "`header.proto` and the field options", "The headers with a meaning of Paddock's own.\n");
+    let _ =
+        write!(out, "\n## Between processes\n\n{HEADERS}\n| Key | Meaning | Set by | Read by |\n|---|---|---|---|\n");
+    for internal in InternalHeader::ALL {
+        let spec = internal.spec().expect("ALL lists only headers with a specification");
+        let comment = contract_comment("InternalHeader", internal as i32);
+        let row = format!("| `{}` | {} | {} | {} |", spec.key, cell(&comment), names(spec.set_by), names(spec.read_by));
+        let _ = writeln!(out, "{row}");
+    }
+    out.push_str("\n## In answers\n\n| Header | Route | Meaning |\n|---|---|---|\n");
+    for method in METHODS.iter().filter(|method| method.rest.is_some()) {
+        let (service, name) = method.path[1..].split_once('/').expect("a gRPC path");
+        let service = pool().get_service_by_name(service).expect("a service of the contract");
+        let descriptor = service.methods().find(|candidate| candidate.name() == name).expect("a method of it");
+        for field in descriptor.output().fields() {
+            let header = option_text(&field_option(&field), "response_header");
+            if !header.is_empty() {
+                let (verb, path) = method.rest.expect("filtered");
+                let _ = writeln!(out, "| `{header}` | `{verb} {path}` | {} |", cell(&field_comment(&field)));
+            }
+        }
+    }
+    out
+}
+
+pub fn secrets() -> String {
+    let mut out = header("Secrets", "`secret.proto`", SECRETS);
+    for secret in Secret::ALL {
+        let spec = secret.spec().expect("ALL lists only secrets with a specification");
+        let encoding = match spec.encoding {
+            SecretEncoding::Hex => "lower-case hexadecimal digits, two per byte",
+            SecretEncoding::Text => "UTF-8 text, taken as it is",
+            SecretEncoding::Unspecified => panic!("{secret:?} has no encoding"),
+        };
+        let _ = writeln!(out, "\n## {}\n\n{}\n", spec.file, contract_comment("Secret", secret as i32));
+        let _ = writeln!(out, "- Object and key in a deployment: `{}`, `{}`", spec.name, spec.key);
+        let _ = writeln!(out, "- Content: {encoding}; at least {} bytes", spec.min_bytes);
+        let _ =
+            writeln!(out, "- Read by: {}{}", names(spec.read_by), if spec.optional { "; may be missing" } else { "" });
+        if !spec.produced_by.is_empty() {
+            let _ = writeln!(out, "- Produced on first start by: {}", names(spec.produced_by));
+        }
+    }
+    out
+}
