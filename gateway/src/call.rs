@@ -1,11 +1,11 @@
 //! One unary gRPC call of a method that is known only by its descriptor.
 
-use std::time::Duration;
+use std::error::Error as _;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::access::CallContext;
 use chassis::client::PeerChannel;
-use chassis::status::{Fault, Rejection};
+use chassis::status::Rejection;
 use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
@@ -23,7 +23,7 @@ pub struct CallPlan {
     pub idempotent: bool,
 }
 
-/// Calls the method. A call that never reached the peer is repeated once if the contract allows it.
+/// Calls the method. A call that found the peer unavailable is repeated once if the contract allows it.
 ///
 /// # Errors
 /// The peer's refusal, or a fault if there was no answer in time or none at all.
@@ -32,18 +32,25 @@ pub async fn unary(
     plan: &CallPlan,
     message: &DynamicMessage,
     context: CallContext,
-    timeout: Duration,
 ) -> Result<DynamicMessage, Rejection> {
     let bytes = Bytes::from(message.encode_to_vec());
-    let calls = async {
-        match once(channel, plan, bytes.clone(), context.clone()).await {
-            Err(status) if status.code() == Code::Unavailable && plan.idempotent => once(channel, plan, bytes, context).await,
-            other => other,
+    let answer = match once(channel, plan, bytes.clone(), context.clone()).await {
+        Err(status) if status.code() == Code::Unavailable && plan.idempotent => {
+            once(channel, plan, bytes, context).await
         }
+        other => other,
     };
-    match tokio::time::timeout(timeout, calls).await {
-        Ok(answer) => answer.map_err(Rejection::from),
-        Err(_) => Err(Fault::deadline_exceeded("the gateway's request timeout has passed").into()),
+    answer.map_err(Rejection::from)
+}
+
+/// A status that this side made of a broken connection, as what it is: the peer is unavailable. tonic calls it unknown,
+/// internal or cancelled, depending on where the connection broke. A status that the peer sent has no source.
+pub fn of_transport(status: Status) -> Status {
+    match status.code() {
+        Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => {
+            Status::unavailable(format!("the connection broke: {}", status.message()))
+        }
+        _ => status,
     }
 }
 
@@ -56,9 +63,9 @@ async fn once(
     let mut request = Request::new(bytes);
     request.extensions_mut().insert(context);
     let mut client = tonic::client::Grpc::new(channel.clone());
-    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-    let answer = client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await?;
-    Ok(answer.into_inner())
+    client.ready().await.map_err(|error| of_transport(Status::from_error(error)))?;
+    let answer = client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await;
+    answer.map(tonic::Response::into_inner).map_err(of_transport)
 }
 
 /// Sends encoded messages, receives messages of this type.

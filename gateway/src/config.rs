@@ -1,7 +1,5 @@
 //! The settings of the gateway. `config.default.toml` documents each one.
 
-use std::net::SocketAddr;
-
 use chassis::client::ClientConfig;
 use chassis::config::{Problems, Validate};
 use serde::Deserialize;
@@ -53,10 +51,14 @@ pub struct Config {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         let address = "must be an address with a port, for example 127.0.0.1:8080";
-        problems.require(self.listen.parse::<SocketAddr>().is_ok(), "gateway.listen", address);
-        let metrics = self.metrics_listen.is_empty() || self.metrics_listen.parse::<SocketAddr>().is_ok();
+        problems.require(is_address(&self.listen), "gateway.listen", address);
+        let metrics = self.metrics_listen.is_empty() || is_address(&self.metrics_listen);
         problems.require(metrics, "gateway.metrics_listen", address);
-        problems.require(is_base_url(&self.external_url), "gateway.external_url", "must be a URL without query, or empty");
+        problems.require(
+            is_base_url(&self.external_url),
+            "gateway.external_url",
+            "must be a URL without query, or empty",
+        );
         let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
             let inside = (least..=most).contains(&value);
             problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
@@ -80,7 +82,12 @@ impl Validate for Config {
     }
 }
 
+fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 fn is_base_url(text: &str) -> bool {
     let parsed = text.parse::<http::Uri>();
-    text.is_empty() || parsed.is_ok_and(|url| url.scheme().is_some() && url.query().is_none() && !text.contains(['<', '>']))
+    text.is_empty()
+        || parsed.is_ok_and(|url| url.scheme().is_some() && url.query().is_none() && !text.contains(['<', '>']))
 }

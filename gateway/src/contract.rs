@@ -44,7 +44,8 @@ impl Descriptors {
     /// # Errors
     /// If they cannot be decoded or lack an option.
     pub fn load() -> Result<Self, ContractError> {
-        let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).map_err(|error| ContractError::new(error.to_string()))?;
+        let pool =
+            DescriptorPool::decode(proto::DESCRIPTOR_SET).map_err(|error| ContractError::new(error.to_string()))?;
         let option = |name: &str| {
             pool.get_extension_by_name(name).ok_or_else(|| ContractError::new(format!("no option {name}")))
         };
@@ -62,7 +63,8 @@ impl Descriptors {
                 continue;
             }
             let path = grpc_path(&method);
-            let spec = proto::contract::method(&path).ok_or_else(|| ContractError::new(format!("no row for {path}")))?;
+            let spec =
+                proto::contract::method(&path).ok_or_else(|| ContractError::new(format!("no row for {path}")))?;
             found.push((method, spec));
         }
         Ok(found)
@@ -143,7 +145,8 @@ mod tests {
             found.push(spec.path);
         }
         found.sort_unstable();
-        let expected: Vec<_> = METHODS.iter().filter(|method| method.rest.is_some()).map(|method| method.path).collect();
+        let expected: Vec<_> =
+            METHODS.iter().filter(|method| method.rest.is_some()).map(|method| method.path).collect();
         assert_eq!(found, expected);
     }
 

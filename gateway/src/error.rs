@@ -95,14 +95,14 @@ fn challenge(spec: &ReasonSpec) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use chassis::status::Fault;
-    use futures::executor::block_on;
+    use futures::FutureExt as _;
     use http_body_util::BodyExt as _;
     use serde_json::{Value, json};
 
     fn answer(rejection: impl Into<Rejection>) -> (StatusCode, http::HeaderMap, Value) {
         let method = proto::contract::METHODS.iter().find(|method| method.name == "CreateRunner");
         let (parts, body) = response(&rejection.into(), method, "r1").into_parts();
-        let bytes = block_on(body.collect()).unwrap().to_bytes();
+        let bytes = body.collect().now_or_never().unwrap().unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
     }
 
@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_failed_validation_lists_its_fields() {
-        let (_, _, body) = answer(Refusal::new(Reason::ValidationFailed).with_field("path", "is taken").with_field("path", "x"));
+        let (_, _, body) =
+            answer(Refusal::new(Reason::ValidationFailed).with_field("path", "is taken").with_field("path", "x"));
         assert_eq!(body["message"], json!({"path": ["is taken", "x"]}));
         let (_, _, body) = answer(Refusal::new(Reason::ValidationFailed).with_message("400 Bad request - x"));
         assert_eq!(body["message"], json!("400 Bad request - x"));

@@ -17,6 +17,7 @@ use proto::paddock::directory::v1::{AuthenticateUserTokenRequest, AuthenticateUs
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
+use crate::call;
 use crate::input::builder::Token;
 
 /// The longest that an answer is kept: a revoked token is refused after this time at the latest.
@@ -70,7 +71,9 @@ impl Exchange {
         match answer {
             Answer::Refused(refusal) => Err(refusal.into()),
             Answer::Known(identity) => match identity.expires_at {
-                Some(expires_at) if expires_at <= self.clock.now() => Err(Refusal::new(Reason::UserTokenExpired).into()),
+                Some(expires_at) if expires_at <= self.clock.now() => {
+                    Err(Refusal::new(Reason::UserTokenExpired).into())
+                }
                 _ => Ok(identity.user.clone()),
             },
         }
@@ -85,7 +88,7 @@ impl Exchange {
         });
         match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
             Ok(answer) => identity(answer.into_inner()).map(|identity| Answer::Known(Arc::new(identity))),
-            Err(status) => match Rejection::from(status) {
+            Err(status) => match Rejection::from(call::of_transport(status)) {
                 Rejection::Refusal(refusal) => Ok(Answer::Refused(refusal)),
                 Rejection::Fault(fault) => Err(fault),
             },
@@ -102,5 +105,8 @@ fn identity(answer: AuthenticateUserTokenResponse) -> Result<Identity, Fault> {
         None => None,
     };
     let scopes = answer.scopes().filter(|scope| *scope != TokenScope::Unspecified).collect();
-    Ok(Identity { user: User { id: answer.user_id, username: answer.username, admin: answer.admin, scopes }, expires_at })
+    Ok(Identity {
+        user: User { id: answer.user_id, username: answer.username, admin: answer.admin, scopes },
+        expires_at,
+    })
 }

@@ -1,1 +1,73 @@
+//! The gateway: REST as GitLab speaks it outside, gRPC inside. It has no handler per endpoint; it reads the contract at start
+//! into a route table, and translates every request and every answer by it.
 
+mod access_log;
+mod call;
+mod config;
+mod contract;
+mod credentials;
+mod error;
+mod exchange;
+mod handler;
+mod health;
+mod input;
+mod metrics;
+mod openapi;
+mod output;
+mod path;
+mod redact;
+mod request;
+mod routes;
+mod server;
+
+use std::sync::Arc;
+
+use chassis::client::PeerChannel;
+use chassis::clock::Clock;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, DEFAULTS};
+pub use contract::ContractError;
+
+/// What the gateway stands on.
+pub struct Deps {
+    /// Its settings.
+    pub config: Config,
+    /// The channel to runner-registry.
+    pub registry: PeerChannel,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The contract asks for what the gateway does not serve.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+}
+
+/// Serves REST on the listener until shutdown, then drains.
+///
+/// # Errors
+/// If the contract that this program was built with cannot be served.
+pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    metrics::describe();
+    let routes = routes::Routes::load()?;
+    let gateway = handler::Gateway::new(deps.config.clone(), routes, deps.registry, deps.clock);
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "serving REST");
+    }
+    server::serve(Arc::new(gateway), &deps.config, listener, shutdown).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The OpenAPI document of the contract, as the gateway serves it: for the reference pages.
+///
+/// # Errors
+/// If the contract that this program was built with cannot be served.
+pub fn openapi_document() -> Result<Vec<u8>, Error> {
+    Ok(openapi::document(&routes::Routes::load()?).to_vec())
+}

@@ -6,14 +6,18 @@
 
 mod api;
 mod binaries;
+mod distributed;
 mod files;
 mod paddock;
+mod postgres;
 mod program;
 pub mod raw;
 mod skip;
 
-pub use api::{Answer, Api};
+pub use api::{Answer, Api, send};
+pub use distributed::{Database, Distributed, Registry};
 pub use files::{files_below, root};
 pub use paddock::Paddock;
+pub use postgres::postgres;
 pub use program::{Program, free_port};
-pub use skip::skipped;
+pub use skip::{say, skipped};

@@ -9,3 +9,8 @@ pub fn skipped(what: &str) {
     // Nobody can be told that nobody can be told.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
+
+/// Says what a test measured, past the test runner.
+pub fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "measured: {what}");
+}

@@ -72,7 +72,8 @@ fn a_user_token_beside_a_runner_token_is_not_looked_at() {
     let user = token(CredentialKind::UserToken, 'a');
     let runner = token(CredentialKind::RunnerToken, 'b');
     let mut shared_headers = 0;
-    for (headers, _) in carried(CredentialKind::UserToken, &user).into_iter().filter(|(headers, _)| !headers.is_empty()) {
+    for (headers, _) in carried(CredentialKind::UserToken, &user).into_iter().filter(|(headers, _)| !headers.is_empty())
+    {
         shared_headers += 1;
         let found = plan(CredentialKind::RunnerToken).find(&headers, vec![Token::new(runner.clone())]).unwrap();
         assert_eq!(found.unwrap().expose(), runner);
@@ -101,7 +102,9 @@ fn the_form_is_checked_before_anybody_is_asked() {
         let good = token(kind, 'a');
         let others = CredentialKind::ALL.into_iter().filter(|other| *other != kind).map(|other| token(other, 'a'));
         let mut cases: Vec<_> = others.map(|text| (text, spec.wrong_kind)).collect();
-        for bad in ["", "x", "\u{e9}", &good[1..], &good[..good.len() - 1], &good.replacen('a', "b", 1), &format!("{good} ")] {
+        for bad in
+            ["", "x", "\u{e9}", &good[1..], &good[..good.len() - 1], &good.replacen('a', "b", 1), &format!("{good} ")]
+        {
             cases.push((bad.to_owned(), spec.malformed));
         }
         for (text, reason) in cases {

@@ -148,7 +148,8 @@ impl<'p> Builder<'p> {
 
     /// Ends the collecting: notes what is missing, and lists what was sent.
     pub fn finish(mut self, has_credential: bool) -> (DynamicMessage, Vec<Problem>) {
-        if let Some(field) = self.plan.credential.as_ref().filter(|_| self.plan.credential_required && !has_credential) {
+        if let Some(field) = self.plan.credential.as_ref().filter(|_| self.plan.credential_required && !has_credential)
+        {
             self.note_missing(field.name());
         }
         for (place, field) in self.plan.message.fields.iter().enumerate() {
@@ -197,7 +198,8 @@ fn pair_into(
         (Shape::Message(plan), Some((name, rest))) => {
             let inside = message.get_field_mut(&field.descriptor).as_message_mut();
             let inside = inside.ok_or_else(|| flawed(Flaw::Invalid))?;
-            pair_into_message(inside, plan, name, rest, text).map_err(|(name, flaw)| (inside_of(&field.name, &name), flaw))
+            pair_into_message(inside, plan, name, rest, text)
+                .map_err(|(name, flaw)| (inside_of(&field.name, &name), flaw))
         }
         (_, Some(_)) => Err(flawed(Flaw::Invalid)),
         (_, None) => match coerce::single(field, Scalar::Text(text)).map_err(flawed)? {

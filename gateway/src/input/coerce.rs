@@ -90,12 +90,12 @@ fn boolean(scalar: Scalar<'_>) -> Result<bool, Flaw> {
         Scalar::Bool(value) => Ok(value),
         Scalar::Signed(1) => Ok(true),
         Scalar::Signed(0) => Ok(false),
-        Scalar::Text("1" | "t" | "T" | "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON") => {
-            Ok(true)
-        }
-        Scalar::Text("0" | "f" | "F" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF") => {
-            Ok(false)
-        }
+        Scalar::Text(
+            "1" | "t" | "T" | "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON",
+        ) => Ok(true),
+        Scalar::Text(
+            "0" | "f" | "F" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF",
+        ) => Ok(false),
         Scalar::Signed(_) | Scalar::Unsigned(_) | Scalar::Float(_) | Scalar::Text(_) => Err(Flaw::Invalid),
     }
 }

@@ -3,17 +3,15 @@
 //! A key that stands twice is refused at every depth, also where the content is ignored: two readers could disagree on which
 //! of the two counts.
 
-use std::borrow::Cow;
+mod values;
 
 use prost_reflect::DynamicMessage;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::builder::{Builder, Parsed, Problem, Token, inside_of};
 use super::coerce::{self, Flaw, Scalar};
 use super::plan::{FieldPlan, MessagePlan, Shape};
-
-/// Objects and lists inside each other, at most.
-const MAX_DEPTH: usize = 32;
+use values::{Carried, Ignored, KeySeed, Keys, ScalarSeed, deeper};
 
 /// Reads a body. An empty one and `null` hold nothing.
 ///
@@ -75,50 +73,6 @@ fn read_token(name: &str, value: Carried, builder: &mut Builder<'_>) {
         Carried::Nothing => {}
         Carried::Text(text) => builder.tokens.push(Token::new(text)),
         Carried::Other => builder.problems.push(Problem { name: name.to_owned(), flaw: Flaw::Invalid }),
-    }
-}
-
-/// The keys of one object.
-#[derive(Default)]
-struct Keys<'de>(Vec<Cow<'de, str>>);
-
-impl<'de> Keys<'de> {
-    fn push(&mut self, key: Cow<'de, str>) {
-        self.0.push(key);
-    }
-
-    /// Refuses a key that stands twice. Sorting costs the same whatever the keys are.
-    fn end<E: serde::de::Error>(mut self) -> Result<(), E> {
-        self.0.sort_unstable();
-        let twice = self.0.windows(2).any(|pair| matches!(pair, [left, right] if left == right));
-        if twice { Err(E::custom("a key stands twice")) } else { Ok(()) }
-    }
-}
-
-/// A key, borrowed from the body unless it holds an escape.
-struct KeySeed;
-
-impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for KeySeed {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
     }
 }
 
@@ -199,7 +153,9 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Parsed, A::Error> {
         let depth = deeper(self.depth)?;
         match &self.field.shape {
-            Shape::Message(plan) if !self.field.repeated => read_message(plan, &self.field.name, map, self.problems, depth),
+            Shape::Message(plan) if !self.field.repeated => {
+                read_message(plan, &self.field.name, map, self.problems, depth)
+            }
             _ => Ignored { depth }.visit_map(map).map(|()| Parsed::Flawed(Flaw::Invalid)),
         }
     }
@@ -236,129 +192,4 @@ fn read_message<'de, A: MapAccess<'de>>(
     keys.end()?;
     let fits = problems.len() == before;
     Ok(if fits { Parsed::Value(prost_reflect::Value::Message(message)) } else { Parsed::FlawedInside })
-}
-
-/// What stands where a credential or a list element is expected.
-enum Carried {
-    Nothing,
-    Text(String),
-    Other,
-}
-
-/// A single value, as text.
-struct ScalarSeed {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Carried;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Carried, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Carried;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Carried, E> {
-        Ok(Carried::Nothing)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_seq(seq).map(|()| Carried::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_map(map).map(|()| Carried::Other)
-    }
-}
-
-/// A value that nobody asked for. It is still read with the same care.
-struct Ignored {
-    depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Ignored {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Ignored {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
-        while seq.next_element_seed(Ignored { depth })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
-        let mut keys = Keys::default();
-        while let Some(key) = map.next_key_seed(KeySeed)? {
-            map.next_value_seed(Ignored { depth })?;
-            keys.push(key);
-        }
-        keys.end()
-    }
-}
-
-fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
-    if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(E::custom("nested too deeply")) }
 }

@@ -8,6 +8,7 @@ mod media;
 pub mod plan;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
 
 use bytes::Bytes;

@@ -29,7 +29,9 @@ pub fn response(
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let status = match &plan.status {
         Status::Fixed(status) => u32::from(*status),
-        Status::Field(field) => message.get_field(field).as_i32().and_then(|status| status.try_into().ok()).unwrap_or_default(),
+        Status::Field(field) => {
+            message.get_field(field).as_i32().and_then(|status| status.try_into().ok()).unwrap_or_default()
+        }
     };
     let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     let status = status.filter(StatusCode::is_success);

@@ -26,7 +26,8 @@ pub fn add_headers(headers: &mut HeaderMap, page: &DynamicMessage, url: &str, qu
         set("x-total-pages", Some(pages.to_string()));
     }
     let base = base(url, query);
-    let relations = [("prev", previous.map(i64::from)), ("next", next.map(i64::from)), ("first", Some(1)), ("last", pages)];
+    let relations =
+        [("prev", previous.map(i64::from)), ("next", next.map(i64::from)), ("first", Some(1)), ("last", pages)];
     let links = relations.into_iter().filter_map(|(relation, number)| {
         number.map(|number| format!("<{base}page={number}&per_page={}>; rel=\"{relation}\"", page.per_page))
     });
@@ -76,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_page_in_the_middle_links_to_all_its_neighbours() {
-        let headers = headers(&Page { page: 2, per_page: 3, total: Some(8), has_next: true }, "a=b%2Fc&page=2&tag_list[]=x");
+        let headers =
+            headers(&Page { page: 2, per_page: 3, total: Some(8), has_next: true }, "a=b%2Fc&page=2&tag_list[]=x");
         let values = ["x-page", "x-per-page", "x-next-page", "x-prev-page", "x-total", "x-total-pages"];
         let values: Vec<_> = values.iter().map(|name| text(&headers, name).unwrap()).collect();
         assert_eq!(values, ["2", "3", "3", "1", "8", "3"]);
@@ -99,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_list_that_was_not_counted_has_no_totals_and_no_last_page() {
-        let headers = headers(&Page { page: i32::MAX, per_page: 100, total: None, has_next: true }, "per_page=100&x=<>");
+        let headers =
+            headers(&Page { page: i32::MAX, per_page: 100, total: None, has_next: true }, "per_page=100&x=<>");
         assert_eq!(text(&headers, "x-total"), None);
         assert_eq!(text(&headers, "x-total-pages"), None);
         assert!(!text(&headers, "link").unwrap().contains("rel=\"last\""));

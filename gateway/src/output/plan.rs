@@ -113,7 +113,8 @@ impl OutputPlan {
             let header = descriptors.field(&field)?.response_header;
             let is_status = matches!(&status, Status::Field(status) if *status == field);
             if !header.is_empty() {
-                let name = HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
+                let name =
+                    HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
                 headers.push((name, field));
             } else if field.kind().as_message().is_some_and(|kind| kind.full_name() == PAGE) {
                 page = Some(field);

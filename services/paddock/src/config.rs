@@ -52,7 +52,7 @@ impl Validate for Config {
 pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     let defaults = [
         chassis::config::DEFAULTS,
-        gateway::config::DEFAULTS,
+        gateway::DEFAULTS,
         runner_registry::config::DEFAULTS,
         include_str!("../config.default.toml"),
     ];

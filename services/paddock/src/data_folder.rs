@@ -41,7 +41,7 @@ impl DataFolder {
     /// # Errors
     /// If one cannot be written.
     pub fn secrets(&self) -> anyhow::Result<SecretStore> {
-        let store = SecretStore::open(self.path.join("secrets"));
+        let store = SecretStore::open(secrets(&self.path));
         store.generate_missing(Process::Paddock)?;
         Ok(store)
     }
@@ -62,6 +62,16 @@ impl DataFolder {
 
     /// The file of the token of the first administrator.
     pub fn root_token(&self) -> PathBuf {
-        self.path.join("root.token")
+        root_token(&self.path)
     }
+}
+
+/// The folder of the secrets.
+pub fn secrets(folder: &Path) -> PathBuf {
+    folder.join("secrets")
+}
+
+/// The file of the token of the first administrator.
+pub fn root_token(folder: &Path) -> PathBuf {
+    folder.join("root.token")
 }

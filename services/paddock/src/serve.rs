@@ -33,7 +33,7 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     let secrets = folder.secrets()?;
     let keys = IdentityKeys::load(&secrets)?;
     let registry = registry_deps(config, &folder, keys.clone(), SealKeys::load(&secrets)?).await?;
-    if let Some(token) = runner_registry::bootstrap_root(&registry).await? {
+    if let Some(token) = runner_registry::bootstrap_root(&registry.database, &registry.clock).await? {
         folder.write_root_token(token.expose())?;
         tracing::info!(file = %folder.root_token().display(), "created the user root and wrote its token");
     }

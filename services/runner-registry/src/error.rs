@@ -96,9 +96,15 @@ pub enum Error {
     /// These parameters are required and did not come.
     #[error("parameters are missing: {0:?}")]
     ParameterMissing(Vec<&'static str>),
+    /// None of these parameters came, and one of them is needed.
+    #[error("one of the parameters is needed: {0:?}")]
+    NoParameter(&'static [&'static str]),
     /// A parameter has a value outside its list; the text is for the caller: `status does not have a valid value`.
     #[error("a parameter is invalid: {0}")]
     ParameterInvalid(String),
+    /// The deprecated `scope` of a list is none of its words.
+    #[error("the scope is invalid")]
+    ScopeInvalid,
     /// The record would not be valid.
     #[error("validation failed: {0:?}")]
     ValidationFailed(FieldErrors),
@@ -110,7 +116,7 @@ pub enum Error {
     Conflict,
     /// The database failed.
     #[error("database: {0}")]
-    Database(#[from] DbErr),
+    Database(DbErr),
     /// Something that cannot be is so.
     #[error("fault: {}", .0.detail())]
     Fault(Fault),
@@ -126,12 +132,23 @@ impl FieldErrors {
         self.0.entry(field).or_default().push(text.into());
     }
 
+    /// Every text with its field, by the names of the fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().flat_map(|(field, texts)| texts.iter().map(|text| (*field, text.as_str())))
+    }
+
+    /// Whether there is no text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Fails if there is any text.
     ///
     /// # Errors
     /// [`Error::ValidationFailed`] with everything that was pushed.
     pub fn check(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::ValidationFailed(self)) }
+        if self.is_empty() { Ok(()) } else { Err(Error::ValidationFailed(self)) }
     }
 }
 
@@ -197,10 +214,10 @@ impl Error {
             Self::UserNotFound => Reason::UserNotFound,
             Self::RunnerNotFound => Reason::RunnerNotFound,
             Self::RunnerManagerNotFound => Reason::RunnerManagerNotFound,
-            Self::ParameterMissing(_) => Reason::ParameterMissing,
+            Self::ParameterMissing(_) | Self::NoParameter(_) => Reason::ParameterMissing,
             Self::ParameterInvalid(_) => Reason::ParameterInvalid,
             Self::ValidationFailed(_) => Reason::ValidationFailed,
-            Self::BadRequest(_) => Reason::BadRequest,
+            Self::BadRequest(_) | Self::ScopeInvalid => Reason::BadRequest,
             Self::Conflict => Reason::Conflict,
             Self::Database(error) if is_unreachable(error) => Reason::Unavailable,
             Self::Database(_) => Reason::Internal,
@@ -222,6 +239,26 @@ fn is_unreachable(error: &DbErr) -> bool {
     }
 }
 
+/// Whether the database gave up one of two transactions that were in each other's way. The codes are Postgres' for a failed
+/// serialization and a deadlock. Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn is_conflict(error: &DbErr) -> bool {
+    use sea_orm::{RuntimeErr, sqlx};
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return false;
+    };
+    let code = match &**error {
+        sqlx::Error::Database(error) => error.code(),
+        _ => None,
+    };
+    matches!(code.as_deref(), Some("40001" | "40P01"))
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if is_conflict(&error) { Self::Conflict } else { Self::Database(error) }
+    }
+}
+
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
@@ -239,7 +276,12 @@ impl From<Error> for Rejection {
                 let texts: Vec<_> = names.iter().map(|name| format!("{name} is missing")).collect();
                 refusal.with_message(texts.join(", "))
             }
+            Error::NoParameter(names) => {
+                let text = format!("{} are missing, at least one parameter must be provided", names.join(", "));
+                refusal.with_message(text)
+            }
             Error::ParameterInvalid(text) => refusal.with_message(text),
+            Error::ScopeInvalid => refusal.with_message("Scope contains invalid value"),
             Error::BadRequest(text) => {
                 let message = format!("{} - {text}", refusal.spec().message);
                 refusal.with_message(message)

@@ -8,12 +8,15 @@ use proto::paddock::{
         group_service_server::GroupServiceServer, instance_service_server::InstanceServiceServer,
         project_service_server::ProjectServiceServer, user_service_server::UserServiceServer,
     },
+    runner::v1::{
+        runner_service_server::RunnerServiceServer, runner_token_service_server::RunnerTokenServiceServer,
+    },
 };
 use sea_orm::DatabaseConnection;
-use sea_orm_migration::MigratorTrait as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod bootstrap;
 pub mod config;
 pub mod entity;
 pub mod error;
@@ -32,6 +35,7 @@ mod store;
 pub mod text;
 pub mod token;
 
+pub use bootstrap::{bootstrap_root, issue_root_token};
 pub use config::Config;
 pub use error::Error;
 
@@ -56,10 +60,16 @@ pub struct Deps {
 /// # Errors
 /// If the schema cannot be brought up to date, or the listener fails.
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    migration::Migrator::up(&deps.database, None).await?;
+    migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     let state = rpc::State::new(deps);
     server
+        .add_service(UserServiceServer::new(rpc::users::Users(state.clone())))
+        .add_service(GroupServiceServer::new(rpc::groups::Groups(state.clone())))
+        .add_service(ProjectServiceServer::new(rpc::projects::Projects(state.clone())))
+        .add_service(InstanceServiceServer::new(rpc::instance::Instance(state.clone())))
+        .add_service(RunnerServiceServer::new(rpc::runners::Runners(state.clone())))
+        .add_service(RunnerTokenServiceServer::new(rpc::runner_tokens::RunnerTokens(state)))
         .serve(listener, shutdown)
         .await
         .map_err(Error::internal)

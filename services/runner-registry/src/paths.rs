@@ -62,9 +62,15 @@ pub fn check_segment(errors: &mut FieldErrors, field: &'static str, segment: &st
     }
 }
 
-/// The text for a segment or a full path that is too long.
-#[must_use]
-pub fn too_long() -> String {
+/// Checks that a full path of this many characters is not too long.
+///
+/// # Errors
+/// The text for the caller.
+pub fn check_length(length: usize) -> Result<(), String> {
+    if length > MAX_LENGTH { Err(too_long()) } else { Ok(()) }
+}
+
+fn too_long() -> String {
     format!("is too long (maximum is {MAX_LENGTH} characters)")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user>
 
-use std::collections::BTreeMap;
+use crate::{error::FieldErrors, text};
 
 /// The most characters of a description.
 pub const MAX_DESCRIPTION: usize = 1024;
@@ -36,71 +36,44 @@ pub struct Fields<'a> {
     pub maximum_timeout: Option<i32>,
 }
 
-/// What is wrong, by field; empty when the runner is valid.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Errors(BTreeMap<&'static str, Vec<String>>);
-
-impl Errors {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Every field with its texts.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().flat_map(|(field, texts)| texts.iter().map(|text| (*field, text.as_str())))
-    }
-
-    /// All texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let parts: Vec<_> = self.iter().map(|(field, text)| format!("{} {text}", humanize(field))).collect();
-        match parts.as_slice() {
-            [] => String::new(),
-            [one] => one.clone(),
-            [one, other] => format!("{one} and {other}"),
-            [start @ .., last] => format!("{}, and {last}", start.join(", ")),
-        }
-    }
-
-    fn add(&mut self, field: &'static str, text: impl Into<String>) {
-        self.0.entry(field).or_default().push(text.into());
-    }
-
-    fn text(&mut self, field: &'static str, value: Option<&str>, most: usize) {
-        let Some(value) = value else { return };
-        if value.chars().count() > most {
-            self.add(field, format!("is too long (maximum is {most} characters)"));
-        }
-        // Postgres keeps no NUL in a text.
-        if value.contains('\0') {
-            self.add(field, "is invalid");
-        }
-    }
-}
-
-/// Checks the fields of a runner.
+/// What is wrong with the fields of a runner.
 #[must_use]
-pub fn validate(fields: &Fields<'_>) -> Errors {
-    let mut errors = Errors::default();
-    errors.text("description", fields.description, MAX_DESCRIPTION);
-    errors.text("maintenance_note", fields.maintenance_note, MAX_MAINTENANCE_NOTE);
-    errors.text("name", fields.name, MAX_NAME);
+pub fn validate(fields: &Fields<'_>) -> FieldErrors {
+    let mut errors = FieldErrors::default();
+    let texts = [
+        ("description", fields.description, MAX_DESCRIPTION),
+        ("maintenance_note", fields.maintenance_note, MAX_MAINTENANCE_NOTE),
+        ("name", fields.name, MAX_NAME),
+    ];
+    for (field, value, most) in texts {
+        text::check_optional(&mut errors, field, value, most);
+    }
     if fields.maximum_timeout.is_some_and(|seconds| seconds < MIN_MAXIMUM_TIMEOUT) {
-        errors.add("maximum_timeout", "needs to be at least 10 minutes");
+        errors.push("maximum_timeout", "needs to be at least 10 minutes");
     }
     if fields.tags.is_empty() && !fields.run_untagged {
-        errors.add("tags_list", "can not be empty when runner is not allowed to pick untagged jobs");
+        errors.push("tags_list", "can not be empty when runner is not allowed to pick untagged jobs");
     }
     if fields.tags.len() > MAX_TAGS {
         let text = format!("Too many tags specified. Please limit the number of tags to {MAX_TAGS}");
-        errors.add("tags_list", text);
+        errors.push("tags_list", text);
     }
-    if fields.tags.iter().any(|tag| tag.contains('\0')) {
-        errors.add("tags_list", "is invalid");
+    if fields.tags.iter().any(|tag| text::has_nul(tag)) {
+        errors.push("tags_list", "is invalid");
     }
     errors
+}
+
+/// All texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
+#[must_use]
+pub fn sentence(errors: &FieldErrors) -> String {
+    let parts: Vec<_> = errors.iter().map(|(field, text)| format!("{} {text}", humanize(field))).collect();
+    match parts.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [one, other] => format!("{one} and {other}"),
+        [start @ .., last] => format!("{}, and {last}", start.join(", ")),
+    }
 }
 
 /// The tags as they are stored: at each comma apart, without space around them, no empty one, none twice, in the given order.
@@ -163,10 +136,7 @@ mod tests {
             (Fields { tags: &fifty, run_untagged: false, ..valid.clone() }, vec![]),
             (
                 Fields { tags: &fifty_one, ..valid.clone() },
-                vec![(
-                    "tags_list",
-                    "Too many tags specified. Please limit the number of tags to 50".to_owned(),
-                )],
+                vec![("tags_list", "Too many tags specified. Please limit the number of tags to 50".to_owned())],
             ),
             (Fields { run_untagged: false, ..valid.clone() }, vec![("tags_list", UNTAGGED.to_owned())]),
         ];
@@ -179,17 +149,17 @@ mod tests {
     fn all_errors_make_one_sentence() {
         let long = "x".repeat(1025);
         let mut fields = Fields { run_untagged: false, ..Fields::default() };
-        assert_eq!(validate(&fields).sentence(), format!("Tags list {UNTAGGED}"));
+        assert_eq!(sentence(&validate(&fields)), format!("Tags list {UNTAGGED}"));
         fields.maximum_timeout = Some(1);
         let two = format!("Maximum timeout needs to be at least 10 minutes and Tags list {UNTAGGED}");
-        assert_eq!(validate(&fields).sentence(), two);
+        assert_eq!(sentence(&validate(&fields)), two);
         fields.description = Some(&long);
         let three = format!(
             "Description is too long (maximum is 1024 characters), Maximum timeout needs to be at least 10 minutes, \
              and Tags list {UNTAGGED}"
         );
-        assert_eq!(validate(&fields).sentence(), three);
-        assert_eq!(Errors::default().sentence(), "");
+        assert_eq!(sentence(&validate(&fields)), three);
+        assert_eq!(sentence(&FieldErrors::default()), "");
     }
 
     #[test]

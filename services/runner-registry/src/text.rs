@@ -1,20 +1,21 @@
-//! The texts that callers send: how long they may be, and that both databases can keep them.
+//! The texts that callers send: how long they may be, and that both databases can keep them. The wording is GitLab's.
 
 use crate::error::{Error, FieldErrors, Result};
 
 /// The greatest length of a name.
 pub const MAX_NAME: usize = 255;
 
-/// Checks a text that must not be blank. The wording is GitLab's.
+/// Checks a text that must not be blank.
 pub fn check_required(errors: &mut FieldErrors, field: &'static str, text: &str, max: usize) {
     if text.trim().is_empty() {
         errors.push(field, "can't be blank");
     }
-    check_optional(errors, field, text, max);
+    check_optional(errors, field, Some(text), max);
 }
 
-/// Checks a text that may be blank. The wording is GitLab's.
-pub fn check_optional(errors: &mut FieldErrors, field: &'static str, text: &str, max: usize) {
+/// Checks a text that may be blank or missing.
+pub fn check_optional(errors: &mut FieldErrors, field: &'static str, text: Option<&str>, max: usize) {
+    let text = text.unwrap_or_default();
     if text.chars().count() > max {
         errors.push(field, format!("is too long (maximum is {max} characters)"));
     }
@@ -32,9 +33,21 @@ pub fn has_nul(text: &str) -> bool {
 /// Refuses a parameter that holds the one character that Postgres cannot keep.
 ///
 /// # Errors
-/// [`Error::ParameterInvalid`] with the wording of GitLab.
+/// [`Error::ParameterInvalid`].
 pub fn forbid_nul(name: &'static str, text: &str) -> Result<()> {
     if has_nul(text) { Err(Error::ParameterInvalid(format!("{name} is invalid"))) } else { Ok(()) }
+}
+
+/// What a list is searched for; blank: nothing.
+///
+/// # Errors
+/// [`Error::ParameterInvalid`] for a text that no record can contain.
+pub fn search(text: Option<&str>) -> Result<Option<&str>> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    if text.is_some_and(|text| has_nul(text) || text.chars().count() > MAX_NAME) {
+        return Err(Error::ParameterInvalid("search is invalid".to_owned()));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -43,12 +56,13 @@ mod tests {
 
     #[test]
     fn texts_are_checked_by_characters_not_bytes() {
+        let (ten, eleven) = ("é".repeat(10), "é".repeat(11));
         let cases = [
             ("name", true),
-            (&"é".repeat(10), true),
+            (&ten, true),
             ("", false),
             (" \t", false),
-            (&"é".repeat(11), false),
+            (&eleven, false),
             ("na\0me", false),
         ];
         for (text, valid) in cases {
@@ -57,7 +71,18 @@ mod tests {
             assert_eq!(errors.check().is_ok(), valid, "{text:?}");
         }
         let mut errors = FieldErrors::default();
-        check_optional(&mut errors, "name", "", 10);
+        check_optional(&mut errors, "name", Some(""), 10);
+        check_optional(&mut errors, "name", None, 10);
         assert!(errors.check().is_ok());
+    }
+
+    #[test]
+    fn a_blank_search_is_none() {
+        for blank in [None, Some(""), Some("  ")] {
+            assert_eq!(search(blank).ok(), Some(None));
+        }
+        assert_eq!(search(Some(" a ")).ok(), Some(Some("a")));
+        assert!(search(Some("a\0")).is_err());
+        assert!(search(Some(&"a".repeat(256))).is_err());
     }
 }

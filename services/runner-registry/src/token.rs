@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_new_token_has_the_form_of_its_type() {
-        for (runner_type, digit) in [(RunnerType::Instance, '1'), (RunnerType::Group, '2'), (RunnerType::Project, '3')] {
+        for (runner_type, digit) in [(RunnerType::Instance, '1'), (RunnerType::Group, '2'), (RunnerType::Project, '3')]
+        {
             let token = RunnerToken::generate(runner_type).unwrap();
             let start = format!("{RUNNER_PREFIX}t{digit}_");
             assert!(token.expose().starts_with(&start));

@@ -3,6 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod access_matrix;
 mod architecture;
+mod bad_input;
+mod clients;
+mod database;
+mod distributed;
 mod docs;
 mod literals;
+mod quick_start;
+mod restart;
+mod rotation_storm;
+mod secrets_never_logged;
+mod style;
+mod telemetry;
+mod world;

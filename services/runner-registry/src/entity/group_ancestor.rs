@@ -17,8 +17,12 @@ pub struct Model {
     pub distance: i32,
 }
 
-/// Joins are written where they are used.
+/// The joins that queries use.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// To the ancestor's own row.
+    #[sea_orm(belongs_to = "super::group::Entity", from = "Column::AncestorId", to = "super::group::Column::Id")]
+    Ancestor,
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -31,8 +31,18 @@ pub struct Model {
     pub last_used_at: Option<TimeDateTimeWithTimeZone>,
 }
 
-/// Joins are written where they are used.
+/// The joins that queries use.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// To the user that it belongs to.
+    #[sea_orm(belongs_to = "super::user::Entity", from = "Column::UserId", to = "super::user::Column::Id")]
+    User,
+}
+
+impl Related<super::user::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::User.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -17,8 +17,12 @@ pub struct Model {
     pub created_at: TimeDateTimeWithTimeZone,
 }
 
-/// Joins are written where they are used.
+/// The joins that queries use.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// To the project.
+    #[sea_orm(belongs_to = "super::project::Entity", from = "Column::ProjectId", to = "super::project::Column::Id")]
+    Project,
+}
 
 impl ActiveModelBehavior for ActiveModel {}

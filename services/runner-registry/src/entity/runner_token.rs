@@ -56,8 +56,19 @@ pub enum TokenState {
     Revoked,
 }
 
-/// Joins are written where they are used.
+/// The joins that queries use.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    /// To the runner.
+    #[sea_orm(belongs_to = "super::runner::Entity", from = "Column::RunnerId", to = "super::runner::Column::Id")]
+    Runner,
+    /// To the managers of the runner.
+    #[sea_orm(
+        belongs_to = "super::runner_manager::Entity",
+        from = "Column::RunnerId",
+        to = "super::runner_manager::Column::RunnerId"
+    )]
+    Manager,
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -36,7 +36,12 @@ fn a_group_runner_takes_the_smallest_of_own_instance_and_ancestors() {
         (None, none, vec![group(Some(1), None, Some(1))], None),
         (None, none, vec![group(None, Some(50), None)], Some(50)),
         (None, group(Some(60), None, None), vec![group(None, Some(70), None), group(None, Some(50), None)], Some(50)),
-        (Some(40), group(Some(60), None, None), vec![group(None, Some(70), None), group(None, Some(50), None)], Some(40)),
+        (
+            Some(40),
+            group(Some(60), None, None),
+            vec![group(None, Some(70), None), group(None, Some(50), None)],
+            Some(40),
+        ),
         (None, group(Some(30), None, None), vec![group(None, Some(70), None), none], Some(30)),
     ];
     for (setting, group, ancestors, expected) in cases {
@@ -179,11 +184,7 @@ fn the_first_broken_rule_is_named() {
         (None, Some("x"), "token_expires_at is required when token_rotation_deadline is specified"),
         (Some("x"), Some("x"), "token_expires_at must be a valid time"),
         (Some("2026-01-01T00:04:59Z"), Some("x"), "token_expires_at must be at least 5 minutes in the future"),
-        (
-            Some("2026-02-01"),
-            Some("x"),
-            "token_expires_at is too far in the future (maximum is 2026-01-16T00:00:00Z)",
-        ),
+        (Some("2026-02-01"), Some("x"), "token_expires_at is too far in the future (maximum is 2026-01-16T00:00:00Z)"),
         (Some("2026-01-02"), Some("x"), "token_rotation_deadline must be a valid time"),
         (Some("2026-01-02"), Some("2025-12-31"), "token_rotation_deadline cannot be in the past"),
     ];

@@ -9,8 +9,18 @@ use tonic::{Request, Status};
 
 use crate::{Deps, config::Config, seal::SealKeys};
 
+mod access_tokens;
+pub mod convert;
+pub mod groups;
+pub mod instance;
+pub mod mask;
+pub mod objects;
+pub mod projects;
 pub mod runner_tokens;
 pub mod runners;
+pub mod users;
+
+pub use convert::timestamp;
 
 /// What every handler stands on.
 #[derive(Clone)]

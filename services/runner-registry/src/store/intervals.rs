@@ -2,107 +2,108 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, JoinType, QueryFilter as _, QuerySelect as _,
+    QueryTrait as _, RelationTrait as _,
+};
 
 use crate::{
-    entity::{application_settings, group, group_ancestor, project, runner, runner_project},
+    entity::{group, group_ancestor, project, runner, runner_project},
     error::{Error, Result},
-    expiry::{GroupIntervals, InstanceIntervals, Interval, ProjectIntervals, Scope, interval},
+    expiry::{GroupIntervals, InstanceIntervals, ProjectIntervals, Scope},
     runner_type::RunnerType,
+    store::settings,
 };
 
 /// What a runner belongs to, by ids.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// The instance.
     Instance,
     /// A group.
     Group(i64),
-    /// These projects; none for an unassigned runner.
-    Projects(Vec<i64>),
+    /// One project: that of a runner that is about to be created.
+    Project(i64),
+    /// Every project that this runner is assigned to.
+    AssignedTo(i64),
 }
 
 impl Owner {
-    /// Whether it is a project runner without a project.
-    pub fn is_unassigned(&self) -> bool {
-        matches!(self, Self::Projects(projects) if projects.is_empty())
-    }
-}
-
-/// What a runner belongs to.
-pub async fn owner(db: &impl ConnectionTrait, runner: &runner::Model) -> Result<Owner> {
-    match (runner.runner_type, runner.group_id) {
-        (RunnerType::Instance, _) => Ok(Owner::Instance),
-        (RunnerType::Group, Some(group_id)) => Ok(Owner::Group(group_id)),
-        (RunnerType::Group, None) => Err(Error::internal(format!("group runner {} has no group", runner.id))),
-        (RunnerType::Project, _) => {
-            let rows = runner_project::Entity::find()
-                .filter(runner_project::Column::RunnerId.eq(runner.id))
-                .order_by_asc(runner_project::Column::Id)
-                .all(db)
-                .await?;
-            Ok(Owner::Projects(rows.into_iter().map(|row| row.project_id).collect()))
+    /// What an existing runner belongs to.
+    pub fn of(runner: &runner::Model) -> Result<Self> {
+        match (runner.runner_type, runner.group_id) {
+            (RunnerType::Instance, _) => Ok(Self::Instance),
+            (RunnerType::Group, Some(group_id)) => Ok(Self::Group(group_id)),
+            (RunnerType::Group, None) => Err(Error::internal(format!("group runner {} has no group", runner.id))),
+            (RunnerType::Project, _) => Ok(Self::AssignedTo(runner.id)),
         }
     }
 }
 
-/// How long a new token of such a runner is valid.
-pub async fn in_force(db: &impl ConnectionTrait, owner: &Owner) -> Result<Interval> {
-    let scope = match owner {
-        Owner::Instance => Scope::Instance,
-        Owner::Group(group_id) => group_scope(db, *group_id).await?,
-        Owner::Projects(projects) => Scope::Project(project_intervals(db, projects).await?),
-    };
-    Ok(interval(&instance(db).await?, &scope))
-}
-
-async fn instance(db: &impl ConnectionTrait) -> Result<InstanceIntervals> {
-    let row = application_settings::Entity::find_by_id(application_settings::ID).one(db).await?;
-    let row = row.ok_or_else(|| Error::internal("the row of settings is missing"))?;
+/// The intervals that the settings of the instance set.
+pub async fn instance(db: &impl ConnectionTrait) -> Result<InstanceIntervals> {
+    let settings = settings::get(db).await?;
     Ok(InstanceIntervals {
-        instance_runner: row.runner_token_expiration_interval,
-        group_runner: row.group_runner_token_expiration_interval,
-        project_runner: row.project_runner_token_expiration_interval,
+        instance_runner: settings.runner_token_expiration_interval,
+        group_runner: settings.group_runner_token_expiration_interval,
+        project_runner: settings.project_runner_token_expiration_interval,
     })
 }
 
-async fn group_scope(db: &impl ConnectionTrait, group_id: i64) -> Result<Scope> {
-    let mut line = lines(db, &[group_id]).await?.remove(&group_id).unwrap_or_default();
-    let own = line.iter().position(|(id, _)| *id == group_id).map(|at| line.swap_remove(at).1);
-    let ancestors = line.into_iter().map(|(_, intervals)| intervals).collect();
-    Ok(Scope::Group { group: own.unwrap_or_default(), ancestors })
+/// What a runner belongs to, with the intervals that this brings.
+pub async fn scope(db: &impl ConnectionTrait, owner: Owner) -> Result<Scope> {
+    match owner {
+        Owner::Instance => Ok(Scope::Instance),
+        Owner::Group(group_id) => group_scope(db, group_id).await,
+        Owner::Project(project_id) => project_scope(db, project::Column::Id.eq(project_id).into()).await,
+        Owner::AssignedTo(runner_id) => {
+            let assigned = runner_project::Entity::find()
+                .select_only()
+                .column(runner_project::Column::ProjectId)
+                .filter(runner_project::Column::RunnerId.eq(runner_id));
+            project_scope(db, project::Column::Id.in_subquery(assigned.into_query()).into()).await
+        }
+    }
 }
 
-async fn project_intervals(db: &impl ConnectionTrait, project_ids: &[i64]) -> Result<Vec<ProjectIntervals>> {
-    let ids = project_ids.iter().copied();
-    let projects = project::Entity::find().filter(project::Column::Id.is_in(ids)).all(db).await?;
-    let group_ids: Vec<_> = projects.iter().filter_map(|project| project.group_id).collect();
-    let lines = lines(db, &group_ids).await?;
-    let above = |project: &project::Model| project.group_id.and_then(|id| lines.get(&id)).cloned().unwrap_or_default();
+async fn group_scope(db: &impl ConnectionTrait, group_id: i64) -> Result<Scope> {
+    let lines = lines(db, group_ancestor::Column::GroupId.eq(group_id).into()).await?;
+    let (own, ancestors): (Vec<_>, Vec<_>) = lines.into_values().flatten().partition(|step| step.distance == 0);
+    let group = own.first().map(|step| step.intervals).unwrap_or_default();
+    Ok(Scope::Group { group, ancestors: ancestors.into_iter().map(|step| step.intervals).collect() })
+}
+
+async fn project_scope(db: &impl ConnectionTrait, wanted: Condition) -> Result<Scope> {
+    let projects = project::Entity::find().filter(wanted.clone()).all(db).await?;
+    let groups = project::Entity::find().select_only().column(project::Column::GroupId).filter(wanted);
+    let lines = lines(db, group_ancestor::Column::GroupId.in_subquery(groups.into_query()).into()).await?;
+    let above = |project: &project::Model| project.group_id.and_then(|group_id| lines.get(&group_id));
     let intervals = projects.iter().map(|project| ProjectIntervals {
         own_runner: project.runner_token_expiration_interval,
-        groups: above(project).into_iter().map(|(_, intervals)| intervals).collect(),
+        groups: above(project).into_iter().flatten().map(|step| step.intervals).collect(),
     });
-    Ok(intervals.collect())
+    Ok(Scope::Project(intervals.collect()))
 }
 
-/// For each group: itself and its ancestors, with their ids.
-async fn lines(db: &impl ConnectionTrait, group_ids: &[i64]) -> Result<HashMap<i64, Vec<(i64, GroupIntervals)>>> {
-    let mut lines = HashMap::<i64, Vec<(i64, GroupIntervals)>>::new();
-    if group_ids.is_empty() {
-        return Ok(lines);
-    }
-    let steps = group_ancestor::Entity::find()
-        .filter(group_ancestor::Column::GroupId.is_in(group_ids.iter().copied()))
+/// A group on the way from a group up to its root.
+struct Step {
+    /// 0: the group itself.
+    distance: i32,
+    intervals: GroupIntervals,
+}
+
+/// For each wanted group: itself and all groups above.
+async fn lines(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMap<i64, Vec<Step>>> {
+    let rows = group_ancestor::Entity::find()
+        .select_also(group::Entity)
+        .join(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
+        .filter(wanted)
         .all(db)
         .await?;
-    let ids = steps.iter().map(|step| step.ancestor_id);
-    let groups = group::Entity::find().filter(group::Column::Id.is_in(ids)).all(db).await?;
-    let groups: HashMap<_, _> = groups.iter().map(|group| (group.id, intervals(group))).collect();
-    for step in &steps {
-        if let Some(intervals) = groups.get(&step.ancestor_id) {
-            lines.entry(step.group_id).or_default().push((step.ancestor_id, *intervals));
-        }
+    let mut lines = HashMap::<i64, Vec<Step>>::new();
+    for (step, group) in rows {
+        let intervals = group.as_ref().map(intervals).unwrap_or_default();
+        lines.entry(step.group_id).or_default().push(Step { distance: step.distance, intervals });
     }
     Ok(lines)
 }

@@ -1,17 +1,34 @@
 //! Every query of the service. What callers may see or do is decided above, what a row looks like below, in `entity`.
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::{ActiveValue, DatabaseConnection, DatabaseTransaction, Value};
 
 use crate::error::Result;
 
+pub mod access_tokens;
+pub mod groups;
+pub mod intervals;
 pub mod json;
 pub mod managers;
+pub mod members;
 pub mod paging;
+pub mod projects;
+pub mod routes;
+pub mod runner_lists;
 pub mod runners;
+pub mod search;
+pub mod settings;
 pub mod times;
 pub mod tokens;
+pub mod users;
 
 /// Begins a transaction that writes.
 pub async fn begin(database: &DatabaseConnection) -> Result<DatabaseTransaction> {
     Ok(chassis::db::begin_write(database).await?)
+}
+
+/// Gives a column its new value, if there is one.
+fn change<T: Into<Value>>(column: &mut ActiveValue<T>, to: Option<T>) {
+    if let Some(value) = to {
+        *column = ActiveValue::Set(value);
+    }
 }

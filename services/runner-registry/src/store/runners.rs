@@ -1,0 +1,251 @@
+//! Runners and the projects that they are assigned to.
+
+use std::collections::HashSet;
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
+    IntoActiveModel as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, RelationTrait as _, Set, sea_query::SelectStatement,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    entity::{
+        StringList,
+        member::AccessLevel,
+        project,
+        runner::{self, RunnerAccessLevel},
+        runner_project,
+    },
+    error::{Error, Result},
+    runner_type::RunnerType,
+    store::{change, members},
+};
+
+/// Finds a runner.
+///
+/// # Errors
+/// [`Error::RunnerNotFound`].
+pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<runner::Model> {
+    runner::Entity::find_by_id(id).one(db).await?.ok_or(Error::RunnerNotFound)
+}
+
+/// A runner to store.
+#[derive(Debug)]
+pub struct NewRunner {
+    /// What it serves.
+    pub runner_type: RunnerType,
+    /// The group of a group runner.
+    pub group_id: Option<i64>,
+    /// What its owner says of it.
+    pub description: Option<String>,
+    /// A note for those who maintain it.
+    pub maintenance_note: Option<String>,
+    /// Whether it is given no jobs.
+    pub paused: bool,
+    /// Whether it cannot be assigned to further projects.
+    pub locked: bool,
+    /// Which jobs it takes.
+    pub access_level: RunnerAccessLevel,
+    /// Whether it takes jobs without tags.
+    pub run_untagged: bool,
+    /// Seconds that it works on one job.
+    pub maximum_timeout: Option<i32>,
+    /// The tags by which jobs select it.
+    pub tags: Vec<String>,
+    /// The user that creates it.
+    pub creator_id: i64,
+}
+
+/// Stores a runner.
+pub async fn insert(tx: &DatabaseTransaction, new: NewRunner, now: OffsetDateTime) -> Result<runner::Model> {
+    let row = runner::ActiveModel {
+        id: NotSet,
+        runner_type: Set(new.runner_type),
+        description: Set(new.description),
+        name: Set(None),
+        maintenance_note: Set(new.maintenance_note),
+        paused: Set(new.paused),
+        locked: Set(new.locked),
+        access_level: Set(new.access_level),
+        run_untagged: Set(new.run_untagged),
+        maximum_timeout: Set(new.maximum_timeout),
+        tag_list: Set(StringList(new.tags)),
+        creator_id: Set(Some(new.creator_id)),
+        group_id: Set(new.group_id),
+        created_at: Set(now),
+        contacted_at: Set(None),
+        version: Set(None),
+        revision: Set(None),
+        platform: Set(None),
+        architecture: Set(None),
+    };
+    // The group, or the user, can be gone since it was looked up.
+    row.insert(tx).await.map_err(|error| Error::on_gone(error, Error::Conflict))
+}
+
+/// The columns to change, each with its new value; the fields are checked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// See the column.
+    pub description: Option<Option<String>>,
+    /// See the column.
+    pub maintenance_note: Option<Option<String>>,
+    /// See the column.
+    pub paused: Option<bool>,
+    /// See the column.
+    pub locked: Option<bool>,
+    /// See the column.
+    pub access_level: Option<RunnerAccessLevel>,
+    /// See the column.
+    pub run_untagged: Option<bool>,
+    /// See the column.
+    pub maximum_timeout: Option<Option<i32>>,
+    /// See the column.
+    pub tags: Option<Vec<String>>,
+}
+
+/// Changes a runner that is locked.
+pub async fn update(tx: &DatabaseTransaction, runner: runner::Model, changes: Changes) -> Result<runner::Model> {
+    let mut row = runner.into_active_model();
+    change(&mut row.description, changes.description);
+    change(&mut row.maintenance_note, changes.maintenance_note);
+    change(&mut row.paused, changes.paused);
+    change(&mut row.locked, changes.locked);
+    change(&mut row.access_level, changes.access_level);
+    change(&mut row.run_untagged, changes.run_untagged);
+    change(&mut row.maximum_timeout, changes.maximum_timeout);
+    change(&mut row.tag_list, changes.tags.map(StringList));
+    Ok(row.update(tx).await?)
+}
+
+/// Deletes a runner with its tokens, managers and assignments. One that is gone already is no error.
+pub async fn delete(db: &impl ConnectionTrait, id: i64) -> Result<()> {
+    runner::Entity::delete_by_id(id).exec(db).await?;
+    Ok(())
+}
+
+/// Whether it is a project runner without a project.
+pub async fn is_unassigned(db: &impl ConnectionTrait, runner: &runner::Model) -> Result<bool> {
+    Ok(runner.runner_type == RunnerType::Project && owner_project(db, runner.id).await?.is_none())
+}
+
+/// Those of the runners that are assigned to a project.
+pub async fn assigned(db: &impl ConnectionTrait, runner_ids: &[i64]) -> Result<HashSet<i64>> {
+    let ids: Vec<i64> = runner_project::Entity::find()
+        .select_only()
+        .distinct()
+        .column(runner_project::Column::RunnerId)
+        .filter(runner_project::Column::RunnerId.is_in(runner_ids.iter().copied()))
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(ids.into_iter().collect())
+}
+
+/// To how many projects a runner is assigned.
+pub async fn count_projects(db: &impl ConnectionTrait, runner_id: i64) -> Result<u64> {
+    let assignments = runner_project::Entity::find().filter(runner_project::Column::RunnerId.eq(runner_id));
+    Ok(assignments.count(db).await?)
+}
+
+/// The project that owns a project runner: that of the oldest assignment.
+pub async fn owner_project(db: &impl ConnectionTrait, runner_id: i64) -> Result<Option<i64>> {
+    let oldest = runner_project::Entity::find()
+        .filter(runner_project::Column::RunnerId.eq(runner_id))
+        .order_by_asc(runner_project::Column::Id)
+        .one(db)
+        .await?;
+    Ok(oldest.map(|assignment| assignment.project_id))
+}
+
+/// Whether a runner is assigned to a project.
+pub async fn is_assigned(db: &impl ConnectionTrait, runner_id: i64, project_id: i64) -> Result<bool> {
+    let count = assignment(runner_id, project_id).count(db).await?;
+    Ok(count > 0)
+}
+
+/// Assigns a runner to a project.
+///
+/// # Errors
+/// [`Error::RunnerAlreadyAssigned`]; [`Error::Conflict`] if the runner or the project is gone by now.
+pub async fn assign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64, now: OffsetDateTime) -> Result<()> {
+    let row = runner_project::ActiveModel {
+        id: NotSet,
+        runner_id: Set(runner_id),
+        project_id: Set(project_id),
+        created_at: Set(now),
+    };
+    match runner_project::Entity::insert(row).exec_without_returning(db).await {
+        Ok(_) => Ok(()),
+        Err(error) => match Error::on_unique(error, Error::RunnerAlreadyAssigned) {
+            Error::Database(error) => Err(Error::on_gone(error, Error::Conflict)),
+            error => Err(error),
+        },
+    }
+}
+
+/// Takes a runner from a project.
+pub async fn unassign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64) -> Result<()> {
+    runner_project::Entity::delete_many()
+        .filter(runner_project::Column::RunnerId.eq(runner_id))
+        .filter(runner_project::Column::ProjectId.eq(project_id))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The greatest role that matters of a user in a runner's group, or in one of its projects.
+pub async fn role(db: &impl ConnectionTrait, user_id: i64, runner: &runner::Model) -> Result<Option<AccessLevel>> {
+    match (runner.runner_type, runner.group_id) {
+        (RunnerType::Instance, _) | (RunnerType::Group, None) => Ok(None),
+        (RunnerType::Group, Some(group_id)) => members::role_in_group(db, user_id, group_id).await,
+        (RunnerType::Project, _) => {
+            let maintained = project::Entity::find()
+                .filter(project::Column::Id.in_subquery(projects_of(runner.id)))
+                .filter(members::projects_with_role(user_id, AccessLevel::Maintainer))
+                .count(db)
+                .await?;
+            Ok((maintained > 0).then_some(AccessLevel::Maintainer))
+        }
+    }
+}
+
+/// The projects of a runner that a user sees; none as the user: an administrator, who sees all.
+pub async fn visible_projects(
+    db: &impl ConnectionTrait,
+    user_id: Option<i64>,
+    runner_id: i64,
+) -> Result<Vec<project::Model>> {
+    let assigned = project::Entity::find().filter(project::Column::Id.in_subquery(projects_of(runner_id)));
+    let visible = match user_id {
+        Some(user_id) => assigned.filter(members::visible_projects(user_id)),
+        None => assigned,
+    };
+    Ok(visible.order_by_asc(project::Column::Id).all(db).await?)
+}
+
+/// The ids of the projects that a runner is assigned to.
+pub fn projects_of(runner_id: i64) -> SelectStatement {
+    runner_project::Entity::find()
+        .select_only()
+        .column(runner_project::Column::ProjectId)
+        .filter(runner_project::Column::RunnerId.eq(runner_id))
+        .into_query()
+}
+
+fn assignment(runner_id: i64, project_id: i64) -> sea_orm::Select<runner_project::Entity> {
+    runner_project::Entity::find()
+        .filter(runner_project::Column::RunnerId.eq(runner_id))
+        .filter(runner_project::Column::ProjectId.eq(project_id))
+}
+
+/// The ids of the project runners in whose projects a user has at least the role.
+pub fn with_role(user_id: i64, least: AccessLevel) -> SelectStatement {
+    runner_project::Entity::find()
+        .select_only()
+        .column(runner_project::Column::RunnerId)
+        .join(JoinType::InnerJoin, runner_project::Relation::Project.def())
+        .filter(members::projects_with_role(user_id, least))
+        .into_query()
+}

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult, IdenStatic as _,
-    Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult, QuerySelect as _, RelationDef, Select, Set,
+    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
+    IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult,
+    QuerySelect as _, RelationDef, RelationTrait as _, Select, Set,
     sea_query::{Expr, ExprTrait as _, IntoCondition as _, LockType},
 };
 use time::OffsetDateTime;
@@ -13,7 +14,7 @@ use time::OffsetDateTime;
 use crate::{
     entity::{
         runner, runner_manager,
-        runner_token::{self, Column, TokenState},
+        runner_token::{self, Column, Relation, TokenState},
     },
     error::{Error, Result},
     rotation,
@@ -62,30 +63,20 @@ pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -
     let query = prefixed::<runner_token::Entity>(query, "t_");
     let query = prefixed::<runner::Entity>(query, "r_");
     let query = prefixed::<runner_manager::Entity>(query, "m_")
-        .join(JoinType::InnerJoin, to_runner())
+        .join(JoinType::InnerJoin, Relation::Runner.def())
         .join(JoinType::LeftJoin, to_manager(system_id))
         .filter(Column::Digest.eq(digest.as_bytes().to_vec()));
     Ok(query.into_model().one(db).await?)
 }
 
-fn prefixed<E: EntityTrait>(
-    query: Select<runner_token::Entity>,
-    prefix: &'static str,
-) -> Select<runner_token::Entity> {
+fn prefixed<E: EntityTrait>(query: Select<runner_token::Entity>, prefix: &'static str) -> Select<runner_token::Entity> {
     E::Column::iter().fold(query, |query, column| query.column_as(column, format!("{prefix}{}", column.as_str())))
 }
 
-fn to_runner() -> RelationDef {
-    runner_token::Entity::belongs_to(runner::Entity).from(Column::RunnerId).to(runner::Column::Id).into()
-}
-
+/// From a token to the manager of its runner with that system id.
 fn to_manager(system_id: &str) -> RelationDef {
     let system_id = system_id.to_owned();
-    let managers: RelationDef = runner_token::Entity::belongs_to(runner_manager::Entity)
-        .from(Column::RunnerId)
-        .to(runner_manager::Column::RunnerId)
-        .into();
-    managers.on_condition(move |_, manager| {
+    Relation::Manager.def().on_condition(move |_, manager| {
         Expr::col((manager, runner_manager::Column::SystemId)).eq(system_id.as_str()).into_condition()
     })
 }
@@ -99,6 +90,12 @@ pub async fn lock_runner(tx: &DatabaseTransaction, runner_id: i64) -> Result<Opt
 pub async fn living_and(db: &impl ConnectionTrait, runner_id: i64, token_id: i64) -> Result<Vec<runner_token::Model>> {
     let wanted = Column::State.is_in(LIVING).or(Column::Id.eq(token_id));
     Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(wanted).all(db).await?)
+}
+
+/// The tokens of a runner that can authenticate.
+pub async fn living(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<runner_token::Model>> {
+    let living = Column::State.is_in(LIVING);
+    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(living).all(db).await?)
 }
 
 /// The successor of a runner's token that nobody used yet.
@@ -167,18 +164,19 @@ pub fn next_generation<'a>(tokens: impl IntoIterator<Item = &'a runner_token::Mo
 }
 
 /// Makes the successor the runner's token, supersedes the one before, and erases the sealed text.
-pub async fn promote(tx: &DatabaseTransaction, successor: &runner_token::Model, now: OffsetDateTime) -> Result<()> {
+pub async fn promote(
+    tx: &DatabaseTransaction,
+    successor: runner_token::Model,
+    now: OffsetDateTime,
+) -> Result<runner_token::Model> {
     // The index allows one current token, so the old one goes first.
     end(tx, TokenState::Current, TokenState::Superseded, successor.runner_id, now).await?;
-    runner_token::Entity::update_many()
-        .col_expr(Column::State, Expr::value(TokenState::Current))
-        .col_expr(Column::PromotedAt, Expr::value(now))
-        .col_expr(Column::Sealed, Expr::value(None::<Vec<u8>>))
-        .col_expr(Column::SealedKeyId, Expr::value(None::<String>))
-        .filter(Column::Id.eq(successor.id))
-        .exec(tx)
-        .await?;
-    Ok(())
+    let mut row = successor.into_active_model();
+    row.state = Set(TokenState::Current);
+    row.promoted_at = Set(Some(now));
+    row.sealed = Set(None);
+    row.sealed_key_id = Set(None);
+    Ok(row.update(tx).await?)
 }
 
 /// Takes the unused successor of a runner out of use, to make room for another one.

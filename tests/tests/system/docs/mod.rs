@@ -5,6 +5,7 @@ mod configuration;
 mod contract;
 mod descriptors;
 mod links;
+mod openapi;
 mod rest;
 
 use std::fs;

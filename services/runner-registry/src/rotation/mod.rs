@@ -51,7 +51,9 @@ pub fn authenticate(token: &Token, now: OffsetDateTime) -> Authentication {
         TokenState::Revoked => Authentication::Refused(Dead::Revoked),
         TokenState::Superseded => Authentication::Refused(Dead::Superseded),
         TokenState::Current if passed(token.overlap_ends_at) => Authentication::Refused(Dead::Superseded),
-        TokenState::Current | TokenState::Successor if passed(token.expires_at) => Authentication::Refused(Dead::Expired),
+        TokenState::Current | TokenState::Successor if passed(token.expires_at) => {
+            Authentication::Refused(Dead::Expired)
+        }
         TokenState::Current => Authentication::Accepted,
         TokenState::Successor => Authentication::AcceptedAsSuccessor,
     }

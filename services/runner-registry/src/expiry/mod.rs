@@ -63,6 +63,14 @@ pub enum Scope {
     Project(Vec<ProjectIntervals>),
 }
 
+impl Scope {
+    /// Whether it is a project runner without a project.
+    #[must_use]
+    pub fn is_unassigned(&self) -> bool {
+        matches!(self, Self::Project(projects) if projects.is_empty())
+    }
+}
+
 /// How long a new token of the runner is valid: the smallest limit that applies. A project runner without a project has
 /// none.
 #[must_use]
@@ -161,11 +169,7 @@ fn stated_expiry(
     if expires_at > maximum { Err(ExpiryError::ExpiryTooFar { maximum }) } else { Ok(expires_at) }
 }
 
-fn stated_deadline(
-    now: OffsetDateTime,
-    expires_at: OffsetDateTime,
-    text: &str,
-) -> Result<OffsetDateTime, ExpiryError> {
+fn stated_deadline(now: OffsetDateTime, expires_at: OffsetDateTime, text: &str) -> Result<OffsetDateTime, ExpiryError> {
     let deadline = iso8601::parse(text).ok_or(ExpiryError::DeadlineNotATime)?;
     if deadline < now {
         return Err(ExpiryError::DeadlinePast);

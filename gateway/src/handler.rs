@@ -1,0 +1,259 @@
+//! One request from its headers to its answer: route, body, credential, parameters, call, response.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis::access::{CallContext, Caller};
+use chassis::client::PeerChannel;
+use chassis::status::{Fault, Refusal, Rejection};
+use chassis::telemetry;
+use futures::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Body;
+use prost_reflect::{DynamicMessage, Value};
+use proto::paddock::contract::v1::Reason;
+use tracing::Instrument as _;
+
+use crate::access_log::Record;
+use crate::config::Config;
+use crate::exchange::Exchange;
+use crate::health::Health;
+use crate::input::builder::{Builder, Token};
+use crate::routes::{Endpoint, Lookup, OwnPage, Route, Routes};
+use crate::{call, error, input, openapi, output, redact, request};
+
+/// What every request needs.
+pub struct Gateway {
+    config: Config,
+    routes: Routes,
+    registry: PeerChannel,
+    exchange: Exchange,
+    health: Health,
+    openapi: Bytes,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Gateway {
+    /// A gateway with the routes of the contract.
+    pub fn new(config: Config, routes: Routes, registry: PeerChannel, clock: chassis::clock::Clock) -> Self {
+        let max_age = Duration::from_millis(config.identity_cache_ms);
+        Self {
+            exchange: Exchange::new(registry.clone(), clock, max_age),
+            health: Health::new(registry.clone()),
+            openapi: openapi::document(&routes),
+            config,
+            routes,
+            registry,
+        }
+    }
+
+    /// Answers a request. There is always an answer, and a line in the log.
+    pub async fn handle<B>(&self, request: Request<B>, remote_ip: IpAddr) -> Answer
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (parts, body) = request.into_parts();
+        let mut record = Record::new(&parts, request::id(&parts.headers), remote_ip);
+        let mut allow = None;
+        // A bug in the handling of one request must not take the connection with its other requests down.
+        let answered = AssertUnwindSafe(self.answer(&parts, body, &mut record, &mut allow)).catch_unwind().await;
+        let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
+        let mut answer = answered.unwrap_or_else(|rejection| {
+            record.reject(&rejection);
+            error::response(&rejection, record.route().map(|route| route.method), record.request_id())
+        });
+        if let Some(allow) = allow {
+            answer.headers_mut().insert(header::ALLOW, allow);
+        }
+        if let Ok(id) = HeaderValue::try_from(record.request_id()) {
+            answer.headers_mut().insert(request::REQUEST_ID, id);
+        }
+        if parts.method == Method::HEAD {
+            take_body(&mut answer);
+        }
+        record.finish(answer.status().as_u16());
+        answer
+    }
+
+    async fn answer<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        record: &mut Record,
+        allow: &mut Option<HeaderValue>,
+    ) -> Result<Answer, Rejection>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        match self.routes.find(&parts.method, parts.uri.path()) {
+            Lookup::Found(Endpoint::Call(route), values) => {
+                record.set_route(route.clone());
+                self.call(&route, &values, parts, body, record).await
+            }
+            Lookup::Found(Endpoint::Own(page), _) => {
+                record.set_own_page(page);
+                Ok(self.own_page(page).await)
+            }
+            Lookup::Options(verbs) => {
+                *allow = Some(verbs);
+                let mut answer = Response::default();
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+                Ok(answer)
+            }
+            Lookup::NotAllowed(verbs) => {
+                *allow = Some(verbs);
+                Err(Refusal::new(Reason::MethodNotAllowed).into())
+            }
+            Lookup::NotFound => Err(Refusal::new(Reason::RouteNotFound).into()),
+            Lookup::Malformed => Err(Refusal::new(Reason::PathMalformed).into()),
+        }
+    }
+
+    async fn own_page(&self, page: OwnPage) -> Answer {
+        match page {
+            OwnPage::Liveness => Health::liveness(),
+            OwnPage::Health => Health::health(),
+            OwnPage::Readiness => self.health.readiness().await,
+            OwnPage::OpenApi => {
+                let mut answer = Response::new(Full::from(self.openapi.clone()));
+                answer.headers_mut().insert(header::CONTENT_TYPE, output::JSON);
+                answer
+            }
+        }
+    }
+
+    /// Serves a route of the contract.
+    async fn call<B>(
+        &self,
+        route: &Arc<Route>,
+        values: &[String],
+        parts: &Parts,
+        body: B,
+        record: &mut Record,
+    ) -> Result<Answer, Rejection>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let timeout = Duration::from_millis(self.config.body_read_timeout_ms);
+        let body = request::body(body, &parts.headers, self.config.max_body_bytes, timeout).await?;
+        let mut builder = Builder::new(&route.input);
+        for (place, value) in route.variables.iter().zip(values) {
+            builder.set_from_path(*place, value);
+        }
+        input::read(&mut builder, &parts.headers, body, parts.uri.query().unwrap_or_default()).await?;
+
+        let deadline = Duration::from_millis(self.config.request_timeout_ms);
+        let calling = self.authenticate_and_call(route, parts, builder, record);
+        let calling = calling.instrument(span(route, parts));
+        let answer = tokio::time::timeout(deadline, calling).await;
+        let answer = answer.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))??;
+        let link = || {
+            let query = redact::without_credentials(parts.uri.query().unwrap_or_default());
+            (request::url(parts, &self.config.external_url), query)
+        };
+        Ok(output::response(&route.output, &answer, link)?)
+    }
+
+    /// The order is that of GitLab: a user is authenticated before the parameters are judged, a runner after.
+    async fn authenticate_and_call(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        mut builder: Builder<'_>,
+        record: &mut Record,
+    ) -> Result<DynamicMessage, Rejection> {
+        let tokens = std::mem::take(&mut builder.tokens);
+        let token = match &route.credential {
+            Some(plan) => plan.find(&parts.headers, tokens)?,
+            None => None,
+        };
+        let mut context = CallContext {
+            caller: Caller::Anonymous,
+            request_id: record.request_id().to_owned(),
+            peer_address: Some(record.remote_ip()),
+        };
+        let is_in_message = route.input.credential.is_some();
+        if !is_in_message {
+            context.caller = self.user(route, token.as_ref(), &context, record).await?;
+        }
+        let (mut message, problems) = builder.finish(token.is_some());
+        if let Some(refusal) = input::refusal(&problems) {
+            return Err(refusal.into());
+        }
+        if is_in_message {
+            context.caller = put_token(route, token, &mut message)?;
+        }
+        let answer = call::unary(&self.registry, &route.call, &message, context).await?;
+        note_runner(route, &answer, record);
+        Ok(answer)
+    }
+
+    /// The caller of a method that takes its credential from the gateway.
+    async fn user(
+        &self,
+        route: &Route,
+        token: Option<&Token>,
+        context: &CallContext,
+        record: &mut Record,
+    ) -> Result<Caller, Rejection> {
+        let Some(plan) = &route.credential else { return Ok(Caller::Anonymous) };
+        let Some(token) = token else {
+            return if plan.optional { Ok(Caller::Anonymous) } else { Err(plan.missing().into()) };
+        };
+        plan.check(token)?;
+        let user = self.exchange.user(token, context).await?;
+        record.set_user(&user);
+        Ok(Caller::User(user))
+    }
+}
+
+/// Puts the credential into the field of the message that takes it; the receiver authenticates it.
+fn put_token(route: &Route, token: Option<Token>, message: &mut DynamicMessage) -> Result<Caller, Rejection> {
+    let (Some(plan), Some(field), Some(token)) = (&route.credential, &route.input.credential, token) else {
+        return Ok(Caller::Anonymous);
+    };
+    plan.check(&token)?;
+    let value = Value::String(token.expose().to_owned());
+    message.try_set_field(field, value).map_err(|_| Fault::internal("the credential's field is not a text"))?;
+    Ok(Caller::Bearer(plan.kind))
+}
+
+/// Notes the runner that an answer to its own token names.
+fn note_runner(route: &Route, answer: &DynamicMessage, record: &mut Record) {
+    if let (Some(_), Some(field)) = (&route.input.credential, &route.output.id)
+        && let Some(id) = answer.get_field(field).as_i64()
+    {
+        record.set_runner(id);
+    }
+}
+
+/// The span of the request, if spans are exported.
+fn span(route: &Route, parts: &Parts) -> tracing::Span {
+    if !telemetry::is_tracing() {
+        return tracing::Span::none();
+    }
+    let span = tracing::info_span!(
+        target: telemetry::SPAN_TARGET,
+        "request",
+        otel.name = route.caller_id,
+        otel.kind = "server",
+        http.route = &*route.template
+    );
+    telemetry::propagation::adopt(&span, &parts.headers);
+    span
+}
+
+/// HEAD is answered as GET, without the body but with its length.
+fn take_body(answer: &mut Answer) {
+    let length = answer.body().size_hint().exact().unwrap_or_default();
+    if answer.status() != StatusCode::NO_CONTENT {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *answer.body_mut() = Full::default();
+}

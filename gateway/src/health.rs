@@ -1,0 +1,85 @@
+//! Whether the gateway lives, and whether it can serve: runner-registry answers, both were built from one contract, and both
+//! hold the same keys.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis::client::PeerChannel;
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+use proto::contract::DIGEST;
+use proto::paddock::contract::v1::Process;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::output::JSON;
+
+/// How long a result is kept: anybody may ask, and asking must cost the registry nothing.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// How long a check may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The checks, and what they last found.
+pub struct Health {
+    registry: PeerChannel,
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Health {
+    /// Checks of this registry.
+    pub fn new(registry: PeerChannel) -> Self {
+        Self { registry, last: Mutex::new(None) }
+    }
+
+    /// The process answers, so it lives.
+    pub fn liveness() -> Response<Full<Bytes>> {
+        page(StatusCode::OK, &json!({"status": "ok"}))
+    }
+
+    /// What the process is.
+    pub fn health() -> Response<Full<Bytes>> {
+        let process = Process::Gateway.name();
+        let body =
+            json!({"status": "ok", "process": process, "version": env!("CARGO_PKG_VERSION"), "contract": DIGEST});
+        page(StatusCode::OK, &body)
+    }
+
+    /// Whether the process can serve; if not, what is missing.
+    pub async fn readiness(&self) -> Response<Full<Bytes>> {
+        match self.check().await {
+            Ok(()) => page(StatusCode::OK, &json!({"status": "ok"})),
+            Err(message) => page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "failed", "message": message})),
+        }
+    }
+
+    /// Whoever asks while a check runs gets its result.
+    async fn check(&self) -> Result<(), String> {
+        let mut last = self.last.lock().await;
+        if let Some((at, result)) = &*last
+            && at.elapsed() < MAX_AGE
+        {
+            return result.clone();
+        }
+        let result = match tokio::time::timeout(TIMEOUT, self.registry.check()).await {
+            Ok(checked) => checked.map_err(|problem| problem.to_string()),
+            Err(_) => Err(format!("{} does not answer", Process::RunnerRegistry.name())),
+        };
+        let was = last.as_ref().map(|(_, result)| result.clone());
+        if let Err(message) = &result
+            && was.as_ref() != Some(&result)
+        {
+            tracing::warn!(message, "not ready");
+        }
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+}
+
+fn page(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}

@@ -1,0 +1,56 @@
+//! The gateway as a process of its own.
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use chassis::config::{Problems, Validate};
+use chassis::process::{announce_ready, listen, shutdown_signal};
+use chassis::secrets::{SecretStore, SecretsConfig};
+use chassis::telemetry::{self, TelemetryConfig};
+use chassis::{client::PeerChannel, clock::Clock, identity::IdentityKeys};
+use clap::Parser;
+use proto::paddock::contract::v1::Process;
+use serde::Deserialize;
+
+/// Serves GitLab's REST API for runners, and asks runner-registry.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// A file with settings; what it leaves out stays at its default.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    telemetry: TelemetryConfig,
+    secrets: SecretsConfig,
+    gateway: gateway::Config,
+}
+
+impl Validate for Settings {
+    fn validate(&self, problems: &mut Problems) {
+        self.telemetry.validate(problems);
+        self.gateway.validate(problems);
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let file = Arguments::parse().config;
+    let defaults = [chassis::config::DEFAULTS, gateway::DEFAULTS];
+    let Settings { telemetry, secrets, gateway: config } = chassis::config::load(&defaults, file.as_deref())?;
+    let telemetry = telemetry::init(&telemetry, Process::Gateway)?;
+    let (shutdown, clock, secrets) = (shutdown_signal()?, Clock::system(), SecretStore::open(&secrets.folder));
+    let keys = IdentityKeys::load(&secrets)?;
+    tokio::spawn(keys.clone().watch(secrets, shutdown.clone()));
+    let (speaker, audience) = (Process::Gateway, Process::RunnerRegistry);
+    let registry = PeerChannel::new(&config.runner_registry, speaker, audience, keys, clock.clone());
+    let registry = registry.map_err(|fault| anyhow!("gateway.runner_registry: {}", fault.detail()))?;
+    telemetry.expose_metrics(&config.metrics_listen, shutdown.clone()).await?;
+    let listener = listen(&config.listen).await?;
+    announce_ready(Process::Gateway.name());
+    gateway::run(gateway::Deps { config, registry, clock }, listener, shutdown).await?;
+    telemetry.shutdown().await;
+    Ok(())
+}

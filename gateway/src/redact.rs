@@ -1,0 +1,125 @@
+//! Keeps credentials out of logs and links: by the name of the parameter that carries one, and by the prefix of any value
+//! that looks like one, wherever it stands.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use percent_encoding::percent_decode_str;
+use proto::paddock::contract::v1::CredentialKind;
+
+use crate::credentials;
+use crate::path;
+
+/// What stands where a credential stood.
+const REDACTED: &str = "[REDACTED]";
+
+/// How often percent-encoding is undone in search of a credential.
+const MAX_DECODINGS: usize = 3;
+
+static PARAMETERS: LazyLock<Vec<&str>> = LazyLock::new(|| credentials::parameters().collect());
+
+static PREFIXES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).map(|spec| spec.prefix).collect());
+
+/// Whether a text holds what looks like a credential, also percent-encoded.
+pub fn is_suspicious(text: &str) -> bool {
+    let mut decoded = Cow::Borrowed(text);
+    for _ in 0..=MAX_DECODINGS {
+        if PREFIXES.iter().any(|prefix| contains_ignoring_case(&decoded, prefix)) {
+            return true;
+        }
+        if !decoded.contains('%') {
+            return false;
+        }
+        decoded = Cow::Owned(percent_decode_str(&decoded).decode_utf8_lossy().into_owned());
+    }
+    false
+}
+
+fn contains_ignoring_case(text: &str, part: &str) -> bool {
+    text.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
+}
+
+/// The text, unless it looks like a credential.
+pub fn text(text: &str) -> &str {
+    if is_suspicious(text) { REDACTED } else { text }
+}
+
+/// A path with its query, as logs may show it.
+pub fn target(path: &str, query: Option<&str>) -> String {
+    let segments = path.split('/').map(text);
+    let mut shown = segments.collect::<Vec<_>>().join("/");
+    if let Some(query) = query {
+        shown.push('?');
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_carrier(name) || is_suspicious(pair) => {
+                Cow::Owned(format!("{}={REDACTED}", text(name)))
+            }
+            _ => Cow::Borrowed(text(pair)),
+        });
+        shown.push_str(&pairs.collect::<Vec<_>>().join("&"));
+    }
+    shown
+}
+
+/// A query without the pairs that carry a credential.
+pub fn without_credentials(query: &str) -> String {
+    let harmless = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !pair.is_empty() && !is_carrier(name) && !is_suspicious(pair)
+    };
+    query.split('&').filter(harmless).collect::<Vec<_>>().join("&")
+}
+
+/// Whether a raw name of a pair is that of a parameter that carries a credential, with or without brackets.
+fn is_carrier(name: &str) -> bool {
+    // A name that cannot be decoded is nobody's; better hide its value.
+    let Ok(name) = path::decode_form(name) else { return true };
+    let root = name.split('[').next().unwrap_or_default();
+    PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(root))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_that_carry_credentials_are_hidden_however_they_are_spelt() {
+        for name in PARAMETERS.iter() {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            for spelt in
+                [(*name).to_owned(), name.to_uppercase(), encoded, format!("{name}[]"), format!("{name}%5Bx%5D")]
+            {
+                let query = format!("a=1&{spelt}=s3cret&b=2");
+                assert_eq!(target("/p", Some(&query)), format!("/p?a=1&{spelt}=[REDACTED]&b=2"));
+                assert_eq!(without_credentials(&query), "a=1&b=2");
+            }
+        }
+        assert_eq!(target("/p", Some("%zz=s3cret")), "/p?%zz=[REDACTED]");
+    }
+
+    #[test]
+    fn what_looks_like_a_credential_is_hidden_wherever_it_stands() {
+        for prefix in PREFIXES.iter() {
+            let once: String = prefix.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let twice = once.replace('%', "%25");
+            for start in [(*prefix).to_owned(), prefix.to_uppercase(), once, twice] {
+                let value = format!("{start}s3cret");
+                assert_eq!(target(&format!("/a/{value}/b"), None), "/a/[REDACTED]/b");
+                assert_eq!(target("/a", Some(&format!("x={value}&y"))), "/a?x=[REDACTED]&y");
+                assert_eq!(target("/a", Some(&value)), "/a?[REDACTED]");
+                assert_eq!(target("/a", Some(&format!("{value}=1"))), "/a?[REDACTED]=[REDACTED]");
+                assert_eq!(without_credentials(&format!("x={value}&y=1")), "y=1");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_stays_as_it_was() {
+        assert_eq!(target("/a/b%2Fc/", Some("page=2&tag_list[]=x&&y")), "/a/b%2Fc/?page=2&tag_list[]=x&&y");
+        assert_eq!(
+            text("gitlab-runner 18.4.0 (18-4-stable; go1.24; linux/amd64)"),
+            "gitlab-runner 18.4.0 (18-4-stable; go1.24; linux/amd64)"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Connections: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on everything that a client can use up, and
+//! an orderly end.
+
+mod activity;
+mod sniff;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::handler::Gateway;
+use activity::Activity;
+use sniff::Version;
+
+/// How long to wait after the operating system refused a connection, mostly for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until shutdown, then lets requests that are under way finish within the drain timeout.
+pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener, shutdown: CancellationToken) {
+    let server = Arc::new(Server::new(gateway, config, shutdown.clone()));
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let place = places.clone().acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        match shutdown.run_until_cancelled(accepted).await {
+            None => break,
+            Some((place, Ok((stream, peer)))) => {
+                let server = server.clone();
+                connections.spawn(async move {
+                    server.connection(stream, peer).await;
+                    drop(place);
+                });
+            }
+            Some((_, Err(error))) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    let drain = Duration::from_millis(config.drain_timeout_ms);
+    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "requests did not finish in time");
+        server.abort.cancel();
+        connections.wait().await;
+    }
+}
+
+/// What every connection needs.
+struct Server {
+    gateway: Arc<Gateway>,
+    shutdown: CancellationToken,
+    /// Ends connections that did not drain in time.
+    abort: CancellationToken,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    header_read_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl Server {
+    fn new(gateway: Arc<Gateway>, config: &Config, shutdown: CancellationToken) -> Self {
+        let header_read_timeout = Duration::from_millis(config.header_read_timeout_ms);
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_read_timeout)
+            .max_buf_size(config.max_header_bytes.max(8192))
+            .max_header_size(config.max_header_bytes);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.http2_max_concurrent_streams)
+            .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(config.http2_max_pending_reset_streams)
+            .keep_alive_interval(Duration::from_millis(config.http2_keep_alive_interval_ms))
+            .keep_alive_timeout(Duration::from_millis(config.http2_keep_alive_timeout_ms));
+        let idle_timeout = Duration::from_millis(config.idle_timeout_ms);
+        let abort = CancellationToken::new();
+        Self { gateway, shutdown, abort, http1, http2, header_read_timeout, idle_timeout }
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+        let served = self.abort.run_until_cancelled(self.serve(stream, peer)).await;
+        if let Some(Err(error)) = served {
+            // Clients come and go as they please; how is nobody's concern but a debugger's.
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let sniffed = tokio::time::timeout(self.header_read_timeout, sniff::version(stream));
+        let Some(sniffed) = self.shutdown.run_until_cancelled(sniffed).await else { return Ok(()) };
+        let (version, stream) = sniffed??;
+        let activity = Activity::default();
+        let remote_ip = peer.ip().to_canonical();
+        let service = service_fn(|request| {
+            let (gateway, busy) = (self.gateway.clone(), activity.begin());
+            async move {
+                let answer = gateway.handle(request, remote_ip).await;
+                drop(busy);
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let io = TokioIo::new(stream);
+        match version {
+            Version::Http1 => self.drive(self.http1.serve_connection(io, service), &activity).await,
+            Version::Http2 => self.drive(self.http2.serve_connection(io, service), &activity).await,
+        }
+    }
+
+    /// Drives a connection to its end. Shutdown and idleness let requests that are under way finish.
+    async fn drive<C>(&self, connection: C, activity: &Activity) -> io::Result<()>
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut connection = pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => return ended.map_err(io::Error::other),
+            () = self.shutdown.cancelled() => {}
+            () = activity.idle_for(self.idle_timeout) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        // A client that does not answer the goodbye is left after the same time again.
+        let goodbye = activity.idle_for(self.idle_timeout);
+        tokio::select! {
+            ended = connection => ended.map_err(io::Error::other),
+            () = goodbye => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One line per request, with the fields that operators search by, and no credential in any line or metric.
+
+use chassis::status::Fault;
+use proto::paddock::contract::v1::CredentialKind;
+use proto::paddock::runner::v1::{VerifyRunnerRequest, VerifyRunnerResponse};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::support::{World, log, raw, send, token, unique_id};
+
+async fn logged(request: reqwest::RequestBuilder) -> Value {
+    let id = unique_id();
+    send(request.header("x-request-id", &id)).await;
+    let mut lines = log::access(&id);
+    assert_eq!(lines.len(), 1, "one line per request: {lines:?}");
+    lines.remove(0)
+}
+
+#[tokio::test]
+async fn a_request_of_a_runner_is_one_line() {
+    let world = World::start().await;
+    let runner = VerifyRunnerResponse { id: 14, ..VerifyRunnerResponse::default() };
+    world.fake.answers::<VerifyRunnerRequest, _>("verify_runner", runner);
+    let request = world.post("/api/v4/runners/verify?x=1").header("content-type", "application/json");
+    let line = logged(request.header("user-agent", "gitlab-runner 18.4.0").body(token::runner_body(""))).await;
+    let expected = [
+        ("level", json!("INFO")),
+        ("method", json!("POST")),
+        ("path", json!("/api/v4/runners/verify?x=1")),
+        ("route", json!("/api/v4/runners/verify")),
+        ("status", json!(200)),
+        ("remote_ip", json!("127.0.0.1")),
+        ("ua", json!("gitlab-runner 18.4.0")),
+        ("meta.caller_id", json!("POST /api/v4/runners/verify")),
+        ("meta.client_id", json!("runner/14")),
+        ("reason", Value::Null),
+        ("meta.user", Value::Null),
+    ];
+    for (name, value) in expected {
+        assert_eq!(line[name], value, "{name}: {line}");
+    }
+    assert!(line["duration_s"].as_f64().unwrap() > 0.0 && line["timestamp"].is_string());
+}
+
+#[tokio::test]
+async fn a_request_of_a_user_names_the_user() {
+    let world = World::start().await;
+    let (header, user) = token::user_header();
+    let line = logged(world.get("/api/v4/runners/5").header(header, user)).await;
+    assert_eq!((&line["meta.client_id"], &line["meta.user"]), (&json!("user/1"), &json!("root")));
+    assert_eq!((&line["route"], &line["path"]), (&json!("/api/v4/runners/{id}"), &json!("/api/v4/runners/5")));
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_info_line_with_its_reason() {
+    let world = World::start().await;
+    for (request, status, reason) in [
+        (world.get("/api/v4/user"), 401, "credential_missing"),
+        (world.get("/api/v4/nothing"), 404, "route_not_found"),
+        (world.request("PATCH", "/api/v4/runners"), 405, "method_not_allowed"),
+        (world.post("/api/v4/runners/verify").header("content-type", "text/plain").body("x"), 415, "unsupported_media_type"),
+    ] {
+        let line = logged(request).await;
+        assert_eq!((&line["level"], &line["status"], &line["reason"]), (&json!("INFO"), &json!(status), &json!(reason)));
+    }
+    let counted = "paddock_refusals_total{reason=\"unsupported_media_type\",route=\"/api/v4/runners/verify\"}";
+    assert!(log::metrics().contains(counted), "{}", log::metrics());
+}
+
+#[tokio::test]
+async fn a_fault_is_an_error_line_with_its_detail() {
+    let world = World::start().await;
+    world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", Fault::unavailable("hidden"));
+    let request = world.post("/api/v4/runners/verify").header("content-type", "application/json");
+    let line = logged(request.body(token::runner_body(""))).await;
+    assert_eq!((&line["level"], &line["status"], &line["reason"]), (&json!("ERROR"), &json!(503), &json!("unavailable")));
+    assert!(line["detail"].is_string());
+    assert!(log::metrics().contains("paddock_faults_total{reason=\"unavailable\",route=\"/api/v4/runners/verify\"}"));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_wait_leaves_a_line() {
+    let world = World::start().await;
+    let (entered, enter) = tokio::sync::mpsc::unbounded_channel();
+    world.fake.on("verify_runner", move |_: VerifyRunnerRequest| {
+        entered.send(()).unwrap();
+        std::future::pending::<Result<VerifyRunnerResponse, _>>()
+    });
+    let (id, body) = (unique_id(), token::runner_body(""));
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head = format!("POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n", body.len());
+    tokio::io::AsyncWriteExt::write_all(&mut stream, format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut enter = enter;
+    enter.recv().await.unwrap();
+    drop(stream);
+    // The gateway drops the request when it sees the end of the connection.
+    while log::access(&id).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(log::access(&id)[0]["status"], 499);
+}
+
+#[tokio::test]
+async fn a_request_is_counted_by_its_template_and_never_by_its_path() {
+    let world = World::start().await;
+    let (header, user) = token::user_header();
+    send(world.get("/api/v4/runners/918273").header(header, &user)).await;
+    send(world.get("/api/v4/no-such-route-918273")).await;
+    send(world.request("BREW918273", "/api/v4/runners")).await;
+    let metrics = log::metrics();
+    assert!(metrics.contains("paddock_http_requests_total{route=\"/api/v4/runners/{id}\",method=\"GET\",status=\"200\"}"), "{metrics}");
+    assert!(metrics.contains("route=\"none\",method=\"GET\",status=\"404\""), "{metrics}");
+    assert!(metrics.contains("paddock_http_request_duration_seconds"), "{metrics}");
+    assert!(!metrics.contains("918273"), "{metrics}");
+}
+
+/// Sends canaries, well-formed and not, wherever a request has room for one.
+async fn send_canaries(world: &World, canary: &str) {
+    let carriers = [CredentialKind::UserToken, CredentialKind::RunnerToken].map(token::parameters).concat();
+    let name = token::runner_parameter();
+    let body = json!({name: canary, "system_id": canary, "info": {"name": canary}, canary: 1});
+    for path in ["/api/v4/runners/verify", "/api/v4/runners/reset_authentication_token", "/api/v4/runners", "/api/v4/nothing"] {
+        send(world.post(path).json(&body)).await;
+        send(world.request("DELETE", path).json(&body)).await;
+        send(world.post(path).form(&[(name, canary), ("system_id", canary)])).await;
+        send(world.post(path).multipart(reqwest::multipart::Form::new().text(name, canary.to_owned()))).await;
+        send(world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":\"{canary}\",,"))).await;
+        send(world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":[\"{canary}\"]}}"))).await;
+        for carrier in &carriers {
+            send(world.post(path).query(&[(carrier, canary), (carrier, "other")])).await;
+            raw::request(world.address, "GET", &format!("{path}?{carrier}[]={canary}&%zz"), "").await;
+        }
+    }
+    for kind in CredentialKind::ALL {
+        for (header, value) in token::headers(kind, canary) {
+            send(world.get("/api/v4/user").header(header, &value)).await;
+            send(world.post("/api/v4/runners/verify").header(header, &value)).await;
+        }
+    }
+    for header in ["user-agent", "x-request-id", "content-type", "host", "accept", "cookie", "expect"] {
+        raw::request(world.address, "POST", "/api/v4/runners/verify", &format!("{header}: {canary}\r\n")).await;
+    }
+    raw::request(world.address, canary, "/api/v4/runners", "").await;
+    raw::request(world.address, "GET", &format!("/api/v4/projects/{canary}?page={canary}"), "").await;
+    raw::request(world.address, "GET", &format!("/{canary}/%zz?{canary}"), "").await;
+}
+
+#[tokio::test]
+async fn no_credential_is_ever_logged_or_counted() {
+    let world = World::start().await;
+    for kind in CredentialKind::ALL {
+        let well_formed = token::of(kind, 918_273_645);
+        let malformed = format!("{}canary918273645", kind.spec().unwrap().prefix);
+        for canary in [well_formed, malformed] {
+            send_canaries(&world, &canary).await;
+        }
+    }
+    for refused in ["verify_runner", "reset_authentication_token"] {
+        world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>(refused, Fault::internal("broken"));
+    }
+    send(world.post("/api/v4/runners/verify").json(&json!({token::runner_parameter(): token::of(CredentialKind::RunnerToken, 918_273_645)}))).await;
+    let ours: Vec<_> = log::everything().lines().filter(|line| line.contains("918273645")).map(str::to_owned).collect();
+    let of_paddock = |line: &&String| !["\"target\":\"h2", "\"target\":\"hyper", "\"target\":\"reqwest"].iter().any(|name| line.contains(name));
+    assert_eq!(ours.iter().filter(of_paddock).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(!log::metrics().contains("918273645"));
+}

@@ -1,0 +1,42 @@
+//! Lists: the headers that lead from page to page.
+
+use proto::paddock::page::v1::Page;
+use proto::paddock::runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner};
+
+use crate::support::{World, send, token};
+use proto::paddock::contract::v1::CredentialKind;
+
+fn page(total: Option<i64>) -> ListProjectRunnersResponse {
+    let page = Page { page: 2, per_page: 3, total, has_next: true };
+    ListProjectRunnersResponse { runners: vec![Runner::default(); 3], page: Some(page) }
+}
+
+#[tokio::test]
+async fn a_page_leads_to_its_neighbours_without_the_credential() {
+    let world = World::start().await;
+    world.fake.answers::<ListProjectRunnersRequest, _>("list_project_runners", page(Some(8)));
+    let carrier = token::parameters(CredentialKind::UserToken)[0];
+    let path = format!("/api/v4/projects/a%2Fb/runners?{carrier}={}&status=online&page=2&per_page=3&tag_list[]=x", token::user());
+    let answer = send(world.get(&path)).await;
+    assert_eq!(answer.json().as_array().map(Vec::len), Some(3));
+    let expected = [("x-page", "2"), ("x-per-page", "3"), ("x-next-page", "3"), ("x-prev-page", "1"), ("x-total", "8"), ("x-total-pages", "3")];
+    for (name, value) in expected {
+        assert_eq!(answer.header(name), value, "{name}");
+    }
+    let link = |number: u8, relation: &str| {
+        let base = format!("http://{}/api/v4/projects/a%2Fb/runners", world.address);
+        format!("<{base}?status=online&tag_list[]=x&page={number}&per_page=3>; rel=\"{relation}\"")
+    };
+    assert_eq!(answer.header("link"), [link(1, "prev"), link(3, "next"), link(1, "first"), link(3, "last")].join(", "));
+}
+
+#[tokio::test]
+async fn a_list_that_was_not_counted_has_no_total() {
+    let world = World::start_with(|config| config.external_url = "https://ci.example.com/paddock/".into()).await;
+    world.fake.answers::<ListProjectRunnersRequest, _>("list_project_runners", page(None));
+    let (header, user) = token::user_header();
+    let answer = send(world.get("/api/v4/projects/5/runners").header(header, user)).await;
+    assert!(!answer.headers.contains_key("x-total") && !answer.headers.contains_key("x-total-pages"));
+    assert!(answer.header("link").contains("<https://ci.example.com/paddock/api/v4/projects/5/runners?page=3&per_page=3>; rel=\"next\""));
+    assert!(!answer.header("link").contains("rel=\"last\""));
+}

@@ -1,0 +1,175 @@
+//! Groups.
+
+use chassis::access::User;
+use proto::paddock::directory::v1::{
+    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest, GetGroupResponse,
+    Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
+    group_service_server::GroupService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    State, by_user,
+    convert::{check_interval, timestamp, visibility, visibility_message},
+    mask::Mask,
+    objects,
+};
+use crate::{
+    entity::{Visibility, group::Model},
+    error::{Error, FieldErrors, Result},
+    paths,
+    permission::Standing,
+    store::{
+        groups::{self, Changes, New},
+        paging::{Paged, Window},
+    },
+    text,
+};
+
+/// The greatest length of a description.
+const MAX_DESCRIPTION: usize = 500;
+
+/// The service.
+pub struct Groups(pub State);
+
+#[tonic::async_trait]
+impl GroupService for Groups {
+    async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let window = Window::new(request.page, request.per_page)?;
+        let search = text::search(request.search.as_deref())?;
+        let seen_by = (!user.admin).then_some(user.id);
+        let Paged { items, page } = groups::list(&self.0.database, seen_by, search, window).await?;
+        Ok(Response::new(ListGroupsResponse { groups: self.messages(items).await?, page: Some(page) }))
+    }
+
+    async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let group = objects::group(&self.0.database, &user, &request.id).await?.model;
+        Ok(Response::new(GetGroupResponse { group: Some(self.message(group).await?) }))
+    }
+
+    async fn create_group(&self, request: Request<CreateGroupRequest>) -> Result<Response<CreateGroupResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let group = self.create(&user, request).await?;
+        Ok(Response::new(CreateGroupResponse { group: Some(self.message(group).await?) }))
+    }
+
+    async fn update_group(&self, request: Request<UpdateGroupRequest>) -> Result<Response<UpdateGroupResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let db = &self.0.database;
+        let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
+        let group = groups::update(db, group.id, changes(request)?).await?;
+        Ok(Response::new(UpdateGroupResponse { group: Some(self.message(group).await?) }))
+    }
+
+    async fn delete_group(&self, request: Request<DeleteGroupRequest>) -> Result<Response<DeleteGroupResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let db = &self.0.database;
+        let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
+        groups::delete(db, group.id).await?;
+        Ok(Response::new(DeleteGroupResponse {}))
+    }
+}
+
+impl Groups {
+    async fn create(&self, user: &User, request: CreateGroupRequest) -> Result<Model> {
+        let db = &self.0.database;
+        if let Some(parent_id) = request.parent_id {
+            let parent = objects::group_by_number(db, user, parent_id).await?;
+            parent.check_creation(Standing::may_create_in_group)?;
+        }
+        groups::create(db, new(request)?, user.id, self.0.clock.now()).await
+    }
+
+    async fn messages(&self, groups: Vec<Model>) -> Result<Vec<Group>> {
+        let ids = groups.iter().map(|group| group.id).collect();
+        let mut names = groups::full_names(&self.0.database, ids).await?;
+        // A group that was deleted in the meantime has no full name.
+        Ok(groups.into_iter().filter_map(|group| Some(message(names.remove(&group.id)?, group))).collect())
+    }
+
+    async fn message(&self, group: Model) -> Result<Group> {
+        self.messages(vec![group]).await?.pop().ok_or(Error::GroupNotFound)
+    }
+}
+
+fn new(request: CreateGroupRequest) -> Result<New> {
+    let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
+    let mut errors = FieldErrors::default();
+    text::check_required(&mut errors, "name", &request.name, text::MAX_NAME);
+    paths::check_segment(&mut errors, "path", &request.path);
+    text::check_optional(&mut errors, "description", request.description.as_deref(), MAX_DESCRIPTION);
+    let intervals = [
+        ("runner_token_expiration_interval", request.runner_token_expiration_interval),
+        ("subgroup_runner_token_expiration_interval", request.subgroup_runner_token_expiration_interval),
+        ("project_runner_token_expiration_interval", request.project_runner_token_expiration_interval),
+    ];
+    for (field, interval) in intervals {
+        check_interval(&mut errors, field, interval);
+    }
+    errors.check()?;
+    Ok(New {
+        parent_id: request.parent_id,
+        name: request.name,
+        path: request.path,
+        description: request.description,
+        visibility,
+        runner_token_expiration_interval: request.runner_token_expiration_interval,
+        subgroup_runner_token_expiration_interval: request.subgroup_runner_token_expiration_interval,
+        project_runner_token_expiration_interval: request.project_runner_token_expiration_interval,
+    })
+}
+
+fn changes(request: UpdateGroupRequest) -> Result<Changes> {
+    let mask = Mask::new(request.update_mask);
+    let private = visibility_message(Visibility::Private);
+    let visibility = mask.value_or("visibility", request.visibility, private).map(visibility).transpose()?;
+    let mut errors = FieldErrors::default();
+    let mut interval = |field: &'static str, value: Option<i64>| {
+        let change = mask.clearable(field, value);
+        check_interval(&mut errors, field, change.flatten());
+        change
+    };
+    let own = interval("runner_token_expiration_interval", request.runner_token_expiration_interval);
+    let subgroup =
+        interval("subgroup_runner_token_expiration_interval", request.subgroup_runner_token_expiration_interval);
+    let project = interval("project_runner_token_expiration_interval", request.project_runner_token_expiration_interval);
+    let changes = Changes {
+        name: mask.value("name", request.name),
+        path: mask.value("path", request.path),
+        description: mask.clearable("description", request.description),
+        visibility,
+        runner_token_expiration_interval: own,
+        subgroup_runner_token_expiration_interval: subgroup,
+        project_runner_token_expiration_interval: project,
+    };
+    if let Some(name) = &changes.name {
+        text::check_required(&mut errors, "name", name, text::MAX_NAME);
+    }
+    if let Some(path) = &changes.path {
+        paths::check_segment(&mut errors, "path", path);
+    }
+    let description = changes.description.as_ref().and_then(Option::as_deref);
+    text::check_optional(&mut errors, "description", description, MAX_DESCRIPTION);
+    errors.check()?;
+    Ok(changes)
+}
+
+fn message(full_name: String, group: Model) -> Group {
+    Group {
+        id: group.id,
+        name: group.name,
+        path: group.path,
+        description: group.description,
+        visibility: visibility_message(group.visibility),
+        full_name,
+        full_path: group.full_path,
+        parent_id: group.parent_id,
+        created_at: Some(timestamp(group.created_at)),
+        web_url: None,
+        runner_token_expiration_interval: group.runner_token_expiration_interval,
+        subgroup_runner_token_expiration_interval: group.subgroup_runner_token_expiration_interval,
+        project_runner_token_expiration_interval: group.project_runner_token_expiration_interval,
+    }
+}

@@ -1,0 +1,88 @@
+//! Settings and version of the instance.
+
+use proto::paddock::directory::v1::{
+    GetMetadataRequest, GetMetadataResponse, GetSettingsRequest, GetSettingsResponse, GetVersionRequest,
+    GetVersionResponse, Kas, Settings, UpdateSettingsRequest, UpdateSettingsResponse,
+    instance_service_server::InstanceService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{State, by_user, convert::check_interval, mask::Mask};
+use crate::{
+    entity::application_settings::Model,
+    error::{FieldErrors, Result},
+    store::settings::{self, Changes},
+};
+
+/// The GitLab release whose runner API is spoken. Clients decide by it what they may ask for.
+const GITLAB_VERSION: &str = "18.10.0";
+
+/// What stands where GitLab has its commit.
+const REVISION: &str = concat!("paddock-", env!("CARGO_PKG_VERSION"));
+
+/// The service.
+pub struct Instance(pub State);
+
+#[tonic::async_trait]
+impl InstanceService for Instance {
+    async fn get_settings(&self, _: Request<GetSettingsRequest>) -> Result<Response<GetSettingsResponse>, Status> {
+        let row = settings::get(&self.0.database).await?;
+        Ok(Response::new(GetSettingsResponse { settings: Some(message(row)) }))
+    }
+
+    async fn update_settings(
+        &self,
+        request: Request<UpdateSettingsRequest>,
+    ) -> Result<Response<UpdateSettingsResponse>, Status> {
+        let (_, request) = by_user(request)?;
+        let row = settings::update(&self.0.database, changes(request)?).await?;
+        Ok(Response::new(UpdateSettingsResponse { settings: Some(message(row)) }))
+    }
+
+    async fn get_version(&self, _: Request<GetVersionRequest>) -> Result<Response<GetVersionResponse>, Status> {
+        Ok(Response::new(GetVersionResponse { version: GITLAB_VERSION.to_owned(), revision: REVISION.to_owned() }))
+    }
+
+    async fn get_metadata(&self, _: Request<GetMetadataRequest>) -> Result<Response<GetMetadataResponse>, Status> {
+        Ok(Response::new(GetMetadataResponse {
+            version: GITLAB_VERSION.to_owned(),
+            revision: REVISION.to_owned(),
+            kas: Some(Kas { enabled: false }),
+            enterprise: false,
+        }))
+    }
+}
+
+fn changes(request: UpdateSettingsRequest) -> Result<Changes> {
+    let mut errors = FieldErrors::default();
+    let mask = Mask::new(request.update_mask);
+    let mut interval = |field: &'static str, value: Option<i64>| {
+        let change = mask.clearable(field, value);
+        check_interval(&mut errors, field, change.flatten());
+        change
+    };
+    let changes = Changes {
+        runner_token_expiration_interval: interval(
+            "runner_token_expiration_interval",
+            request.runner_token_expiration_interval,
+        ),
+        group_runner_token_expiration_interval: interval(
+            "group_runner_token_expiration_interval",
+            request.group_runner_token_expiration_interval,
+        ),
+        project_runner_token_expiration_interval: interval(
+            "project_runner_token_expiration_interval",
+            request.project_runner_token_expiration_interval,
+        ),
+    };
+    errors.check()?;
+    Ok(changes)
+}
+
+fn message(row: Model) -> Settings {
+    Settings {
+        runner_token_expiration_interval: row.runner_token_expiration_interval,
+        group_runner_token_expiration_interval: row.group_runner_token_expiration_interval,
+        project_runner_token_expiration_interval: row.project_runner_token_expiration_interval,
+    }
+}

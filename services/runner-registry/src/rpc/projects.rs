@@ -1,0 +1,194 @@
+//! Projects.
+
+use chassis::access::User;
+use proto::paddock::directory::v1::{
+    CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse, GetProjectRequest,
+    GetProjectResponse, ListProjectsRequest, ListProjectsResponse, Namespace as NamespaceMessage, Project,
+    UpdateProjectRequest, UpdateProjectResponse, project_service_server::ProjectService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    State, by_user,
+    convert::{check_interval, timestamp, visibility, visibility_message},
+    mask::Mask,
+    objects,
+};
+use crate::{
+    entity::{Visibility, project::Model},
+    error::{Error, FieldErrors, Result},
+    paths,
+    permission::Standing,
+    store::{
+        paging::{Paged, Window},
+        projects::{self, Changes, Home, Located, Namespace, New},
+    },
+    text,
+};
+
+/// The greatest length of a description.
+const MAX_DESCRIPTION: usize = 2000;
+
+const INTERVAL: &str = "runner_token_expiration_interval";
+
+/// The service.
+pub struct Projects(pub State);
+
+#[tonic::async_trait]
+impl ProjectService for Projects {
+    async fn list_projects(
+        &self,
+        request: Request<ListProjectsRequest>,
+    ) -> Result<Response<ListProjectsResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let window = Window::new(request.page, request.per_page)?;
+        let search = text::search(request.search.as_deref())?;
+        let seen_by = (!user.admin).then_some(user.id);
+        let db = &self.0.database;
+        let Paged { items, page } = projects::list(db, seen_by, search, window).await?;
+        let projects = projects::locate(db, items).await?.into_iter().map(message).collect();
+        Ok(Response::new(ListProjectsResponse { projects, page: Some(page) }))
+    }
+
+    async fn get_project(&self, request: Request<GetProjectRequest>) -> Result<Response<GetProjectResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let project = objects::project(&self.0.database, &user, &request.id).await?.model;
+        Ok(Response::new(GetProjectResponse { project: Some(self.message(project).await?) }))
+    }
+
+    async fn create_project(
+        &self,
+        request: Request<CreateProjectRequest>,
+    ) -> Result<Response<CreateProjectResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let project = self.create(&user, request).await?;
+        Ok(Response::new(CreateProjectResponse { project: Some(self.message(project).await?) }))
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<UpdateProjectRequest>,
+    ) -> Result<Response<UpdateProjectResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let db = &self.0.database;
+        let project = objects::project(db, &user, &request.id).await?.check(Standing::may_maintain_project)?;
+        let project = projects::update(db, project, changes(request)?).await?;
+        Ok(Response::new(UpdateProjectResponse { project: Some(self.message(project).await?) }))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<DeleteProjectRequest>,
+    ) -> Result<Response<DeleteProjectResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let db = &self.0.database;
+        let project = objects::project(db, &user, &request.id).await?.check(Standing::may_delete_project)?;
+        projects::delete(db, project.id).await?;
+        Ok(Response::new(DeleteProjectResponse {}))
+    }
+}
+
+impl Projects {
+    async fn create(&self, user: &User, request: CreateProjectRequest) -> Result<Model> {
+        let db = &self.0.database;
+        let home = match request.namespace_id {
+            None => Home::User(user.id),
+            Some(id) => {
+                let group = objects::group_by_number(db, user, id).await?;
+                Home::Group(group.check_creation(Standing::may_create_in_group)?.id)
+            }
+        };
+        projects::create(db, new(home, request)?, user.id, self.0.clock.now()).await
+    }
+
+    async fn message(&self, project: Model) -> Result<Project> {
+        let located = projects::locate(&self.0.database, vec![project]).await?.pop();
+        located.map(message).ok_or(Error::ProjectNotFound)
+    }
+}
+
+fn new(home: Home, request: CreateProjectRequest) -> Result<New> {
+    let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
+    let (name, path) = match (request.name, request.path) {
+        (None, None) => return Err(Error::NoParameter(&["name", "path"])),
+        (Some(name), Some(path)) => (name, path),
+        (Some(name), None) => (name.clone(), paths::from_name(&name)),
+        (None, Some(path)) => (path.clone(), path),
+    };
+    let mut errors = FieldErrors::default();
+    text::check_required(&mut errors, "name", &name, text::MAX_NAME);
+    paths::check_segment(&mut errors, "path", &path);
+    text::check_optional(&mut errors, "description", request.description.as_deref(), MAX_DESCRIPTION);
+    check_interval(&mut errors, INTERVAL, request.runner_token_expiration_interval);
+    errors.check()?;
+    Ok(New {
+        home,
+        name,
+        path,
+        description: request.description,
+        visibility,
+        runner_token_expiration_interval: request.runner_token_expiration_interval,
+    })
+}
+
+fn changes(request: UpdateProjectRequest) -> Result<Changes> {
+    let mask = Mask::new(request.update_mask);
+    let private = visibility_message(Visibility::Private);
+    let changes = Changes {
+        name: mask.value("name", request.name),
+        path: mask.value("path", request.path),
+        description: mask.clearable("description", request.description),
+        visibility: mask.value_or("visibility", request.visibility, private).map(visibility).transpose()?,
+        runner_token_expiration_interval: mask.clearable(INTERVAL, request.runner_token_expiration_interval),
+    };
+    let mut errors = FieldErrors::default();
+    if let Some(name) = &changes.name {
+        text::check_required(&mut errors, "name", name, text::MAX_NAME);
+    }
+    if let Some(path) = &changes.path {
+        paths::check_segment(&mut errors, "path", path);
+    }
+    let description = changes.description.as_ref().and_then(Option::as_deref);
+    text::check_optional(&mut errors, "description", description, MAX_DESCRIPTION);
+    check_interval(&mut errors, INTERVAL, changes.runner_token_expiration_interval.flatten());
+    errors.check()?;
+    Ok(changes)
+}
+
+fn message(located: Located) -> Project {
+    let name_with_namespace = located.name_with_namespace();
+    let Located { project, namespace } = located;
+    Project {
+        id: project.id,
+        description: project.description,
+        name: project.name,
+        name_with_namespace,
+        path: project.path,
+        path_with_namespace: project.full_path,
+        created_at: Some(timestamp(project.created_at)),
+        web_url: None,
+        namespace: Some(namespace_message(namespace)),
+        visibility: visibility_message(project.visibility),
+        creator_id: project.creator_id,
+        runner_token_expiration_interval: project.runner_token_expiration_interval,
+    }
+}
+
+fn namespace_message(namespace: Namespace) -> NamespaceMessage {
+    match namespace {
+        Namespace::Group(group, _) => NamespaceMessage {
+            id: group.id,
+            name: group.name,
+            path: group.path,
+            kind: "group".to_owned(),
+            full_path: group.full_path,
+        },
+        Namespace::User(user) => NamespaceMessage {
+            id: user.id,
+            name: user.name,
+            path: user.username.clone(),
+            kind: "user".to_owned(),
+            full_path: user.username,
+        },
+    }
+}

@@ -1,0 +1,110 @@
+use proto::paddock::contract::v1::CredentialKind;
+use time::OffsetDateTime;
+
+use super::contact::Contact;
+use crate::{
+    entity::{runner, runner_manager, runner_token},
+    error::{Error, Result},
+    rotation::{self, Authentication, Dead},
+    rpc::State,
+    store::{self, tokens},
+    token::{FormError, RunnerToken},
+};
+
+/// A token that authenticates, and whose it is.
+#[derive(Debug)]
+pub struct Authenticated {
+    /// The token; a successor is the current token by now.
+    pub token: runner_token::Model,
+    /// The runner.
+    pub runner: runner::Model,
+    /// The calling manager, if it is known.
+    pub manager: Option<runner_manager::Model>,
+    /// The moment that all of the call is decided for.
+    pub now: OffsetDateTime,
+}
+
+impl From<Dead> for Error {
+    fn from(dead: Dead) -> Self {
+        match dead {
+            Dead::Expired => Self::RunnerTokenExpired,
+            Dead::Superseded => Self::RunnerTokenSuperseded,
+            Dead::Revoked => Self::RunnerTokenRevoked,
+        }
+    }
+}
+
+/// Authenticates a presented token. The first use of a successor promotes it.
+pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Result<Authenticated> {
+    let digest = parse(text)?.digest();
+    let now = state.clock.now();
+    let presented = tokens::find(&state.database, &digest, &contact.system_id).await?;
+    let tokens::Presented { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
+    let token = match rotation::authenticate(&(&token).into(), now) {
+        Authentication::Accepted => token,
+        Authentication::AcceptedAsSuccessor => promote(state, &token, now).await?,
+        Authentication::Refused(dead) => {
+            report(&token, dead, contact, now);
+            return Err(dead.into());
+        }
+    };
+    Ok(Authenticated { token, runner, manager, now })
+}
+
+/// Refuses what was meant for the registration that GitLab retired: any token but those that Paddock makes.
+pub fn refuse_registration_token(text: &str) -> Result<()> {
+    match parse(text) {
+        Err(Error::RunnerTokenMalformed) if !has_prefix(text, CredentialKind::RunnerToken) => {
+            Err(Error::RegistrationDisallowed)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse(text: &str) -> Result<RunnerToken> {
+    if text.is_empty() {
+        return Err(Error::ParameterMissing(vec!["token"]));
+    }
+    RunnerToken::parse(text).map_err(|error| match error {
+        FormError::Prefix if has_prefix(text, CredentialKind::UserToken) => Error::RunnerTokenWrongKind,
+        FormError::Prefix | FormError::RunnerType | FormError::Length | FormError::Alphabet | FormError::Checksum => {
+            Error::RunnerTokenMalformed
+        }
+    })
+}
+
+fn has_prefix(text: &str, kind: CredentialKind) -> bool {
+    kind.spec().is_some_and(|spec| text.starts_with(spec.prefix))
+}
+
+/// Promotes a successor. Whoever comes second finds it promoted.
+async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
+    let tx = store::begin(&state.database).await?;
+    let runner = tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let rows = tokens::living_and(&tx, runner.id, token.id).await?;
+    let token = rows.into_iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
+    let promoted = match rotation::authenticate(&(&token).into(), now) {
+        Authentication::Accepted => token,
+        Authentication::AcceptedAsSuccessor => tokens::promote(&tx, token, now).await?,
+        Authentication::Refused(dead) => return Err(dead.into()),
+    };
+    tx.commit().await?;
+    tracing::info!(runner_id = runner.id, generation = promoted.generation, "runner token promoted");
+    Ok(promoted)
+}
+
+/// Leaves the evidence of a token that is used after it was replaced: a manager that missed the rotation, or a thief.
+fn report(token: &runner_token::Model, dead: Dead, contact: &Contact, now: OffsetDateTime) {
+    if dead != Dead::Superseded {
+        return;
+    }
+    let since = token.superseded_at.or(token.overlap_ends_at);
+    tracing::info!(
+        runner_id = token.runner_id,
+        generation = token.generation,
+        system_id = contact.system_id,
+        address = contact.info.ip_address,
+        superseded_since_seconds = since.map(|since| (now - since).whole_seconds()),
+        "superseded runner token presented"
+    );
+}

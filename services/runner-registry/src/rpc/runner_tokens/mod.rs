@@ -1,0 +1,142 @@
+//! The calls of runner programs. Each authenticates with the runner token in its message.
+
+use std::net::IpAddr;
+
+use chassis::access;
+use proto::paddock::runner::v1::{self as message, runner_token_service_server::RunnerTokenService};
+use sha2::{Digest as _, Sha256};
+use tonic::{Request, Response, Status};
+
+use self::{authenticate::Authenticated, contact::Contact};
+use crate::{
+    entity::runner,
+    error::{Error, Result},
+    rpc::{State, timestamp},
+    store,
+};
+
+mod authenticate;
+mod contact;
+mod rotate;
+
+/// The HTTP status of an answer without a job.
+const NO_JOB: i32 = 204;
+
+/// Serves `RunnerTokenService`.
+#[derive(Clone)]
+pub struct RunnerTokens(pub State);
+
+impl RunnerTokens {
+    /// Authenticates a token and records the contact.
+    async fn contact(
+        &self,
+        token: &str,
+        system_id: Option<String>,
+        info: Option<message::RunnerInfo>,
+        address: Option<IpAddr>,
+    ) -> Result<Authenticated> {
+        let contact = Contact::new(system_id, info, address)?;
+        let authenticated = authenticate::authenticate(&self.0, token, &contact).await?;
+        contact::record(&self.0, &authenticated, &contact).await;
+        Ok(authenticated)
+    }
+}
+
+#[tonic::async_trait]
+impl RunnerTokenService for RunnerTokens {
+    async fn register_runner(
+        &self,
+        request: Request<message::RegisterRunnerRequest>,
+    ) -> Result<Response<message::RegisterRunnerResponse>, Status> {
+        let (address, request) = read(request)?;
+        authenticate::refuse_registration_token(&request.token)?;
+        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        Ok(Response::new(message::RegisterRunnerResponse {
+            id: authenticated.runner.id,
+            token: request.token,
+            token_expires_at: authenticated.token.expires_at.map(timestamp),
+        }))
+    }
+
+    async fn verify_runner(
+        &self,
+        request: Request<message::VerifyRunnerRequest>,
+    ) -> Result<Response<message::VerifyRunnerResponse>, Status> {
+        let (address, request) = read(request)?;
+        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        Ok(Response::new(message::VerifyRunnerResponse {
+            id: authenticated.runner.id,
+            token: request.token,
+            token_expires_at: authenticated.token.expires_at.map(timestamp),
+        }))
+    }
+
+    async fn reset_authentication_token(
+        &self,
+        request: Request<message::ResetAuthenticationTokenRequest>,
+    ) -> Result<Response<message::ResetAuthenticationTokenResponse>, Status> {
+        let (address, request) = read(request)?;
+        let contact = Contact::of_no_manager(address);
+        let rotated = rotate::rotate(&self.0, &request.token, &contact).await?;
+        Ok(Response::new(message::ResetAuthenticationTokenResponse {
+            token: rotated.text.to_string(),
+            token_expires_at: rotated.expires_at.map(timestamp),
+        }))
+    }
+
+    async fn unregister_runner(
+        &self,
+        request: Request<message::UnregisterRunnerRequest>,
+    ) -> Result<Response<message::UnregisterRunnerResponse>, Status> {
+        let (address, request) = read(request)?;
+        let contact = Contact::of_no_manager(address);
+        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
+        store::runners::delete(&self.0.database, authenticated.runner.id).await?;
+        Ok(Response::new(message::UnregisterRunnerResponse {}))
+    }
+
+    async fn unregister_runner_manager(
+        &self,
+        request: Request<message::UnregisterRunnerManagerRequest>,
+    ) -> Result<Response<message::UnregisterRunnerManagerResponse>, Status> {
+        let (address, request) = read(request)?;
+        if request.system_id.is_empty() {
+            return Err(Error::ParameterMissing(vec!["system_id"]).into());
+        }
+        let contact = Contact::new(Some(request.system_id), None, address)?;
+        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
+        store::managers::delete(&self.0.database, authenticated.runner.id, &contact.system_id).await?;
+        Ok(Response::new(message::UnregisterRunnerManagerResponse {}))
+    }
+
+    async fn request_job(
+        &self,
+        request: Request<message::RequestJobRequest>,
+    ) -> Result<Response<message::RequestJobResponse>, Status> {
+        let (address, request) = read(request)?;
+        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        let last_update = queue_value(&authenticated.runner);
+        Ok(Response::new(message::RequestJobResponse { status: NO_JOB, last_update }))
+    }
+}
+
+fn read<T>(request: Request<T>) -> Result<(Option<IpAddr>, T), Status> {
+    let address = access::context(&request)?.peer_address;
+    Ok((address, request.into_inner()))
+}
+
+/// The queue value of a runner: the same from every process, and another one when something changes that decides which jobs
+/// the runner takes.
+fn queue_value(runner: &runner::Model) -> String {
+    let decides = (
+        runner.id,
+        runner.created_at,
+        runner.paused,
+        runner.locked,
+        runner.access_level,
+        runner.run_untagged,
+        runner.maximum_timeout,
+        &runner.tag_list,
+    );
+    hex::encode(&Sha256::digest(format!("{decides:?}"))[..16])
+}

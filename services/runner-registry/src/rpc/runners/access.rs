@@ -1,0 +1,38 @@
+//! What a caller is to a runner.
+
+use chassis::access::User;
+
+use crate::{
+    entity::{member::AccessLevel, runner},
+    error::{Error, Result},
+    permission::Standing,
+    rpc::State,
+    store::runners,
+};
+
+/// What a caller is to a runner. The creator of a project runner that has no project left stands in for its maintainers.
+pub async fn to_runner(state: &State, user: &User, runner: &runner::Model) -> Result<Standing> {
+    let role = match user.admin {
+        true => None,
+        false => runners::role(&state.database, user.id, runner).await?,
+    };
+    let abandoned = role.is_none()
+        && !user.admin
+        && runner.creator_id == Some(user.id)
+        && runners::is_unassigned(&state.database, runner).await?;
+    Ok(Standing { admin: user.admin, role: role.or(abandoned.then_some(AccessLevel::Maintainer)) })
+}
+
+/// The runner, if the caller sees it.
+pub async fn seen_runner(state: &State, user: &User, id: i64) -> Result<(runner::Model, Standing)> {
+    let runner = runners::find(&state.database, id).await?;
+    let standing = to_runner(state, user, &runner).await?;
+    if standing.may_see_runner(runner.runner_type) { Ok((runner, standing)) } else { Err(Error::AccessDenied) }
+}
+
+/// The runner, if the caller may change it.
+pub async fn administered_runner(state: &State, user: &User, id: i64) -> Result<(runner::Model, Standing)> {
+    let runner = runners::find(&state.database, id).await?;
+    let standing = to_runner(state, user, &runner).await?;
+    if standing.may_administer_runner(runner.runner_type) { Ok((runner, standing)) } else { Err(Error::AccessDenied) }
+}

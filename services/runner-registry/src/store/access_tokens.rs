@@ -1,0 +1,64 @@
+//! Personal access tokens, by their digests.
+
+use proto::paddock::contract::v1::TokenScope;
+use sea_orm::{
+    ActiveModelTrait as _,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    sea_query::Expr,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    entity::{
+        StringList,
+        personal_access_token::{self, Column, Entity, Model},
+        user,
+    },
+    error::{Error, Result},
+    token::Digest,
+};
+
+/// A token to create.
+#[derive(Debug)]
+pub struct New<'a> {
+    /// See the column.
+    pub user_id: i64,
+    /// See the column.
+    pub name: String,
+    /// What is stored of the token.
+    pub digest: Digest,
+    /// See the column.
+    pub scopes: &'a [TokenScope],
+    /// See the column.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// The token with the digest, and its user.
+pub async fn find(db: &impl ConnectionTrait, digest: &Digest) -> Result<Option<(Model, user::Model)>> {
+    let query = Entity::find().filter(Column::Digest.eq(digest.as_bytes().to_vec())).find_also_related(user::Entity);
+    Ok(query.one(db).await?.and_then(|(token, user)| Some((token, user?))))
+}
+
+/// Creates a token.
+pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime) -> Result<Model> {
+    let row = personal_access_token::ActiveModel {
+        id: NotSet,
+        user_id: Set(new.user_id),
+        name: Set(new.name),
+        digest: Set(new.digest.as_bytes().to_vec()),
+        scopes: Set(StringList(new.scopes.iter().map(|scope| scope.name().to_owned()).collect())),
+        expires_at: Set(new.expires_at),
+        revoked_at: Set(None),
+        created_at: Set(now),
+        last_used_at: Set(None),
+    };
+    row.insert(db).await.map_err(|error| Error::on_gone(error, Error::UserNotFound))
+}
+
+/// Notes that a token authenticated.
+pub async fn touch(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
+    let update = Entity::update_many().col_expr(Column::LastUsedAt, Expr::val(now)).filter(Column::Id.eq(id));
+    update.exec(db).await?;
+    Ok(())
+}

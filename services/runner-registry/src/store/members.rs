@@ -1,0 +1,123 @@
+//! Roles. A role in a group holds in everything below it, so every query here goes through the closure of the group tree.
+
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
+};
+
+use crate::{
+    entity::{Visibility, group, group_ancestor, member, member::AccessLevel, project},
+    error::{Error, Result},
+};
+
+/// The role of a user in a group.
+pub async fn role_in_group(db: &impl ConnectionTrait, user_id: i64, group_id: i64) -> Result<Option<AccessLevel>> {
+    greatest(db, user_id, Condition::all().add(member::Column::GroupId.in_subquery(ancestors(group_id)))).await
+}
+
+/// The role of a user in a project: the owner of the namespace it lives in owns it.
+pub async fn role_in_project(
+    db: &impl ConnectionTrait,
+    user_id: i64,
+    project: &project::Model,
+) -> Result<Option<AccessLevel>> {
+    if project.owner_id == Some(user_id) {
+        return Ok(Some(AccessLevel::Owner));
+    }
+    let direct = Condition::any().add(member::Column::ProjectId.eq(project.id));
+    let through = project.group_id.map(|group_id| member::Column::GroupId.in_subquery(ancestors(group_id)));
+    greatest(db, user_id, direct.add_option(through)).await
+}
+
+/// The ids of the groups in which the user has at least the role.
+pub fn groups_with_role(user_id: i64, least: AccessLevel) -> SelectStatement {
+    Query::select()
+        .distinct()
+        .column((group_ancestor::Entity, group_ancestor::Column::GroupId))
+        .from(group_ancestor::Entity)
+        .inner_join(
+            member::Entity,
+            Expr::col((member::Entity, member::Column::GroupId))
+                .equals((group_ancestor::Entity, group_ancestor::Column::AncestorId)),
+        )
+        .and_where(member::Column::UserId.eq(user_id))
+        .and_where(member::Column::AccessLevel.gte(least))
+        .to_owned()
+}
+
+/// The projects in which the user has at least the role.
+pub fn projects_with_role(user_id: i64, least: AccessLevel) -> Condition {
+    let direct = Query::select()
+        .column(member::Column::ProjectId)
+        .from(member::Entity)
+        .and_where(member::Column::UserId.eq(user_id))
+        .and_where(member::Column::ProjectId.is_not_null())
+        .and_where(member::Column::AccessLevel.gte(least))
+        .to_owned();
+    Condition::any()
+        .add(project::Column::OwnerId.eq(user_id))
+        .add(project::Column::Id.in_subquery(direct))
+        .add(project::Column::GroupId.in_subquery(groups_with_role(user_id, least)))
+}
+
+/// The groups that a user who is no administrator sees.
+pub fn visible_groups(user_id: i64) -> Condition {
+    Condition::any()
+        .add(group::Column::Visibility.ne(Visibility::Private))
+        .add(group::Column::Id.in_subquery(groups_with_role(user_id, AccessLevel::Guest)))
+}
+
+/// The projects that a user who is no administrator sees.
+pub fn visible_projects(user_id: i64) -> Condition {
+    projects_with_role(user_id, AccessLevel::Guest).add(project::Column::Visibility.ne(Visibility::Private))
+}
+
+/// Makes the creator of a group the owner of it.
+pub async fn own_group(tx: &DatabaseTransaction, user_id: i64, group_id: i64) -> Result<()> {
+    add_owner(tx, user_id, Some(group_id), None).await
+}
+
+/// Makes the creator of a project the owner of it.
+pub async fn own_project(tx: &DatabaseTransaction, user_id: i64, project_id: i64) -> Result<()> {
+    add_owner(tx, user_id, None, Some(project_id)).await
+}
+
+async fn add_owner(
+    tx: &DatabaseTransaction,
+    user_id: i64,
+    group_id: Option<i64>,
+    project_id: Option<i64>,
+) -> Result<()> {
+    let row = member::ActiveModel {
+        id: NotSet,
+        user_id: Set(user_id),
+        group_id: Set(group_id),
+        project_id: Set(project_id),
+        access_level: Set(AccessLevel::Owner),
+    };
+    let inserted = member::Entity::insert(row).exec_without_returning(tx).await;
+    inserted.map_err(|error| Error::on_gone(error, Error::UserNotFound))?;
+    Ok(())
+}
+
+/// The ids of a group and of all groups above it.
+pub fn ancestors(group_id: i64) -> SelectStatement {
+    Query::select()
+        .column(group_ancestor::Column::AncestorId)
+        .from(group_ancestor::Entity)
+        .and_where(group_ancestor::Column::GroupId.eq(group_id))
+        .to_owned()
+}
+
+async fn greatest(db: &impl ConnectionTrait, user_id: i64, within: Condition) -> Result<Option<AccessLevel>> {
+    let roles: Option<Option<AccessLevel>> = member::Entity::find()
+        .filter(member::Column::UserId.eq(user_id))
+        .filter(within)
+        .select_only()
+        .column_as(member::Column::AccessLevel.max(), "role")
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(roles.flatten())
+}

@@ -1,0 +1,236 @@
+//! Projects, in a group or in the personal namespace of a user. The locks are those of [`super::groups`]; a personal
+//! namespace is locked by the row of its user.
+
+use std::collections::HashMap;
+
+use sea_orm::{
+    ActiveModelTrait as _,
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{LockType, Query},
+};
+use time::OffsetDateTime;
+
+use super::{
+    change, groups, members,
+    paging::{Paged, Window},
+    routes::{self, Holder},
+    search, users,
+};
+use crate::{
+    entity::{
+        Visibility, group,
+        project::{self, Column, Entity, Model},
+        route, user,
+    },
+    error::{Error, Result},
+    paths::{self, ObjectId},
+};
+
+/// Where a project lives.
+#[derive(Clone, Copy, Debug)]
+pub enum Home {
+    /// In a group.
+    Group(i64),
+    /// In the personal namespace of a user.
+    User(i64),
+}
+
+/// A project to create; its texts are checked.
+#[derive(Debug)]
+pub struct New {
+    /// Where it lives.
+    pub home: Home,
+    /// See the column.
+    pub name: String,
+    /// See the column.
+    pub path: String,
+    /// See the column.
+    pub description: Option<String>,
+    /// See the column.
+    pub visibility: Visibility,
+    /// See the column.
+    pub runner_token_expiration_interval: Option<i64>,
+}
+
+/// The columns to change, each with its new value; the texts are checked.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// See the column.
+    pub name: Option<String>,
+    /// See the column.
+    pub path: Option<String>,
+    /// See the column.
+    pub description: Option<Option<String>>,
+    /// See the column.
+    pub visibility: Option<Visibility>,
+    /// See the column.
+    pub runner_token_expiration_interval: Option<Option<i64>>,
+}
+
+/// A project and where it lives.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The project.
+    pub project: Model,
+    /// Where it lives.
+    pub namespace: Namespace,
+}
+
+/// A group or a user that has projects.
+#[derive(Clone, Debug)]
+pub enum Namespace {
+    /// A group, and its name with those of all its ancestors.
+    Group(group::Model, String),
+    /// A user.
+    User(user::Model),
+}
+
+impl Located {
+    /// The name of the project with those of everything above it.
+    pub fn name_with_namespace(&self) -> String {
+        let above = match &self.namespace {
+            Namespace::Group(_, full_name) => full_name,
+            Namespace::User(user) => &user.name,
+        };
+        format!("{above} / {}", self.project.name)
+    }
+}
+
+/// The project with the id.
+pub async fn find(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<Model>> {
+    let query = match id {
+        ObjectId::Number(number) => Entity::find_by_id(*number),
+        ObjectId::Path(key) => {
+            let holder = Query::select()
+                .column(route::Column::ProjectId)
+                .from(route::Entity)
+                .and_where(route::Column::PathKey.eq(key))
+                .to_owned();
+            Entity::find().filter(Column::Id.in_subquery(holder))
+        }
+    };
+    Ok(query.one(db).await?)
+}
+
+/// A page of projects, the newest first. Only those that the user sees, unless there is none given.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    seen_by: Option<i64>,
+    search: Option<&str>,
+    window: Window,
+) -> Result<Paged<Model>> {
+    let condition = Condition::all()
+        .add_option(seen_by.map(members::visible_projects))
+        .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
+    window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await
+}
+
+/// Adds to each project where it lives. A project whose namespace is gone by now is gone too, and left out.
+pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<Vec<Located>> {
+    let group_ids: Vec<i64> = projects.iter().filter_map(|project| project.group_id).collect();
+    let user_ids: Vec<i64> = projects.iter().filter_map(|project| project.owner_id).collect();
+    let mut full_names = groups::full_names(db, group_ids.clone()).await?;
+    let groups = group::Entity::find().filter(group::Column::Id.is_in(group_ids)).all(db).await?;
+    let users = user::Entity::find().filter(user::Column::Id.is_in(user_ids)).all(db).await?;
+    let groups = groups.into_iter().filter_map(|group| {
+        let full_name = full_names.remove(&group.id)?;
+        Some((group.id, Namespace::Group(group, full_name)))
+    });
+    let groups: HashMap<i64, Namespace> = groups.collect();
+    let users: HashMap<i64, Namespace> = users.into_iter().map(|user| (user.id, Namespace::User(user))).collect();
+    let located = projects.into_iter().filter_map(|project| {
+        let namespace = match (project.group_id, project.owner_id) {
+            (Some(group_id), _) => groups.get(&group_id),
+            (None, owner_id) => owner_id.and_then(|user_id| users.get(&user_id)),
+        };
+        Some(Located { namespace: namespace?.clone(), project })
+    });
+    Ok(located.collect())
+}
+
+/// Creates a project that the user owns.
+pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: OffsetDateTime) -> Result<Model> {
+    let tx = super::begin(database).await?;
+    let (group_id, owner_id, above) = match new.home {
+        Home::Group(id) => (Some(id), None, place_in_group(&tx, id, new.visibility).await?),
+        Home::User(id) => (None, Some(id), users::lock(&tx, id, LockType::Share).await?.username),
+    };
+    let full_path = paths::join(&above, &new.path);
+    paths::check_length(full_path.len()).map_err(|text| Error::invalid("path", text))?;
+    let row = project::ActiveModel {
+        id: NotSet,
+        group_id: Set(group_id),
+        owner_id: Set(owner_id),
+        name: Set(new.name),
+        path: Set(new.path),
+        full_path: Set(full_path.clone()),
+        description: Set(new.description),
+        visibility: Set(new.visibility),
+        creator_id: Set(Some(user_id)),
+        runner_token_expiration_interval: Set(new.runner_token_expiration_interval),
+        created_at: Set(now),
+    };
+    let project = row.insert(&tx).await.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
+    routes::take(&tx, &full_path, Holder::Project(project.id), "path").await?;
+    members::own_project(&tx, user_id, project.id).await?;
+    tx.commit().await?;
+    Ok(project)
+}
+
+/// The full path of the group that gets a project.
+async fn place_in_group(tx: &DatabaseTransaction, group_id: i64, visibility: Visibility) -> Result<String> {
+    groups::lock_tree(tx, group_id, LockType::Share).await?;
+    let group = group::Entity::find_by_id(group_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
+    check_visibility(&group, visibility)?;
+    Ok(group.full_path)
+}
+
+/// A project may be seen by no more callers than its group.
+fn check_visibility(group: &group::Model, visibility: Visibility) -> Result<()> {
+    if visibility <= group.visibility {
+        return Ok(());
+    }
+    let text = format!("{} is not allowed in a {} group", visibility.name(), group.visibility.name());
+    Err(Error::invalid("visibility_level", text))
+}
+
+/// Changes a project.
+pub async fn update(database: &DatabaseConnection, project: Model, changes: Changes) -> Result<Model> {
+    let tx = super::begin(database).await?;
+    let id = project.id;
+    // A rename of the namespace would change the path in the meantime.
+    if let Some(group_id) = project.group_id {
+        groups::lock_tree(&tx, group_id, LockType::Share).await?;
+    }
+    if let Some(user_id) = project.owner_id {
+        users::lock(&tx, user_id, LockType::Share).await?;
+    }
+    let project = Entity::find_by_id(id).lock_exclusive().one(&tx).await?.ok_or(Error::ProjectNotFound)?;
+    if let (Some(visibility), Some(group_id)) = (changes.visibility, project.group_id) {
+        let group = group::Entity::find_by_id(group_id).one(&tx).await?.ok_or(Error::ProjectNotFound)?;
+        check_visibility(&group, visibility)?;
+    }
+    if let Some(path) = changes.path.as_ref().filter(|path| **path != project.path) {
+        let (above, _) = project.full_path.rsplit_once('/').unwrap_or_default();
+        let new = paths::join(above, path);
+        routes::rename(&tx, &project.full_path, &new, Holder::Project(id), "path").await?;
+    }
+    let mut row = project.into_active_model();
+    change(&mut row.name, changes.name);
+    change(&mut row.path, changes.path);
+    change(&mut row.description, changes.description);
+    change(&mut row.visibility, changes.visibility);
+    change(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
+    row.update(&tx).await?;
+    let project = Entity::find_by_id(id).one(&tx).await?.ok_or(Error::ProjectNotFound)?;
+    tx.commit().await?;
+    Ok(project)
+}
+
+/// Deletes a project. Its runners stay.
+pub async fn delete(db: &impl ConnectionTrait, id: i64) -> Result<()> {
+    Entity::delete_by_id(id).exec(db).await?;
+    Ok(())
+}

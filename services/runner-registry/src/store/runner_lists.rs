@@ -1,0 +1,148 @@
+//! Lists of runners: which runners a list is about, and the filters that all lists share.
+
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _,
+    sea_query::{Expr, ExprTrait as _, Query},
+};
+use time::OffsetDateTime;
+
+use crate::{
+    entity::{
+        member::AccessLevel,
+        project,
+        runner::{self, Column},
+        runner_manager, runner_project,
+    },
+    error::Result,
+    runner_status::{ONLINE, RunnerStatus, STALE},
+    runner_type::RunnerType,
+    store::{
+        json, members,
+        paging::{Paged, Window},
+        runners, times,
+    },
+};
+
+/// Which runners a list is about.
+#[derive(Clone, Debug)]
+pub enum Within {
+    /// Every runner.
+    All,
+    /// The runners that this user may administer.
+    AdministeredBy(i64),
+    /// The runners that serve a project: its own, those of its groups, and the instance runners.
+    Project(project::Model),
+    /// The runners that serve a group: its own, those of its ancestors, and the instance runners.
+    Group(i64),
+}
+
+/// What the listed runners have in common. Every entry must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// The type.
+    pub types: Vec<RunnerType>,
+    /// The status.
+    pub statuses: Vec<RunnerStatus>,
+    /// Whether it is paused.
+    pub paused: Vec<bool>,
+    /// Tags that it has.
+    pub tags: Vec<String>,
+    /// The start of the version of one of its managers.
+    pub version_prefix: Option<String>,
+}
+
+/// A page of the runners, the newest first.
+pub async fn list(
+    db: &impl ConnectionTrait,
+    within: Within,
+    filter: Filter,
+    window: Window,
+    now: OffsetDateTime,
+) -> Result<Paged<runner::Model>> {
+    let query = runner::Entity::find()
+        .filter(about(within))
+        .filter(matching(db.get_database_backend(), filter, now))
+        .order_by_desc(Column::Id);
+    window.fetch(query, db).await
+}
+
+fn about(within: Within) -> Condition {
+    match within {
+        Within::All => Condition::all(),
+        Within::AdministeredBy(user_id) => administered_by(user_id),
+        Within::Project(project) => {
+            let own = runner_project::Entity::find()
+                .select_only()
+                .column(runner_project::Column::RunnerId)
+                .filter(runner_project::Column::ProjectId.eq(project.id));
+            let own = Condition::any().add(Column::Id.in_subquery(own.into_query()));
+            let of_groups = project.group_id.map(|group_id| Column::GroupId.in_subquery(members::ancestors(group_id)));
+            own.add_option(of_groups).add(Column::RunnerType.eq(RunnerType::Instance))
+        }
+        Within::Group(group_id) => Condition::any()
+            .add(Column::GroupId.in_subquery(members::ancestors(group_id)))
+            .add(Column::RunnerType.eq(RunnerType::Instance)),
+    }
+}
+
+/// See `permission`: the owner of its group, a maintainer of one of its projects, or the creator of one without a project.
+fn administered_by(user_id: i64) -> Condition {
+    let assignments = Query::select()
+        .expr(Expr::val(1))
+        .from(runner_project::Entity)
+        .and_where(
+            Expr::col((runner_project::Entity, runner_project::Column::RunnerId)).equals((runner::Entity, Column::Id)),
+        )
+        .to_owned();
+    let orphan = Condition::all()
+        .add(Column::RunnerType.eq(RunnerType::Project))
+        .add(Column::CreatorId.eq(user_id))
+        .add(Expr::exists(assignments).not());
+    Condition::any()
+        .add(Column::GroupId.in_subquery(members::groups_with_role(user_id, AccessLevel::Owner)))
+        .add(Column::Id.in_subquery(runners::with_role(user_id, AccessLevel::Maintainer)))
+        .add(orphan)
+}
+
+fn matching(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Condition {
+    let mut all = Condition::all();
+    for runner_type in filter.types {
+        all = all.add(Column::RunnerType.eq(runner_type));
+    }
+    for status in filter.statuses {
+        all = all.add(has_status(backend, status, now));
+    }
+    for paused in filter.paused {
+        all = all.add(Column::Paused.eq(paused));
+    }
+    if !filter.tags.is_empty() {
+        all = all.add(json::has_all(backend, Column::TagList, &filter.tags));
+    }
+    if let Some(prefix) = filter.version_prefix {
+        let managers = runner_manager::Entity::find()
+            .select_only()
+            .column(runner_manager::Column::RunnerId)
+            .filter(runner_manager::Column::Version.starts_with(prefix));
+        all = all.add(Column::Id.in_subquery(managers.into_query()));
+    }
+    all
+}
+
+/// [`RunnerStatus::at`] as a condition; a test holds the two against each other.
+fn has_status(backend: DatabaseBackend, status: RunnerStatus, now: OffsetDateTime) -> Condition {
+    let (online, stale) = (now.saturating_sub(ONLINE), now.saturating_sub(STALE));
+    let contacted = |at| times::not_before(backend, Column::ContactedAt, at);
+    let silent_since = |at| times::before(backend, Column::ContactedAt, at);
+    let new = times::not_before(backend, Column::CreatedAt, stale);
+    let old = times::before(backend, Column::CreatedAt, stale);
+    let never = Column::ContactedAt.is_null();
+    match status {
+        RunnerStatus::Online => Condition::all().add(contacted(online)),
+        RunnerStatus::Offline => {
+            Condition::all().add(silent_since(online)).add(Condition::any().add(new).add(contacted(stale)))
+        }
+        RunnerStatus::NeverContacted => Condition::all().add(never).add(new),
+        RunnerStatus::Stale => Condition::all().add(old).add(Condition::any().add(never).add(silent_since(stale))),
+    }
+}

@@ -1,0 +1,13 @@
+//! The service as its callers meet it: the real thing on a port of its own, on SQLite and on Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access_tokens;
+mod bootstrap;
+mod groups;
+mod instance;
+mod lists;
+mod permissions;
+mod projects;
+mod races;
+mod support;
+mod users;

@@ -1,0 +1,241 @@
+//! The real service on a port of its own, on each of the two databases, with a clock that the test holds, and clients that
+//! speak as somebody.
+//!
+//! A test is written once, inside `both_databases!`, and takes `registry: &Registry`. It arranges through the service
+//! (`registry.user("alice")`, `registry.root().groups()`), or in the tables where the contract has no method
+//! (`registry.database`).
+
+mod actor;
+mod answer;
+mod postgres;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use chassis::{
+    access::{CallContext, Caller, User},
+    client::{ClientConfig, PeerChannel},
+    clock::Clock,
+    config,
+    db::{self, DatabaseLocation},
+    identity::IdentityKeys,
+};
+use prost_types::FieldMask;
+use proto::paddock::{
+    contract::v1::{CredentialKind, Process, TokenScope},
+    directory::v1::{CreateGroupRequest, CreateProjectRequest, CreateUserRequest, Group, Project},
+};
+use runner_registry::{
+    Config, Deps, Error,
+    config::{DEFAULTS, ProcessConfig},
+    entity::{member, member::AccessLevel, user},
+    seal::SealKeys,
+};
+use sea_orm::{
+    ActiveModelTrait as _,
+    ActiveValue::{NotSet, Set},
+    DatabaseConnection, EntityTrait as _,
+};
+use tempfile::TempDir;
+use time::macros::datetime;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+pub use actor::Actor;
+pub use answer::Answer;
+
+/// Makes every test out of two: one per database. `with |config| …;` before the tests changes the settings of the service.
+macro_rules! both_databases {
+    ($(async fn $name:ident($registry:ident) $body:block)*) => {
+        $crate::support::both_databases! { with |_config| {}; $(async fn $name($registry) $body)* }
+    };
+    (with $change:expr; $(async fn $name:ident($registry:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn scenario($registry: &$crate::support::Registry) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let registry = $crate::support::Registry::on_sqlite($change).await;
+                scenario(&registry).await;
+                registry.finish().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let Some(registry) = $crate::support::Registry::on_postgres($change).await else { return };
+                scenario(&registry).await;
+                registry.finish().await;
+            }
+        }
+    )*};
+}
+pub(crate) use both_databases;
+
+/// When every test begins.
+pub const START: time::OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
+
+/// A running service.
+pub struct Registry {
+    /// A connection of its own to the tables of the service.
+    pub database: DatabaseConnection,
+    /// The clock of the service and of its clients.
+    pub clock: Clock,
+    keys: IdentityKeys,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    served: JoinHandle<Result<(), Error>>,
+    location: DatabaseLocation,
+    root_id: i64,
+    _folder: TempDir,
+}
+
+/// How a test wants the service to differ from the default.
+pub type Change = fn(&mut Config);
+
+impl Registry {
+    /// The service on a SQLite file.
+    pub async fn on_sqlite(change: Change) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = DatabaseLocation::Sqlite(folder.path().join("registry.sqlite"));
+        Self::start(location, folder, change).await
+    }
+
+    /// The service on a Postgres database of its own; none if there is no server.
+    pub async fn on_postgres(change: Change) -> Option<Self> {
+        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
+    }
+
+    async fn start(location: DatabaseLocation, folder: TempDir, change: Change) -> Self {
+        let (clock, keys, shutdown) = (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
+        let database = db::connect(&location, 5).await.unwrap();
+        runner_registry::bootstrap_root(&database, &clock).await.unwrap().unwrap();
+        let root_id = user::Entity::find().one(&database).await.unwrap().unwrap().id;
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut settings = settings();
+        change(&mut settings.runner_registry);
+        let deps = Deps {
+            config: settings.runner_registry,
+            server: settings.server,
+            database: db::connect(&location, 10).await.unwrap(),
+            keys: keys.clone(),
+            seal: SealKeys::generate().unwrap(),
+            clock: clock.clone(),
+        };
+        let served = tokio::spawn(runner_registry::run(deps, listener, shutdown.clone()));
+        Self { database, clock, keys, address, shutdown, served, location, root_id, _folder: folder }
+    }
+
+    /// Stops the service, which must end well, and removes its database.
+    pub async fn finish(self) {
+        self.shutdown.cancel();
+        self.served.await.unwrap().unwrap();
+        self.database.close().await.unwrap();
+        if let DatabaseLocation::Postgres(url) = &self.location {
+            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
+        }
+    }
+
+    /// A client that speaks as a caller.
+    pub fn speaking_as(&self, caller: Caller) -> Actor {
+        let config = ClientConfig { endpoint: format!("http://{}", self.address), deadline_ms: 30_000 };
+        let (speaker, audience) = (Process::Gateway, Process::RunnerRegistry);
+        let channel = PeerChannel::new(&config, speaker, audience, self.keys.clone(), self.clock.clone()).unwrap();
+        let context = CallContext {
+            caller,
+            request_id: "test-request".to_owned(),
+            peer_address: Some("192.0.2.7".parse().unwrap()),
+        };
+        Actor::new(channel, context)
+    }
+
+    /// The first administrator.
+    pub fn root(&self) -> Actor {
+        self.as_user(self.root_id, "root", true)
+    }
+
+    /// Whoever holds a runner token.
+    #[allow(dead_code)]
+    pub fn runner(&self) -> Actor {
+        self.speaking_as(Caller::Bearer(CredentialKind::RunnerToken))
+    }
+
+    /// The gateway, for itself.
+    pub fn process(&self) -> Actor {
+        self.speaking_as(Caller::Process(Process::Gateway))
+    }
+
+    /// A user who exists, with a token of every scope.
+    pub fn as_user(&self, id: i64, username: &str, admin: bool) -> Actor {
+        let scopes = TokenScope::ALL.to_vec();
+        self.speaking_as(Caller::User(User { id, username: username.to_owned(), admin, scopes }))
+    }
+
+    /// A new user who is no administrator.
+    pub async fn user(&self, username: &str) -> Actor {
+        let request = CreateUserRequest {
+            email: format!("{username}@example.com"),
+            name: format!("{username} the user"),
+            username: username.to_owned(),
+            admin: None,
+        };
+        let user = self.root().users().create_user(request).await.answer().user.unwrap();
+        self.as_user(user.id, username, false)
+    }
+
+    /// A new private group of root's, below another one or at the top.
+    pub async fn group(&self, path: &str, parent: Option<&Group>) -> Group {
+        let request = CreateGroupRequest {
+            name: path.to_uppercase(),
+            path: path.to_owned(),
+            parent_id: parent.map(|parent| parent.id),
+            ..Default::default()
+        };
+        self.root().groups().create_group(request).await.answer().group.unwrap()
+    }
+
+    /// A new private project of root's in a group.
+    pub async fn project(&self, path: &str, group: &Group) -> Project {
+        let request = CreateProjectRequest {
+            name: Some(path.to_uppercase()),
+            path: Some(path.to_owned()),
+            namespace_id: Some(group.id),
+            ..Default::default()
+        };
+        self.root().projects().create_project(request).await.answer().project.unwrap()
+    }
+
+    /// Gives a user a role in a group.
+    pub async fn join_group(&self, actor: &Actor, group: &Group, access_level: AccessLevel) {
+        self.join(actor.user_id(), Some(group.id), None, access_level).await;
+    }
+
+    /// Gives a user a role in a project.
+    pub async fn join_project(&self, actor: &Actor, project: &Project, access_level: AccessLevel) {
+        self.join(actor.user_id(), None, Some(project.id), access_level).await;
+    }
+
+    async fn join(&self, user_id: i64, group_id: Option<i64>, project_id: Option<i64>, access_level: AccessLevel) {
+        let row = member::ActiveModel {
+            id: NotSet,
+            user_id: Set(user_id),
+            group_id: Set(group_id),
+            project_id: Set(project_id),
+            access_level: Set(access_level),
+        };
+        row.insert(&self.database).await.unwrap();
+    }
+}
+
+/// The documented default settings; they must be valid.
+fn settings() -> ProcessConfig {
+    config::load(&[chassis::config::DEFAULTS, DEFAULTS], None::<PathBuf>.as_deref()).unwrap()
+}
+
+/// The mask of an update.
+pub fn mask(paths: &[&str]) -> Option<FieldMask> {
+    Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+}

@@ -1,0 +1,159 @@
+//! The kinds of callers, and how each comes by its credential.
+
+use proto::paddock::contract::v1::TokenScope;
+use serde_json::json;
+use system::{Api, Paddock};
+
+use crate::{database, world};
+
+/// A kind of caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// No credential at all.
+    Anonymous,
+    /// A personal access token with one character missing.
+    MalformedUserToken,
+    /// The token of a user that is gone.
+    UnknownUserToken,
+    /// A token after its last day.
+    ExpiredUserToken,
+    /// A token that was revoked.
+    RevokedUserToken,
+    /// The token of an administrator with this scope alone.
+    Admin(TokenScope),
+    /// A user with no rights in what is asked for.
+    Stranger,
+    /// The user that owns what is asked for.
+    Owner,
+    /// A runner token where users put theirs.
+    RunnerTokenAsUser,
+    /// A runner.
+    Runner,
+    /// A runner token with one character missing.
+    MalformedRunnerToken,
+    /// The token of a runner that is gone.
+    UnknownRunnerToken,
+    /// A runner token after its expiry.
+    ExpiredRunnerToken,
+    /// A runner token whose successor is in use.
+    SupersededRunnerToken,
+    /// A runner token from before a reset by runner id.
+    RevokedRunnerToken,
+    /// A personal access token where runners put theirs.
+    UserTokenAsRunner,
+    /// A personal access token where users put theirs, and no runner token.
+    UserOnRunnerRoute,
+}
+
+impl Caller {
+    /// The callers of the methods for users.
+    pub fn of_user_methods() -> Vec<Self> {
+        let mut all = vec![Self::Anonymous, Self::MalformedUserToken, Self::UnknownUserToken, Self::ExpiredUserToken];
+        all.extend([Self::RevokedUserToken, Self::RunnerTokenAsUser, Self::Stranger, Self::Owner]);
+        all.extend(TokenScope::ALL.map(Self::Admin));
+        all
+    }
+
+    /// The callers of the methods for runners.
+    pub fn of_runner_methods() -> [Self; 9] {
+        [
+            Self::Anonymous,
+            Self::MalformedRunnerToken,
+            Self::UnknownRunnerToken,
+            Self::ExpiredRunnerToken,
+            Self::SupersededRunnerToken,
+            Self::RevokedRunnerToken,
+            Self::UserTokenAsRunner,
+            Self::UserOnRunnerRoute,
+            Self::Runner,
+        ]
+    }
+}
+
+/// The credentials.
+pub struct Callers {
+    anonymous: Api,
+    pub root: Api,
+    pub owner: Api,
+    stranger: String,
+    unknown: String,
+    expired: String,
+    revoked: String,
+    runner: String,
+    scoped: Vec<(TokenScope, String)>,
+}
+
+impl Callers {
+    pub async fn make(paddock: &Paddock) -> Self {
+        let (root, anonymous) = (paddock.root(), paddock.anonymous());
+        let [owner, stranger, leaver] = [world::user(&root).await, world::user(&root).await, world::user(&root).await];
+        let unknown = world::user_token(&root, leaver, "unknown", &["api"]).await;
+        root.delete(&format!("/users/{leaver}")).await.ok(204);
+        let me = world::id(&root.get("/user").await.ok(200));
+        let expired = world::user_token(&root, me, "expired", &["api"]).await;
+        let revoked = world::user_token(&root, me, "revoked", &["api"]).await;
+        database::run(paddock, "UPDATE personal_access_tokens SET expires_at = created_at WHERE name = 'expired'")
+            .await;
+        database::run(paddock, "UPDATE personal_access_tokens SET revoked_at = created_at WHERE name = 'revoked'")
+            .await;
+        let mut scoped = Vec::new();
+        for scope in TokenScope::ALL {
+            scoped.push((scope, world::user_token(&root, me, "scoped", &[scope.name()]).await));
+        }
+        let owner = root.with_token(&world::user_token(&root, owner, "owner", &["api"]).await);
+        let stranger = world::user_token(&root, stranger, "stranger", &["api"]).await;
+        let runner = world::runner(&owner, world::project(&owner).await).await.1;
+        Self { anonymous, root, owner, stranger, unknown, expired, revoked, runner, scoped }
+    }
+
+    /// The caller of a method for users.
+    pub fn as_user(&self, caller: Caller) -> Api {
+        match caller {
+            Caller::Owner => self.owner.clone(),
+            Caller::Stranger => self.anonymous.with_token(&self.stranger),
+            Caller::MalformedUserToken => self.anonymous.with_token(&self.stranger[..self.stranger.len() - 1]),
+            Caller::UnknownUserToken => self.anonymous.with_token(&self.unknown),
+            Caller::ExpiredUserToken => self.anonymous.with_token(&self.expired),
+            Caller::RevokedUserToken => self.anonymous.with_token(&self.revoked),
+            Caller::RunnerTokenAsUser => self.anonymous.with_token(&self.runner),
+            Caller::Admin(scope) => {
+                self.anonymous.with_token(&self.scoped.iter().find(|(s, _)| *s == scope).expect("made").1)
+            }
+            _ => self.anonymous.clone(),
+        }
+    }
+
+    /// The caller of a method for runners, apart from the runner token.
+    pub fn as_runner(&self, caller: Caller) -> Api {
+        if caller == Caller::UserOnRunnerRoute { self.owner.clone() } else { self.anonymous.clone() }
+    }
+
+    /// The runner token that the caller presents, of a runner of its own: a method may use it up.
+    pub async fn runner_token(&self, caller: Caller, paddock: &Paddock) -> Option<String> {
+        let (id, token) = world::runner(&self.owner, world::project(&self.owner).await).await;
+        let manager = json!({ "token": token, "system_id": super::table::SYSTEM_ID });
+        self.anonymous.post("/runners/verify", manager).await.ok(200);
+        match caller {
+            Caller::Runner => {}
+            Caller::MalformedRunnerToken => return Some(token[..token.len() - 1].to_owned()),
+            Caller::UserTokenAsRunner => return Some(self.stranger.clone()),
+            Caller::UnknownRunnerToken => drop(self.owner.delete(&format!("/runners/{id}")).await.ok(204)),
+            Caller::ExpiredRunnerToken => {
+                let sql =
+                    "UPDATE runner_tokens SET expires_at = created_at WHERE id = (SELECT MAX(id) FROM runner_tokens)";
+                database::run(paddock, sql).await;
+            }
+            Caller::SupersededRunnerToken => {
+                let rotated =
+                    self.anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await;
+                let successor = rotated.ok(201)["token"].clone();
+                self.anonymous.post("/runners/verify", json!({ "token": successor })).await.ok(200);
+            }
+            Caller::RevokedRunnerToken => {
+                self.owner.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
+            }
+            _ => return None,
+        }
+        Some(token)
+    }
+}

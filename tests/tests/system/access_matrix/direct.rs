@@ -1,0 +1,91 @@
+//! Past the gateway: on the port of the registry nobody gets in without an identity that one of our processes signed.
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use proto::contract::METHODS;
+use proto::paddock::contract::v1::{
+    CredentialKind, GetContractRequest, InternalHeader, contract_service_client::ContractServiceClient,
+};
+use serde_json::json;
+use system::{Database, Registry};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::{AsciiMetadataKey, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+/// Calls a method with an empty message and these identities.
+async fn call(channel: &Channel, path: &'static str, identities: &[String]) -> Result<(), Status> {
+    let key = InternalHeader::CallerIdentity.spec().expect("a header of the contract").key;
+    let mut request = Request::new(());
+    for identity in identities {
+        let value = MetadataValue::try_from(identity.as_str()).expect("an ASCII value");
+        request.metadata_mut().append(AsciiMetadataKey::from_static(key), value);
+    }
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("the registry listens");
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    client.unary(request, PathAndQuery::from_static(path), codec).await.map(|_| ())
+}
+
+/// An identity that claims everything, signed with a key of the test's own, under the id of a real one.
+fn forged(path: &str, key_id: &str) -> String {
+    let claims = json!({
+        "iss": "gateway", "aud": "runner-registry", "iat": 0, "exp": 4_102_444_800_u64, "jti": "forged", "method": path,
+        "caller": { "user": { "id": 1, "username": "root", "admin": true, "scopes": [1] } },
+    });
+    let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&[7; 32])).expect("a signed identity")
+}
+
+/// The same without any signature, which names no algorithm.
+fn unsigned(path: &str, key_id: &str) -> String {
+    let signed = forged(path, key_id);
+    let (body, _) = signed.rsplit_once('.').expect("three parts");
+    format!("{body}.")
+}
+
+async fn connect(registry: &Registry) -> Channel {
+    let endpoint = Channel::from_shared(registry.endpoint()).expect("an address");
+    endpoint.connect().await.expect("the registry listens")
+}
+
+#[tokio::test]
+async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
+    let registry = Registry::start(&Database::Sqlite, &[]);
+    let channel = connect(&registry).await;
+    let contract = ContractServiceClient::new(channel.clone()).get_contract(GetContractRequest {}).await;
+    let key_id = contract.expect("the contract is public").into_inner().identity_key_ids.swap_remove(0);
+    let mut wrong = Vec::new();
+    for method in METHODS.iter().filter(|method| !method.accepts.contains(&CredentialKind::None)) {
+        let real = forged(method.path, &key_id);
+        let callers = [
+            ("nobody", vec![]),
+            ("rubbish", vec!["rubbish".to_owned()]),
+            ("a forged identity", vec![real.clone()]),
+            ("an identity without signature", vec![unsigned(method.path, &key_id)]),
+            ("an unknown key", vec![forged(method.path, "0123456789abcdef")]),
+            ("two identities", vec![real.clone(), real]),
+        ];
+        for (who, identities) in callers {
+            let answer = call(&channel, method.path, &identities).await;
+            let refused = answer.as_ref().is_err_and(|status| status.code() == Code::Unauthenticated);
+            if !refused {
+                wrong.push(format!("{} by {who}: {answer:?}", method.path));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_method_that_the_contract_does_not_have_is_not_served() {
+    let registry = Registry::start(&Database::Sqlite, &[]);
+    let channel = connect(&registry).await;
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    for path in ["/paddock.runner.v1.RunnerService/Nothing", "/other.v1.Service/Method", reflection] {
+        let status = call(&channel, path, &[]).await.expect_err("nothing is there");
+        assert!(
+            matches!(status.code(), Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated),
+            "{path}: {status:?}"
+        );
+    }
+}

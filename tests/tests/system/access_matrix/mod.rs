@@ -1,0 +1,112 @@
+//! Who may call what: every method that REST reaches, for every kind of caller, against a table; and every method called past
+//! the gateway, where nobody gets in without a signed identity. A method of the contract without a row fails.
+
+mod callers;
+mod direct;
+mod objects;
+mod table;
+
+use std::collections::BTreeSet;
+
+use proto::contract::{METHODS, MethodSpec};
+use proto::paddock::contract::v1::CredentialKind;
+use reqwest::Method;
+use system::{Answer, Paddock};
+
+use callers::{Caller, Callers};
+use objects::Objects;
+use table::{Expected, RUNNER_ROWS, RunnerRow, USER_ROWS, UserRow};
+
+/// The methods that REST reaches with a credential of this kind.
+fn reached_with(kind: CredentialKind) -> impl Iterator<Item = &'static MethodSpec> {
+    METHODS.iter().filter(move |spec| spec.rest.is_some() && spec.accepts.contains(&kind))
+}
+
+#[test]
+fn every_method_has_a_row() {
+    let names = |kind| reached_with(kind).map(|spec| spec.name).collect::<BTreeSet<_>>();
+    assert_eq!(USER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::UserToken));
+    assert_eq!(RUNNER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::RunnerToken));
+    let rest = METHODS.iter().filter(|spec| spec.rest.is_some()).count();
+    assert_eq!(rest, USER_ROWS.len() + RUNNER_ROWS.len(), "a method accepts both kinds, or none");
+}
+
+/// The row of a method's contract.
+fn spec(method: &str) -> &'static MethodSpec {
+    METHODS.iter().find(|spec| spec.name == method).expect("a method of the contract")
+}
+
+/// The verb, and the path below `/api/v4`, held to the template of the contract.
+fn route(spec: &MethodSpec, path: &str) -> (Method, String) {
+    let (verb, template) = spec.rest.expect("a route");
+    let below = template.trim_start_matches("/api/v4");
+    let (asked, wanted): (Vec<_>, Vec<_>) = (path.split('/').collect(), below.split('/').collect());
+    let same = asked.len() == wanted.len() && asked.iter().zip(&wanted).all(|(a, w)| w.starts_with('{') || a == w);
+    assert!(same, "{}: the row asks {path}, the route is {below}", spec.name);
+    (verb.parse().expect("a verb"), path.to_owned())
+}
+
+/// What is wrong with an answer; none when it is as expected.
+fn difference(answer: &Answer, expected: Expected, spec: &MethodSpec) -> Option<String> {
+    let reason = answer.body["reason"].as_str().unwrap_or_default();
+    let right = match expected {
+        Expected::Success => (200..300).contains(&answer.status),
+        Expected::Refused(wanted) => wanted.spec().is_some_and(|w| w.code == reason && w.http_status == answer.status),
+    };
+    (!right).then(|| format!("{}: expected {expected:?}, came {} {}", spec.name, answer.status, answer.text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_of_users_treats_every_caller_as_the_table_says() {
+    let paddock = Paddock::start();
+    let callers = Callers::make(&paddock).await;
+    let mut objects = Objects::make(&callers).await;
+    let mut wrong = Vec::new();
+    for row in USER_ROWS {
+        for caller in Caller::of_user_methods() {
+            let (expected, answer) = (row.expected(caller), ask_as_user(row, caller, &callers, &objects).await);
+            wrong.extend(difference(&answer, expected, spec(row.method)).map(|text| format!("{caller:?}: {text}")));
+            if answer.status < 300 && spec(row.method).rest.is_some_and(|(verb, _)| verb != "GET") {
+                objects = Objects::make(&callers).await;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cells differ:\n{}", wrong.len(), wrong.join("\n"));
+    paddock.program().assert_no_errors();
+    paddock.stop();
+}
+
+async fn ask_as_user(row: &UserRow, caller: Caller, callers: &Callers, objects: &Objects) -> Answer {
+    let (path, body) = (row.request)(objects);
+    let (verb, path) = route(spec(row.method), &path);
+    let request = callers.as_user(caller).request(verb, &path);
+    system::send(if body.is_null() { request } else { request.json(&body) }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_of_runners_treats_every_caller_as_the_table_says() {
+    let paddock = Paddock::start();
+    let callers = Callers::make(&paddock).await;
+    let mut wrong = Vec::new();
+    for row in RUNNER_ROWS {
+        for caller in Caller::of_runner_methods() {
+            let answer = ask_as_runner(row, caller, &callers, &paddock).await;
+            let expected = RunnerRow::expected(caller);
+            wrong.extend(difference(&answer, expected, spec(row.method)).map(|text| format!("{caller:?}: {text}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{} cells differ:\n{}", wrong.len(), wrong.join("\n"));
+    paddock.program().assert_no_errors();
+    paddock.stop();
+}
+
+async fn ask_as_runner(row: &RunnerRow, caller: Caller, callers: &Callers, paddock: &Paddock) -> Answer {
+    let (path, mut body) = (row.request)();
+    let (verb, path) = route(spec(row.method), path);
+    let mut request = callers.as_runner(caller).request(verb, &path);
+    if let Some(token) = callers.runner_token(caller, paddock).await {
+        body["token"] = token.into();
+    }
+    request = request.json(&body);
+    system::send(request).await
+}

@@ -1,0 +1,163 @@
+//! The table. A row says which scopes suffice, and what a stranger and the owner get; the rest follows from the kind of caller.
+
+use proto::paddock::contract::v1::{Reason, TokenScope};
+use serde_json::{Value, json};
+
+use super::{callers::Caller, objects::Objects};
+use crate::world::unique;
+
+/// The id of the runner program that every runner of the matrix has.
+pub const SYSTEM_ID: &str = "s_0123456789ab";
+
+/// How a call ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Success,
+    Refused(Reason),
+}
+
+use Expected::{Refused, Success};
+
+/// A method for users.
+pub struct UserRow {
+    pub method: &'static str,
+    /// The scopes of which a token needs one.
+    scopes: &'static [TokenScope],
+    stranger: Expected,
+    owner: Expected,
+    /// The path below `/api/v4`, and the body.
+    pub request: fn(&Objects) -> (String, Value),
+}
+
+impl UserRow {
+    pub fn expected(&self, caller: Caller) -> Expected {
+        match caller {
+            Caller::MalformedUserToken => Refused(Reason::UserTokenMalformed),
+            Caller::UnknownUserToken => Refused(Reason::UserTokenUnknown),
+            Caller::ExpiredUserToken => Refused(Reason::UserTokenExpired),
+            Caller::RevokedUserToken => Refused(Reason::UserTokenRevoked),
+            Caller::RunnerTokenAsUser => Refused(Reason::UserTokenWrongKind),
+            Caller::Admin(scope) if self.scopes.contains(&scope) => Success,
+            Caller::Admin(_) => Refused(Reason::InsufficientScope),
+            Caller::Stranger => self.stranger,
+            Caller::Owner => self.owner,
+            _ => Refused(Reason::CredentialMissing),
+        }
+    }
+}
+
+/// A method for runners; all of them treat a caller alike.
+pub struct RunnerRow {
+    pub method: &'static str,
+    /// The path below `/api/v4`, and the body without the token.
+    pub request: fn() -> (&'static str, Value),
+}
+
+impl RunnerRow {
+    pub fn expected(caller: Caller) -> Expected {
+        match caller {
+            Caller::Runner => Success,
+            Caller::MalformedRunnerToken => Refused(Reason::RunnerTokenMalformed),
+            Caller::UnknownRunnerToken => Refused(Reason::RunnerTokenUnknown),
+            Caller::ExpiredRunnerToken => Refused(Reason::RunnerTokenExpired),
+            Caller::SupersededRunnerToken => Refused(Reason::RunnerTokenSuperseded),
+            Caller::RevokedRunnerToken => Refused(Reason::RunnerTokenRevoked),
+            Caller::UserTokenAsRunner => Refused(Reason::RunnerTokenWrongKind),
+            _ => Refused(Reason::ParameterMissing),
+        }
+    }
+}
+
+const API: &[TokenScope] = &[TokenScope::Api];
+const READ: &[TokenScope] = &[TokenScope::Api, TokenScope::ReadApi];
+const READ_USER: &[TokenScope] = &[TokenScope::Api, TokenScope::ReadApi, TokenScope::ReadUser];
+const CREATE: &[TokenScope] = &[TokenScope::Api, TokenScope::CreateRunner];
+const MANAGE: &[TokenScope] = &[TokenScope::Api, TokenScope::ManageRunner];
+const READ_RUNNER: &[TokenScope] = &[TokenScope::Api, TokenScope::ReadApi, TokenScope::ManageRunner];
+
+const ANYBODY: (Expected, Expected) = (Success, Success);
+const ADMIN: (Expected, Expected) = (Refused(Reason::AdminRequired), Refused(Reason::AdminRequired));
+const IN_GROUP: (Expected, Expected) = (Refused(Reason::GroupNotFound), Success);
+const IN_PROJECT: (Expected, Expected) = (Refused(Reason::ProjectNotFound), Success);
+const ON_RUNNER: (Expected, Expected) = (Refused(Reason::AccessDenied), Success);
+
+type Request = fn(&Objects) -> (String, Value);
+
+const fn row(
+    method: &'static str,
+    scopes: &'static [TokenScope],
+    who: (Expected, Expected),
+    request: Request,
+) -> UserRow {
+    UserRow { method, scopes, stranger: who.0, owner: who.1, request }
+}
+
+/// The path alone.
+fn get(path: impl Into<String>) -> (String, Value) {
+    (path.into(), Value::Null)
+}
+
+pub const USER_ROWS: &[UserRow] = &[
+    row("ListGroups", READ, ANYBODY, |_| get("/groups")),
+    row("GetGroup", READ, IN_GROUP, |o| get(format!("/groups/{}", o.group))),
+    row("CreateGroup", API, ANYBODY, |_| ("/groups".into(), json!({ "name": unique("made"), "path": unique("made") }))),
+    row("UpdateGroup", API, IN_GROUP, |o| (format!("/groups/{}", o.group), json!({ "description": "changed" }))),
+    row("DeleteGroup", API, IN_GROUP, |o| get(format!("/groups/{}", o.group))),
+    row("GetSettings", READ, ADMIN, |_| get("/application/settings")),
+    row("UpdateSettings", API, ADMIN, |_| {
+        ("/application/settings".into(), json!({ "runner_token_expiration_interval": 86_400 }))
+    }),
+    row("GetVersion", READ_USER, ANYBODY, |_| get("/version")),
+    row("GetMetadata", READ_USER, ANYBODY, |_| get("/metadata")),
+    row("ListProjects", READ, ANYBODY, |_| get("/projects")),
+    row("GetProject", READ, IN_PROJECT, |o| get(format!("/projects/{}", o.project))),
+    row("CreateProject", API, ANYBODY, |_| ("/projects".into(), json!({ "name": unique("made") }))),
+    row("UpdateProject", API, IN_PROJECT, |o| {
+        (format!("/projects/{}", o.project), json!({ "description": "changed" }))
+    }),
+    row("DeleteProject", API, IN_PROJECT, |o| get(format!("/projects/{}", o.project))),
+    row("GetCurrentUser", READ_USER, ANYBODY, |_| get("/user")),
+    row("ListUsers", READ_USER, ANYBODY, |_| get("/users")),
+    row("GetUser", READ_USER, ANYBODY, |o| get(format!("/users/{}", o.user))),
+    row("CreateUser", API, ADMIN, |_| {
+        let name = unique("made");
+        ("/users".into(), json!({ "username": name, "name": name, "email": format!("{name}@example.com") }))
+    }),
+    row("UpdateUser", API, ADMIN, |o| (format!("/users/{}", o.user), json!({ "name": "Changed" }))),
+    row("DeleteUser", API, ADMIN, |o| get(format!("/users/{}", o.user))),
+    row("CreatePersonalAccessToken", API, ADMIN, |o| {
+        (format!("/users/{}/personal_access_tokens", o.user), json!({ "name": "made", "scopes": ["read_user"] }))
+    }),
+    row("CreateRunner", CREATE, (Refused(Reason::InsufficientPermissions), Success), |o| {
+        ("/user/runners".into(), json!({ "runner_type": "project_type", "project_id": o.project }))
+    }),
+    row("ListRunners", READ, ANYBODY, |_| get("/runners")),
+    row("ListAllRunners", READ, ADMIN, |_| get("/runners/all")),
+    row("GetRunner", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}", o.runner))),
+    row("UpdateRunner", MANAGE, ON_RUNNER, |o| (format!("/runners/{}", o.runner), json!({ "description": "changed" }))),
+    row("DeleteRunner", MANAGE, (Refused(Reason::AccessDenied), Refused(Reason::RunnerSharedByProjects)), |o| {
+        get(format!("/runners/{}", o.runner))
+    }),
+    row("ListRunnerManagers", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}/managers", o.runner))),
+    row("ResetRunnerAuthenticationToken", MANAGE, ON_RUNNER, |o| {
+        get(format!("/runners/{}/reset_authentication_token", o.runner))
+    }),
+    row("ListProjectRunners", READ, IN_PROJECT, |o| get(format!("/projects/{}/runners", o.project))),
+    row("AssignRunner", API, IN_PROJECT, |o| {
+        (format!("/projects/{}/runners", o.other_project), json!({ "runner_id": o.runner }))
+    }),
+    row("UnassignRunner", API, IN_PROJECT, |o| get(format!("/projects/{}/runners/{}", o.assigned, o.runner))),
+    row("ListGroupRunners", READ, IN_GROUP, |o| get(format!("/groups/{}/runners", o.group))),
+];
+
+pub const RUNNER_ROWS: &[RunnerRow] = &[
+    RunnerRow { method: "RegisterRunner", request: || ("/runners", json!({ "info": { "name": "matrix" } })) },
+    RunnerRow { method: "VerifyRunner", request: || ("/runners/verify", json!({ "system_id": SYSTEM_ID })) },
+    RunnerRow { method: "ResetAuthenticationToken", request: || ("/runners/reset_authentication_token", json!({})) },
+    RunnerRow { method: "UnregisterRunner", request: || ("/runners", json!({})) },
+    RunnerRow {
+        method: "UnregisterRunnerManager",
+        request: || ("/runners/managers", json!({ "system_id": SYSTEM_ID })),
+    },
+    RunnerRow { method: "RequestJob", request: || ("/jobs/request", json!({ "system_id": SYSTEM_ID })) },
+];

@@ -1,0 +1,29 @@
+//! The databases under the product: a fresh one on PostgreSQL, and states that no client can bring about, because only time
+//! does, written straight into the embedded one.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use system::{Database, Paddock};
+
+use crate::world::unique;
+
+/// Runs a statement that must change something.
+pub async fn run(paddock: &Paddock, statement: &'static str) {
+    let options = SqliteConnectOptions::new().filename(paddock.data().join("runner-registry.sqlite"));
+    let mut connection = options.connect().await.expect("the database opens");
+    let done = sqlx::query(statement).execute(&mut connection).await.expect(statement);
+    assert!(done.rows_affected() > 0, "nothing changed: {statement}");
+    connection.close().await.expect("the database closes");
+}
+
+/// A fresh database of the PostgreSQL server; none, after saying so, when there is no server.
+pub async fn on_postgres() -> Option<Database> {
+    let server = system::postgres()?;
+    let name = unique(&format!("system_{}", std::process::id())).replace('-', "_");
+    let mut connection = PgConnection::connect(&server).await.expect("the server answers");
+    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    sqlx::query(statement).execute(&mut connection).await.expect("the database is made");
+    connection.close().await.expect("the connection closes");
+    let (address, _) = server.rsplit_once('/').expect("a URL with a database");
+    Some(Database::Postgres(format!("{address}/{name}")))
+}

@@ -1,0 +1,133 @@
+//! The quick start of the README and the tutorial work as printed: their commands are run by a shell against a fresh server,
+//! and what they print is what the page shows.
+
+use std::process::Command;
+
+use serde_json::Value;
+use system::Paddock;
+
+/// Stands for what differs from run to run.
+const ANYTHING: &str = "…";
+
+/// A block of commands with the answer that is printed below it, if one is.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    commands: String,
+    answer: Option<String>,
+}
+
+/// The section of the README.
+fn quick_start(readme: &str) -> &str {
+    let section = readme.split("\n## Quick start\n").nth(1).expect("a quick start");
+    section.split("\n## ").next().expect("its text")
+}
+
+/// The blocks of a text, in order.
+fn steps(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut blocks = text.split("\n```").skip(1);
+    while let Some(block) = blocks.next() {
+        let (kind, text) = block.split_once('\n').expect("a kind and a text");
+        match kind {
+            "sh" => steps.push(Step { commands: text.to_owned(), answer: None }),
+            "json" => steps.last_mut().expect("commands come first").answer = Some(text.to_owned()),
+            // What is started in the other terminal.
+            "text" => assert_eq!(text, "make run"),
+            other => panic!("a block of {other:?}"),
+        }
+        // What stands between the end of this block and the start of the next.
+        blocks.next();
+    }
+    steps
+}
+
+/// Whether an answer has everything that is printed; it may have more.
+fn shows(printed: &Value, answer: &Value) -> bool {
+    match (printed, answer) {
+        (Value::Object(printed), Value::Object(answer)) => {
+            printed.iter().all(|(key, value)| answer.get(key).is_some_and(|found| shows(value, found)))
+        }
+        (Value::String(printed), Value::String(answer)) => match printed.split_once(ANYTHING) {
+            Some((start, end)) => {
+                answer.len() > start.len() + end.len() && answer.starts_with(start) && answer.ends_with(end)
+            }
+            None => printed == answer,
+        },
+        _ => printed == answer,
+    }
+}
+
+/// Runs all steps in one shell, as a person in a terminal does, and returns what each printed.
+fn run(steps: &[Step], paddock: &Paddock, folder: &std::path::Path) -> Vec<String> {
+    const MARK: &str = "-- end of step --";
+    let script: String = steps.iter().map(|step| format!("{}\necho; echo '{MARK}'\n", step.commands)).collect();
+    let script = script.replace("http://127.0.0.1:8080", &paddock.url());
+    let shell = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .env("NO_PROXY", "127.0.0.1")
+        .current_dir(folder)
+        .output()
+        .expect("bash");
+    let output = String::from_utf8_lossy(&shell.stdout).into_owned();
+    assert!(shell.status.success(), "{output}\n{}", String::from_utf8_lossy(&shell.stderr));
+    output.split(MARK).map(|printed| printed.trim().to_owned()).take(steps.len()).collect()
+}
+
+/// Runs the blocks of a text on a fresh server and compares what is printed.
+fn hold(text: &str) {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return system::skipped("the commands of the README and the tutorial: curl is not installed");
+    }
+    let steps = steps(text);
+    assert!(steps.len() >= 10, "{} steps", steps.len());
+    let folder = tempfile::tempdir().expect("a folder");
+    let paddock = Paddock::start_in(&folder.path().join("data"), &[]);
+    let printed = run(&steps, &paddock, folder.path());
+    for (step, printed) in steps.iter().zip(&printed) {
+        let Some(shown) = &step.answer else { continue };
+        let shown: Value = serde_json::from_str(shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
+        let answer = printed.lines().last().unwrap_or_default();
+        let answer: Value =
+            serde_json::from_str(answer).unwrap_or_else(|error| panic!("{error}: {printed}\n{}", step.commands));
+        assert!(
+            shows(&shown, &answer),
+            "after\n{}\nthe page shows\n{shown:#}\nand this came\n{answer:#}",
+            step.commands
+        );
+    }
+    paddock.program().assert_no_errors();
+    paddock.stop();
+}
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(system::root().join(path)).expect("a page")
+}
+
+#[test]
+fn the_commands_of_the_quick_start_print_what_it_shows() {
+    hold(quick_start(&page("README.md")));
+}
+
+#[test]
+fn the_commands_of_the_tutorial_print_what_it_shows() {
+    hold(&page("docs/tutorial/first-rotation.md"));
+}
+
+#[test]
+fn the_comparison_can_fail() {
+    let answer = serde_json::json!({ "id": 1, "token": "abc-def", "more": null });
+    for (printed, expected) in [
+        (r#"{"id": 1}"#, true),
+        (r#"{"id": 2}"#, false),
+        (r#"{"token": "abc-…"}"#, true),
+        (r#"{"token": "abd-…"}"#, false),
+        (r#"{"token": "abc-def…"}"#, false),
+        (r#"{"more": null}"#, true),
+        (r#"{"missing": null}"#, false),
+    ] {
+        assert_eq!(shows(&serde_json::from_str(printed).unwrap(), &answer), expected, "{printed}");
+    }
+    let readme = "# A\n\n## Quick start\n\n```sh\necho a\n```\n\nText\n\n```json\n{}\n```\n\n## B\n\n```sh\nno\n```\n";
+    let step = Step { commands: "echo a".into(), answer: Some("{}".into()) };
+    assert_eq!(steps(quick_start(readme)), [step]);
+}

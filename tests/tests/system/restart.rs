@@ -1,0 +1,75 @@
+//! What was answered stays true: over a restart, and over a crash in the moment after the answer.
+
+use proto::paddock::contract::v1::Reason;
+use serde_json::json;
+use system::Paddock;
+
+use crate::world;
+
+#[tokio::test]
+async fn everything_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Paddock::start_in(folder.path(), &[]);
+    let root_token = first.root_token();
+    let project = world::project(&first.root()).await;
+    let (id, token) = world::runner(&first.root(), project).await;
+    let rotated = first.anonymous().post("/runners/reset_authentication_token", json!({ "token": token })).await;
+    let successor = world::text(&rotated.ok(201)["token"]);
+    first.stop();
+
+    let second = Paddock::start_in(folder.path(), &[]);
+    assert_eq!(second.root_token(), root_token, "the first user is made once");
+    assert_eq!(second.root().get(&format!("/projects/{project}")).await.ok(200)["id"], project);
+    let verified = second.anonymous().post("/runners/verify", json!({ "token": successor })).await.ok(200);
+    assert_eq!(verified["id"], id);
+    second.anonymous().post("/runners/verify", json!({ "token": token })).await.refused(Reason::RunnerTokenSuperseded);
+    second.stop();
+}
+
+#[tokio::test]
+async fn a_runner_survives_a_crash_right_after_its_creation() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let paddock = Paddock::start_in(folder.path(), &[]);
+        let project = world::project(&paddock.root()).await;
+        let (id, token) = world::runner(&paddock.root(), project).await;
+        paddock.kill();
+
+        let paddock = Paddock::start_in(folder.path(), &[]);
+        let verified = paddock.anonymous().post("/runners/verify", json!({ "token": token })).await.ok(200);
+        assert_eq!(verified["id"], id);
+        paddock.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_survives_a_crash_right_after_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let paddock = Paddock::start_in(folder.path(), &[]);
+    let project = world::project(&paddock.root()).await;
+    let (id, token) = world::runner(&paddock.root(), project).await;
+    let rotate = json!({ "token": token });
+    let answer = paddock.anonymous().post("/runners/reset_authentication_token", rotate.clone()).await.ok(201);
+    paddock.kill();
+
+    // A client that crashed before it had saved the answer asks again with the token that it still has.
+    let paddock = Paddock::start_in(folder.path(), &[]);
+    let again = paddock.anonymous().post("/runners/reset_authentication_token", rotate).await.ok(201);
+    assert_eq!(again["token"], answer["token"], "the same successor");
+    let verified = paddock.anonymous().post("/runners/verify", json!({ "token": answer["token"] })).await.ok(200);
+    assert_eq!(verified["id"], id);
+    paddock.stop();
+}
+
+#[test]
+fn a_data_folder_serves_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Paddock::start_in(folder.path(), &[]);
+    let data = folder.path().to_str().unwrap();
+    let port = system::free_port().to_string();
+    let settings = [("PADDOCK_DATA", data), ("PADDOCK_PORT", port.as_str()), ("PADDOCK_PADDOCK__METRICS_LISTEN", "")];
+    let mut second = system::Program::start("paddock", &["serve"], &settings);
+    assert!(!second.wait().success());
+    assert!(second.everything().contains(data), "the message names the folder: {}", second.everything());
+    first.stop();
+}

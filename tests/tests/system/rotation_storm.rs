@@ -1,0 +1,97 @@
+//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, pages nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use proto::paddock::contract::v1::Reason;
+use serde_json::json;
+use system::{Answer, Api, Paddock};
+use tokio::task::JoinSet;
+
+use crate::world;
+
+const ROTATIONS: u32 = 957;
+const CONNECTIONS: u32 = 60;
+
+/// Rotates as fast as the server answers, over many connections at once.
+async fn storm(api: &Api, token: &str) -> Vec<Answer> {
+    let sent = Arc::new(AtomicU32::new(0));
+    let mut connections = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (api, token, sent) = (api.on_new_connection(), token.to_owned(), Arc::clone(&sent));
+        connections.spawn(async move {
+            let mut answers = Vec::new();
+            while sent.fetch_add(1, Ordering::Relaxed) < ROTATIONS {
+                answers.push(api.post("/runners/reset_authentication_token", json!({ "token": token })).await);
+            }
+            answers
+        });
+    }
+    connections.join_all().await.into_iter().flatten().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged() {
+    let paddock = Paddock::start();
+    let (id, token) = world::unassigned_runner(&paddock.root()).await;
+
+    let begin = Instant::now();
+    let answers = storm(&paddock.anonymous(), &token).await;
+    system::say(&format!(
+        "{ROTATIONS} rotations over {CONNECTIONS} connections took {:.2} s",
+        begin.elapsed().as_secs_f64()
+    ));
+
+    assert_eq!(answers.len(), ROTATIONS as usize);
+    let other = answers.iter().filter(|answer| answer.status != 422 && answer.status != 429).collect::<Vec<_>>();
+    assert!(other.is_empty(), "{other:?}");
+    answers[0].refused(Reason::RunnerUnassigned);
+    answers.iter().for_each(Answer::assert_complete);
+
+    let metrics = paddock.metrics().await;
+    assert!(!world::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
+    assert_eq!(world::series(&metrics, "status", "5"), [""; 0]);
+    paddock.program().assert_no_errors();
+
+    let verified = paddock.anonymous().post("/runners/verify", json!({ "token": token })).await.ok(200);
+    assert_eq!(verified["id"], id, "the token is unchanged");
+    let shown = paddock.root().get(&format!("/runners/{id}")).await.ok(200);
+    assert_eq!(shown["unassigned"], true, "the state is shown, not a surprise");
+    paddock.stop();
+}
+
+/// The other calls of such a runner go on as before.
+#[tokio::test]
+async fn an_unassigned_runner_verifies_polls_and_unregisters() {
+    let paddock = Paddock::start();
+    let (_, token) = world::unassigned_runner(&paddock.root()).await;
+    let api = paddock.anonymous();
+    api.post("/runners/reset_authentication_token", json!({ "token": token })).await.refused(Reason::RunnerUnassigned);
+    api.post("/runners/verify", json!({ "token": token })).await.ok(200);
+    api.post("/jobs/request", json!({ "token": token })).await.ok(204);
+    api.delete(&format!("/runners?token={token}")).await.ok(204);
+    api.post("/runners/verify", json!({ "token": token })).await.refused(Reason::RunnerTokenUnknown);
+    paddock.stop();
+}
+
+/// Two rotations at one moment never leave two different successors behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_at_the_same_moment_agree_on_the_successor() {
+    let paddock = Paddock::start();
+    let root = paddock.root();
+    let project = world::project(&root).await;
+    let (_, token) = world::runner(&root, project).await;
+    let mut rotations = JoinSet::new();
+    for _ in 0..20 {
+        let (api, token) = (root.on_new_connection(), token.clone());
+        rotations.spawn(async move {
+            api.post("/runners/reset_authentication_token", json!({ "token": token })).await.ok(201)["token"]
+                .to_string()
+        });
+    }
+    let mut successors = rotations.join_all().await;
+    successors.dedup();
+    assert_eq!(successors.len(), 1, "all callers hold the same successor");
+    paddock.stop();
+}

@@ -1,0 +1,77 @@
+//! No token ever stands in a log line or a metric, at whatever level, wherever in a request it stood.
+
+use proto::contract::Place;
+use proto::paddock::contract::v1::{CredentialKind, Secret};
+use serde_json::json;
+use system::raw::{exchange, request};
+use system::{Api, Paddock};
+
+use crate::world;
+
+/// Every token that a session hands out.
+async fn session(paddock: &Paddock) -> Vec<String> {
+    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let me = world::id(&root.get("/user").await.ok(200));
+    let user_token = world::user_token(&root, me, "canary", &["api"]).await;
+    let (id, first) = world::runner(&root, world::project(&root).await).await;
+    let rotated = anonymous.post("/runners/reset_authentication_token", json!({ "token": first })).await.ok(201);
+    let second = world::text(&rotated["token"]);
+    anonymous.post("/runners/verify", json!({ "token": second })).await.ok(200);
+    let reset = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
+    vec![paddock.root_token(), user_token, first, second, world::text(&reset["token"])]
+}
+
+/// Puts a token into every place of a request that a confused client may put it in.
+async fn misplace(paddock: &Paddock, token: &str) {
+    let json_type = ("content-type", "application/json");
+    let mut requests = vec![
+        request(&format!("GET /api/v4/runners/{token}"), &[], b""),
+        request(&format!("GET /{token}"), &[], b""),
+        request(&format!("GET /api/v4/projects/{token}%2Fx?search={token}"), &[(Api::user_header(), token)], b""),
+        request("POST /api/v4/runners/verify", &[json_type], format!("{{\"token\":\"{token}").as_bytes()),
+        request("POST /api/v4/runners/verify", &[json_type], format!("{{\"token\":{{\"{token}\":1}}}}").as_bytes()),
+        request("POST /api/v4/user/runners", &[json_type], format!("{{\"runner_type\":\"{token}\"}}").as_bytes()),
+        request("POST /api/v4/runners/verify", &[("content-type", token)], b"x"),
+        request("GET /api/v4/user", &[("user-agent", token), ("x-request-id", token), ("traceparent", token)], b""),
+        request("GET /api/v4/user", &[("authorization", &format!("Bearer {token}x"))], b""),
+        request("GET /api/v4/user", &[("authorization", token), ("cookie", token), ("host", token)], b""),
+    ];
+    for carrier in CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).flat_map(|spec| spec.carriers) {
+        requests.push(match carrier.place {
+            Place::Header(name) => request("GET /api/v4/user", &[(name, token)], b""),
+            Place::Parameter(name) => request(&format!("GET /api/v4/user?{name}={token}&x%5B{token}%5D=1"), &[], b""),
+            Place::AuthorizationScheme(scheme) => {
+                request("GET /api/v4/user", &[("authorization", &format!("{scheme} {token}"))], b"")
+            }
+        });
+    }
+    for bytes in requests {
+        let (status, head, _) = exchange(paddock.port(), &bytes).await;
+        assert!((200..500).contains(&status), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn no_token_stands_in_a_log_line_or_a_metric() {
+    let paddock = Paddock::start_with(&[("PADDOCK_TELEMETRY__LOG_FILTER", "trace")]);
+    let tokens = session(&paddock).await;
+    for token in &tokens {
+        misplace(&paddock, token).await;
+    }
+    let metrics = paddock.metrics().await;
+    let secrets = Secret::ALL.iter().filter_map(|secret| secret.spec());
+    let files = secrets.filter_map(|spec| std::fs::read_to_string(paddock.data().join("secrets").join(spec.file)).ok());
+    let keys: Vec<String> = files.collect();
+    assert!(keys.len() >= 2, "the keys were generated");
+    let logged = paddock.program().everything();
+    assert!(logged.lines().count() > 100, "there is something to search");
+    for secret in tokens.iter().chain(&keys) {
+        // Half of a secret is too much already.
+        let part = &secret[secret.len() / 2..];
+        for (what, text) in [("the log", &logged), ("the metrics", &metrics)] {
+            let line = text.lines().find(|line| line.contains(part));
+            assert!(line.is_none(), "{what} holds a secret: {}", line.unwrap_or_default());
+        }
+    }
+    paddock.program().assert_no_errors();
+}
