@@ -38,4 +38,4 @@ proto: ## writes proto/src/gen again, after a change of a .proto file
 
 docs: ## writes docs/reference again, after a change of the contract or of a default file
 	$(CARGO) build --locked --workspace --bins
-	UPDATE_GENERATED=1 $(CARGO) test --locked --package system --test system docs::
+	UPDATE_GENERATED=1 $(CARGO) test --locked --package system --test system docs::pages

@@ -1,5 +1,5 @@
-//! One line per request, whatever becomes of it, with the field names of GitLab's API log. A line that is not written on
-//! purpose is written when the request is dropped: its client has gone.
+//! One line per request, whatever becomes of it, with the field names of GitLab's API log. A line that is not written
+//! on purpose is written when the request is dropped: its client has gone.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use chassis::access::User;
 use chassis::status::Rejection;
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, Uri, header};
 
 use crate::routes::{OwnPage, Route};
 use crate::{metrics, redact};
@@ -18,6 +18,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The longest user agent that is logged, in bytes.
 const MAX_USER_AGENT: usize = 256;
+
+/// The longest path with query that is logged, in bytes.
+const MAX_PATH: usize = 2048;
 
 /// What is to be logged and counted of a request.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Record {
             started: Instant::now(),
             request_id,
             verb: verb(&parts.method),
-            path: redact::target(parts.uri.path(), parts.uri.query()),
+            path: shown_path(&parts.uri),
             remote_ip,
             user_agent: user_agent(&parts.headers),
             place: Place::Nowhere,
@@ -179,6 +182,12 @@ fn verb(method: &Method) -> &'static str {
         "OPTIONS" => "OPTIONS",
         _ => "OTHER",
     }
+}
+
+fn shown_path(uri: &Uri) -> String {
+    let mut path = redact::target(uri.path(), uri.query());
+    path.truncate(path.floor_char_boundary(MAX_PATH));
+    path
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<String> {

@@ -20,6 +20,8 @@ pub struct Config {
     pub external_url: String,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
+    /// The memory for bodies that come in several pieces, all requests together, in bytes.
+    pub max_body_memory_bytes: usize,
     /// The largest request line with headers, in bytes.
     pub max_header_bytes: usize,
     /// How long a client may take for the headers of a request, in milliseconds.
@@ -64,6 +66,8 @@ impl Validate for Config {
             problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
         };
         range(problems, "max_body_bytes", self.max_body_bytes as u64, 1024, 64 << 20);
+        let least = self.max_body_bytes as u64;
+        range(problems, "max_body_memory_bytes", self.max_body_memory_bytes as u64, least, 1 << 40);
         // hyper refuses a smaller buffer, and HTTP/2 counts the size with 32 bits.
         range(problems, "max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20);
         range(problems, "header_read_timeout_ms", self.header_read_timeout_ms, 100, 600_000);
@@ -90,4 +94,69 @@ fn is_base_url(text: &str) -> bool {
     let parsed = text.parse::<http::Uri>();
     text.is_empty()
         || parsed.is_ok_and(|url| url.scheme().is_some() && url.query().is_none() && !text.contains(['<', '>']))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[derive(Deserialize)]
+    struct Settings {
+        gateway: Config,
+    }
+
+    impl Validate for Settings {
+        fn validate(&self, problems: &mut Problems) {
+            self.gateway.validate(problems);
+        }
+    }
+
+    fn problems(file: &str) -> Vec<String> {
+        let mut written = tempfile::NamedTempFile::new().unwrap();
+        written.write_all(file.as_bytes()).unwrap();
+        let loaded = chassis::config::load::<Settings>(&[DEFAULTS], Some(written.path()));
+        loaded.map(|_| Vec::new()).unwrap_or_else(|error| error.problems)
+    }
+
+    #[test]
+    fn the_defaults_make_sense() {
+        assert_eq!(problems(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_value_that_makes_no_sense_is_named() {
+        let file = "[gateway]\nlisten = \"nowhere\"\nmetrics_listen = \":1\"\n\
+            external_url = \"example.com\"\nmax_header_bytes = 1\n\
+            max_body_bytes = 2000\nmax_body_memory_bytes = 1999\nidentity_cache_ms = 1001\nmax_connections = 0\n\
+            [gateway.runner_registry]\ndeadline_ms = 0\n";
+        let found = problems(file);
+        let expected = [
+            "gateway.listen",
+            "gateway.metrics_listen",
+            "gateway.external_url",
+            "gateway.max_header_bytes",
+            "gateway.max_body_memory_bytes",
+            "gateway.identity_cache_ms",
+            "gateway.max_connections",
+            "deadline_ms",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for name in expected {
+            assert!(found.iter().any(|problem| problem.starts_with(&format!("{name}:"))), "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn urls_and_empty_addresses_are_taken() {
+        for line in [
+            "external_url = \"https://ci.example.com/x\"",
+            "metrics_listen = \"\"",
+            "listen = \"localhost:80\"",
+            "listen = \"[::1]:80\"",
+        ] {
+            assert_eq!(problems(&format!("[gateway]\n{line}\n")), Vec::<String>::new(), "{line}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Reads what the `.proto` files say of REST, from the compiled descriptors: the bindings of the methods and the options of
-//! the fields. Everything here runs once, at start.
+//! Reads what the `.proto` files say of REST, from the compiled descriptors: the bindings of the methods and the
+//! options of the fields. Everything here runs once, at start.
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MethodDescriptor, ReflectMessage as _,

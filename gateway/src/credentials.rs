@@ -1,4 +1,5 @@
-//! Finds the credential of a request among its carriers, and refuses what cannot be one before anything is asked for it.
+//! Finds the credential of a request among its carriers, and refuses what cannot be one before anything is asked for
+//! it.
 
 use chassis::status::Refusal;
 use chassis::token_form;
@@ -109,7 +110,8 @@ impl HeaderCarrier {
     }
 }
 
-/// The parameters that carry a credential of any kind. Their values are removed from everything that is logged or answered.
+/// The parameters that carry a credential of any kind. Their values are removed from everything that is logged or
+/// answered.
 pub fn parameters() -> impl Iterator<Item = &'static str> {
     carriers().filter_map(|place| match place {
         Place::Parameter(name) => Some(name),

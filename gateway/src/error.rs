@@ -1,5 +1,5 @@
-//! Refusals and faults as REST answers: GitLab's keys for the clients that people run, and reason, remedy and request id for
-//! the people who run them. The detail of a fault stays in the log.
+//! Refusals and faults as REST answers: GitLab's keys for the clients that people run, and reason, remedy and request
+//! id for the people who run them. The detail of a fault stays in the log.
 
 use bytes::Bytes;
 use chassis::status::{Refusal, Rejection};

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::health::Health;
 use crate::input::builder::{Builder, Token};
+use crate::request::BodyReader;
 use crate::routes::{Endpoint, Lookup, OwnPage, Route, Routes};
 use crate::{call, error, input, openapi, output, redact, request};
 
@@ -34,6 +35,7 @@ pub struct Gateway {
     registry: PeerChannel,
     exchange: Exchange,
     health: Health,
+    bodies: BodyReader,
     openapi: Bytes,
 }
 
@@ -43,7 +45,9 @@ impl Gateway {
     /// A gateway with the routes of the contract.
     pub fn new(config: Config, routes: Routes, registry: PeerChannel, clock: chassis::clock::Clock) -> Self {
         let max_age = Duration::from_millis(config.identity_cache_ms);
+        let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
         Self {
+            bodies: BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes),
             exchange: Exchange::new(registry.clone(), clock, max_age),
             health: Health::new(registry.clone()),
             openapi: openapi::document(&routes),
@@ -140,13 +144,13 @@ impl Gateway {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let timeout = Duration::from_millis(self.config.body_read_timeout_ms);
-        let body = request::body(body, &parts.headers, self.config.max_body_bytes, timeout).await?;
+        let body = self.bodies.read(body, &parts.headers).await?;
         let mut builder = Builder::new(&route.input);
         for (place, value) in route.variables.iter().zip(values) {
             builder.set_from_path(*place, value);
         }
-        input::read(&mut builder, &parts.headers, body, parts.uri.query().unwrap_or_default()).await?;
+        input::read(&mut builder, &parts.headers, body.bytes.clone(), parts.uri.query().unwrap_or_default()).await?;
+        drop(body);
 
         let deadline = Duration::from_millis(self.config.request_timeout_ms);
         let calling = self.authenticate_and_call(route, parts, builder, record);

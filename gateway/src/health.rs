@@ -1,5 +1,5 @@
-//! Whether the gateway lives, and whether it can serve: runner-registry answers, both were built from one contract, and both
-//! hold the same keys.
+//! Whether the gateway lives, and whether it can serve: runner-registry answers, both were built from one contract, and
+//! both hold the same keys.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ impl Health {
         if let Err(message) = &result
             && was.as_ref() != Some(&result)
         {
-            tracing::warn!(message, "not ready");
+            tracing::warn!(problem = message, "not ready");
         }
         *last = Some((Instant::now(), result.clone()));
         result

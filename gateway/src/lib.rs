@@ -1,5 +1,5 @@
-//! The gateway: REST as GitLab speaks it outside, gRPC inside. It has no handler per endpoint; it reads the contract at start
-//! into a route table, and translates every request and every answer by it.
+//! The gateway: REST as GitLab speaks it outside, gRPC inside. It has no handler per endpoint; it reads the contract at
+//! start into a route table, and translates every request and every answer by it.
 
 mod access_log;
 mod call;

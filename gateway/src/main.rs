@@ -17,7 +17,7 @@ use serde::Deserialize;
 #[command(version)]
 struct Arguments {
     /// A file with settings; what it leaves out stays at its default.
-    #[arg(long)]
+    #[arg(long, env = "PADDOCK_CONFIG")]
     config: Option<PathBuf>,
 }
 
@@ -50,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     telemetry.expose_metrics(&config.metrics_listen, shutdown.clone()).await?;
     let listener = listen(&config.listen).await?;
     announce_ready(Process::Gateway.name());
-    gateway::run(gateway::Deps { config, registry, clock }, listener, shutdown).await?;
+    let served = gateway::run(gateway::Deps { config, registry, clock }, listener, shutdown).await;
     telemetry.shutdown().await;
-    Ok(())
+    Ok(served?)
 }

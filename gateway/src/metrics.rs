@@ -1,4 +1,5 @@
-//! The metrics of the gateway: one vocabulary, in one place. Labels come from the contract, never from what clients send.
+//! The metrics of the gateway: one vocabulary, in one place. Labels come from the contract, never from what clients
+//! send.
 
 use std::sync::Arc;
 

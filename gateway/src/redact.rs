@@ -1,5 +1,5 @@
-//! Keeps credentials out of logs and links: by the name of the parameter that carries one, and by the prefix of any value
-//! that looks like one, wherever it stands.
+//! Keeps credentials out of logs and links: by the name of the parameter that carries one, and by the prefix of any
+//! value that looks like one, wherever it stands.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;

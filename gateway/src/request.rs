@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use crate::redact;
@@ -21,8 +22,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const MAX_REQUEST_ID: usize = 64;
 
-/// How much of a body that is too large is read and thrown away, so that the client reads the refusal instead of seeing its
-/// connection reset while it still writes.
+/// How much of a body that is too large is read and thrown away, so that the client reads the refusal instead of seeing
+/// its connection reset while it still writes.
 const DRAIN_BYTES: usize = 8 << 20;
 
 /// How long that may take.
@@ -39,60 +40,87 @@ pub fn id(headers: &HeaderMap) -> String {
     }
 }
 
-/// Reads the body.
-///
-/// # Errors
-/// If it is larger than `max`, does not arrive in time, or ends early.
-pub async fn body<B>(mut body: B, headers: &HeaderMap, max: usize, timeout: Duration) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    let read = if announced > max {
-        Err(Refusal::new(Reason::BodyTooLarge))
-    } else {
-        read_in_time(&mut body, max, timeout).await
-    };
-    // A client that asks first has not sent the body yet.
-    if matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge) && !headers.contains_key(EXPECT) {
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
-    }
-    read
+/// Reads bodies, within the limits of one and of all.
+#[derive(Debug)]
+pub struct BodyReader {
+    /// The largest body, in bytes.
+    max: usize,
+    /// How long a body may take.
+    timeout: Duration,
+    /// The bytes that all bodies together may hold beyond their first piece.
+    memory: Semaphore,
 }
 
-async fn read_in_time<B>(body: &mut B, max: usize, timeout: Duration) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let late = |_| Refusal::new(Reason::RequestTimeout);
-    tokio::time::timeout(timeout, read(body, max)).await.map_err(late)?
+/// A body, and its share of the memory for bodies.
+#[derive(Debug)]
+pub struct ReadBody<'r> {
+    /// The body.
+    pub bytes: Bytes,
+    _share: Option<SemaphorePermit<'r>>,
 }
 
-async fn read<B>(body: &mut B, max: usize) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::new(Reason::BodyMalformed).with_detail("the body ended early"))?;
-        // Trailers carry no parameters.
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > max {
-            return Err(Refusal::new(Reason::BodyTooLarge));
+impl BodyReader {
+    /// A reader with these limits.
+    pub fn new(max: usize, timeout: Duration, memory: usize) -> Self {
+        Self { max, timeout, memory: Semaphore::new(memory.min(Semaphore::MAX_PERMITS)) }
+    }
+
+    /// Reads a body. While too many bodies are under way, it waits for its share.
+    ///
+    /// # Errors
+    /// If it is too large, does not arrive in time, or ends early.
+    pub async fn read<B>(&self, mut body: B, headers: &HeaderMap) -> Result<ReadBody<'_>, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if body.is_end_stream() {
+            return Ok(ReadBody { bytes: Bytes::new(), _share: None });
         }
-        if first.is_empty() && all.is_empty() {
-            // Most bodies come in one piece, which need not be copied.
-            first = data;
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let read = if announced > self.max {
+            Err(Refusal::new(Reason::BodyTooLarge))
         } else {
+            let late = |_| Err(Refusal::new(Reason::RequestTimeout));
+            tokio::time::timeout(self.timeout, self.collect(&mut body)).await.unwrap_or_else(late)
+        };
+        // A client that asks first has not sent the body yet.
+        let is_too_large = matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge);
+        if is_too_large && !headers.contains_key(EXPECT) {
+            let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
+        }
+        read
+    }
+
+    async fn collect<B>(&self, body: &mut B) -> Result<ReadBody<'_>, Refusal>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        // Most bodies come in one piece, which need not be copied; its size is bounded by that of a frame.
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        let mut share: Option<SemaphorePermit<'_>> = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Refusal::new(Reason::BodyMalformed).with_detail("the body ended early"))?;
+            // Trailers carry no parameters.
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + all.len() + data.len() > self.max {
+                return Err(Refusal::new(Reason::BodyTooLarge));
+            }
+            if first.is_empty() && all.is_empty() {
+                first = data;
+                continue;
+            }
+            let size = u32::try_from(first.len() + data.len()).unwrap_or(u32::MAX);
+            let more = self.memory.acquire_many(size).await.ok();
+            match (&mut share, more) {
+                (Some(share), Some(more)) => share.merge(more),
+                (share, more) => *share = more,
+            }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
+        Ok(ReadBody { bytes: if all.is_empty() { first } else { all.freeze() }, _share: share })
     }
-    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 async fn drain<B>(body: &mut B)
@@ -125,9 +153,9 @@ pub fn url(parts: &Parts, external_url: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use futures::FutureExt as _;
     use http_body_util::{Full, StreamBody};
     use hyper::body::Frame;
+    use std::io;
 
     fn id_for(value: &str) -> String {
         let mut headers = HeaderMap::new();
@@ -154,28 +182,39 @@ mod tests {
         assert_ne!(id(&HeaderMap::new()), id(&HeaderMap::new()));
     }
 
-    #[tokio::test]
-    async fn a_body_of_the_largest_size_is_read_and_one_byte_more_is_refused() {
-        let time = Duration::from_secs(5);
-        for pieces in [vec!["abcd"], vec!["ab", "", "cd"], vec!["", "abc", "d"]] {
-            let frames = |pieces: &[&'static str]| {
-                let frames: Vec<_> =
-                    pieces.iter().map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(*piece)))).collect();
-                StreamBody::new(futures::stream::iter(frames))
-            };
-            assert_eq!(body(frames(&pieces), &HeaderMap::new(), 4, time).await.unwrap(), "abcd");
-            let refusal = body(frames(&pieces), &HeaderMap::new(), 3, time).await.unwrap_err();
-            assert_eq!(refusal.reason(), Reason::BodyTooLarge);
-        }
-        let announced = body(Full::new(Bytes::from("abcd")), &HeaderMap::new(), 3, time).await.unwrap_err();
-        assert_eq!(announced.reason(), Reason::BodyTooLarge);
+    fn frames(
+        pieces: &[&'static str],
+    ) -> StreamBody<impl futures::Stream<Item = io::Result<Frame<Bytes>>> + Unpin + use<>> {
+        let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from(*piece)))).collect();
+        StreamBody::new(futures::stream::iter(frames))
     }
 
-    #[test]
-    fn an_empty_body_needs_no_reading() {
+    async fn read_up_to(max: usize, body: impl Body<Data = Bytes> + Unpin) -> Result<Bytes, Reason> {
+        let reader = BodyReader::new(max, Duration::from_secs(5), 100);
+        let read = reader.read(body, &HeaderMap::new()).await;
+        read.map(|body| body.bytes).map_err(|refusal| refusal.reason())
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_largest_size_is_read_and_one_byte_more_is_refused() {
+        for pieces in [vec!["abcd"], vec!["ab", "", "cd"], vec!["", "abc", "d"], vec!["a", "b", "c", "d"]] {
+            assert_eq!(read_up_to(4, frames(&pieces)).await.unwrap(), "abcd");
+            assert_eq!(read_up_to(3, frames(&pieces)).await, Err(Reason::BodyTooLarge));
+        }
+        assert_eq!(read_up_to(3, Full::new(Bytes::from("abcd"))).await, Err(Reason::BodyTooLarge));
+        assert!(read_up_to(0, Full::new(Bytes::new())).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_bodies_together_have_a_limit() {
+        let reader = BodyReader::new(100, Duration::from_secs(5), 6);
         let headers = HeaderMap::new();
-        let read = body(Full::new(Bytes::new()), &headers, 0, Duration::ZERO);
-        assert!(read.now_or_never().unwrap().unwrap().is_empty());
+        let held = reader.read(frames(&["abc", "def"]), &headers).await.unwrap();
+        let waiting = reader.read(frames(&["a", "b"]), &headers).await;
+        assert_eq!(waiting.unwrap_err().reason(), Reason::RequestTimeout, "the first body holds all of it");
+        assert_eq!(reader.read(frames(&["in one piece"]), &headers).await.unwrap().bytes, "in one piece");
+        drop(held);
+        assert_eq!(reader.read(frames(&["a", "b"]), &headers).await.unwrap().bytes, "ab");
     }
 
     #[test]

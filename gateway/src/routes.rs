@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
+use prost_reflect::MethodDescriptor;
 use proto::contract::MethodSpec;
 
 use crate::call::CallPlan;
@@ -19,6 +20,8 @@ use crate::path;
 pub struct Route {
     /// The row of the access table.
     pub method: &'static MethodSpec,
+    /// The method.
+    pub descriptor: MethodDescriptor,
     /// The verb.
     pub verb: Method,
     /// The path template, as in the contract.
@@ -60,7 +63,8 @@ pub enum OwnPage {
 }
 
 impl OwnPage {
-    const ALL: [Self; 4] = [Self::Liveness, Self::Readiness, Self::Health, Self::OpenApi];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Liveness, Self::Readiness, Self::Health, Self::OpenApi];
 
     /// Its path.
     pub fn path(self) -> &'static str {
@@ -156,7 +160,7 @@ impl Routes {
 
 fn route(
     descriptors: &Descriptors,
-    method: &prost_reflect::MethodDescriptor,
+    method: &MethodDescriptor,
     spec: &'static MethodSpec,
     binding: &Binding,
 ) -> Result<(String, Route), ContractError> {
@@ -167,6 +171,7 @@ fn route(
     let place = |name: &String| input.message.find(name).ok_or_else(|| refuse("a variable of the path is no field"));
     let route = Route {
         method: spec,
+        descriptor: method.clone(),
         verb: binding.verb.parse().map_err(|_| refuse("no such verb"))?,
         caller_id: format!("{} {}", binding.verb, binding.template),
         template: binding.template.as_str().into(),
@@ -183,8 +188,8 @@ fn route(
     Ok((shape, route))
 }
 
-/// The form of a template that routes with other names for their variables share, and the names: `/a/{0}/b` and `["id"]`.
-/// Only whole segments can be variables.
+/// The form of a template that routes with other names for their variables share, and the names: `/a/{0}/b` and
+/// `["id"]`. Only whole segments can be variables.
 fn template(template: &str) -> Option<(String, Vec<String>)> {
     let mut names = Vec::new();
     let mut shape = String::new();

@@ -1,5 +1,5 @@
-//! Connections: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on everything that a client can use up, and
-//! an orderly end.
+//! Connections: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on everything that a client can use up,
+//! and an orderly end.
 
 mod activity;
 mod sniff;
@@ -27,6 +27,13 @@ use sniff::Version;
 
 /// How long to wait after the operating system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window only helps whoever
+/// wants to fill the memory.
+const STREAM_WINDOW: u32 = 128 << 10;
+
+/// What an HTTP/2 client may send ahead on all streams of a connection, in bytes.
+const CONNECTION_WINDOW: u32 = 512 << 10;
 
 /// Serves until shutdown, then lets requests that are under way finish within the drain timeout.
 pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener, shutdown: CancellationToken) {
@@ -88,6 +95,8 @@ impl Server {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(config.http2_max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(config.http2_max_pending_reset_streams)

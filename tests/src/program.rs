@@ -121,6 +121,12 @@ impl Program {
         self.stderr.all().iter().filter_map(|line| parse(line)).collect()
     }
 
+    /// What it has printed on standard output so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.stdout.all().join("\n")
+    }
+
     /// Everything that it has printed so far, for messages and searches.
     #[must_use]
     pub fn everything(&self) -> String {

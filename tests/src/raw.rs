@@ -27,3 +27,48 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out.extend(body);
     out
 }
+
+/// A connection that is kept, for many requests in a row with as little work of the client's as can be.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(port: u16) -> Self {
+        Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens"), buffer: Vec::new() }
+    }
+
+    /// Posts a JSON body and reads the answer, which has a length: status and body.
+    pub async fn post(&mut self, path: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: paddock\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
+        self.stream.write_all((head + body).as_bytes()).await.expect("the server reads");
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.read().await;
+        };
+        let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).and_then(|text| text.parse().ok());
+        let all = end + length.unwrap_or(0);
+        while self.buffer.len() < all {
+            self.read().await;
+        }
+        let body = String::from_utf8_lossy(&self.buffer[end..all]).into_owned();
+        self.buffer.drain(..all);
+        (status, body)
+    }
+
+    async fn read(&mut self) {
+        let read = self.stream.read_buf(&mut self.buffer).await.expect("the server answers");
+        assert!(read > 0, "the server closed the connection within an answer");
+    }
+}

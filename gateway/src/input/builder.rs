@@ -1,5 +1,5 @@
-//! Collects a request message from the places that parameters stand in. The first place that names a parameter decides it:
-//! the path before the body, the body before the query.
+//! Collects a request message from the places that parameters stand in. The first place that names a parameter decides
+//! it: the path before the body, the body before the query.
 
 use prost_reflect::{DynamicMessage, Value};
 

@@ -1,7 +1,8 @@
 //! Single values, as clients write them, become values of a parameter's type.
 //!
-//! GitLab's API is built with Grape, and clients rely on what it lets pass: "1" for true, "123" for a number, a comma list for
-//! a list. Source: <https://docs.gitlab.com/api/rest/>, <https://github.com/ruby-grape/grape#parameter-validation-and-coercion>.
+//! GitLab's API is built with Grape, and clients rely on what it lets pass: "1" for true, "123" for a number, a comma
+//! list for a list. Source: <https://docs.gitlab.com/api/rest/>,
+//! <https://github.com/ruby-grape/grape#parameter-validation-and-coercion>.
 
 use prost_reflect::Value;
 

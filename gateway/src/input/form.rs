@@ -1,5 +1,5 @@
-//! Queries, form bodies and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists and
-//! messages.
+//! Queries, form bodies and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists
+//! and messages.
 
 use bytes::Bytes;
 use futures::stream;
@@ -65,7 +65,8 @@ fn file(name: &str, builder: &mut Builder<'_>) {
     }
 }
 
-/// Splits `info[config][gpus]` into `info` and its names in brackets. A name that is not of this form is nobody's parameter.
+/// Splits `info[config][gpus]` into `info` and its names in brackets. A name that is not of this form is nobody's
+/// parameter.
 fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
     let Some((root, brackets)) = name.split_once('[') else { return Some((name, Vec::new())) };
     let inner: Vec<_> = brackets.strip_suffix(']')?.splitn(MAX_BRACKETS + 1, "][").collect();

@@ -1,7 +1,7 @@
 //! JSON bodies, read straight into the request message: one pass, no tree in between.
 //!
-//! A key that stands twice is refused at every depth, also where the content is ignored: two readers could disagree on which
-//! of the two counts.
+//! A key that stands twice is refused at every depth, also where the content is ignored: two readers could disagree on
+//! which of the two counts.
 
 mod values;
 

@@ -1,4 +1,5 @@
-//! What the gateway knows of a request message before the first request: its parameters, their types, and what each needs.
+//! What the gateway knows of a request message before the first request: its parameters, their types, and what each
+//! needs.
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use proto::contract::Place;

@@ -95,8 +95,8 @@ mod tests {
         assert_eq!(text(&headers, "x-next-page").unwrap(), "");
         assert_eq!(text(&headers, "x-prev-page").unwrap(), "");
         assert_eq!(text(&headers, "x-total-pages").unwrap(), "1");
-        let link = "<http://h/api/v4/x?page=1&per_page=20>; rel=\"first\", <http://h/api/v4/x?page=1&per_page=20>; rel=\"last\"";
-        assert_eq!(text(&headers, "link").unwrap(), link);
+        let only = "<http://h/api/v4/x?page=1&per_page=20>";
+        assert_eq!(text(&headers, "link").unwrap(), format!("{only}; rel=\"first\", {only}; rel=\"last\""));
     }
 
     #[test]

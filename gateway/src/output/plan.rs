@@ -1,5 +1,5 @@
-//! What the gateway knows of an answer before the first request: which fields make the body, which become headers, and how
-//! each is written.
+//! What the gateway knows of an answer before the first request: which fields make the body, which become headers, and
+//! how each is written.
 
 use http::HeaderName;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};

@@ -1,4 +1,5 @@
-//! Whatever a client sends, the answer is a refusal with a reason and a request id: never a 5xx, never a broken connection.
+//! Whatever a client sends, the answer is a refusal with a reason and a request id: never a 5xx, never a broken
+//! connection.
 
 use serde_json::json;
 
@@ -96,7 +97,8 @@ async fn a_path_that_can_be_read_in_two_ways_is_refused() {
 async fn an_encoded_slash_stays_inside_its_segment() {
     let world = World::start().await;
     let (header, user) = token::user_header();
-    let answer = raw::request(world.address, "GET", "/api/v4/projects/a%2Fb%252e", &format!("{header}: {user}\r\n")).await;
+    let answer =
+        raw::request(world.address, "GET", "/api/v4/projects/a%2Fb%252e", &format!("{header}: {user}\r\n")).await;
     assert_eq!(answer.status, 200);
     let calls = world.fake.calls::<proto::paddock::directory::v1::GetProjectRequest>("get_project");
     assert_eq!(calls[0].0.id, "a/b%2e");

@@ -2,8 +2,8 @@
 
 use proto::paddock::directory::v1::CreateProjectRequest;
 use proto::paddock::runner::v1::{
-    CreateRunnerRequest, ListProjectRunnersRequest, RegisterRunnerRequest, RequestJobRequest, ResetRunnerAuthenticationTokenRequest,
-    UpdateRunnerRequest, VerifyRunnerRequest,
+    CreateRunnerRequest, ListProjectRunnersRequest, RegisterRunnerRequest, RequestJobRequest,
+    ResetRunnerAuthenticationTokenRequest, UpdateRunnerRequest, VerifyRunnerRequest,
 };
 use serde_json::json;
 
@@ -13,8 +13,11 @@ use crate::support::{World, send, token};
 async fn what_gitlab_runner_sends_is_understood() {
     let world = World::start().await;
     let features = json!({"variables": true, "artifacts": true, "failure_reasons": ["a", "b"]});
-    let info = json!({"name": "gitlab-runner", "version": "18.4.0", "features": features, "config": {"gpus": ""}, "labels": {}});
-    let body = json!({token::runner_parameter(): token::runner(), "system_id": "s_0123456789ab", "info": info, "session": {}});
+    let config = json!({"gpus": ""});
+    let info =
+        json!({"name": "gitlab-runner", "version": "18.4.0", "features": features, "config": config, "labels": {}});
+    let body =
+        json!({token::runner_parameter(): token::runner(), "system_id": "s_0123456789ab", "info": info, "session": {}});
     for path in ["/api/v4/runners/verify", "/api/v4/runners/verify/"] {
         let request = world.post(path).header("accept", "application/json").json(&body);
         assert_eq!(send(request).await.status, 200);
@@ -60,7 +63,10 @@ async fn what_python_gitlab_sends_is_understood() {
     let request = world.get("/api/v4/projects/group%2Fproject/runners?tag_list=a%2Cb&paused=True");
     assert_eq!(send(request.header(header, &user).header(json_type.0, json_type.1)).await.status, 200);
     let (list, _) = world.fake.calls::<ListProjectRunnersRequest>("list_project_runners").remove(0);
-    assert_eq!((list.id.as_str(), list.tag_list, list.paused), ("group/project", vec!["a".into(), "b".into()], Some(true)));
+    assert_eq!(
+        (list.id.as_str(), list.tag_list, list.paused),
+        ("group/project", vec!["a".into(), "b".into()], Some(true))
+    );
     let request = world.post("/api/v4/projects?name=my+project&visibility=private").header(header, &user);
     assert_eq!(send(request.json(&json!({}))).await.status, 201);
     let (project, _) = world.fake.calls::<CreateProjectRequest>("create_project").remove(0);
@@ -80,7 +86,10 @@ async fn what_gitbeaker_sends_is_understood() {
     assert_eq!(send(request).await.status, 200);
     // Runners.verify() of gitbeaker cannot send a token.
     let answer = send(world.post("/api/v4/runners/verify").json(&json!({"system_id": "s_1"}))).await;
-    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!(format!("{} is missing", token::runner_parameter()))));
+    assert_eq!(
+        (answer.status, &answer.json()["error"]),
+        (400, &json!(format!("{} is missing", token::runner_parameter())))
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use chassis::access::Caller;
 use chassis::status::Refusal;
 use proto::paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope};
-use proto::paddock::directory::v1::{AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest};
+use proto::paddock::directory::v1::{
+    AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest,
+};
 use proto::paddock::runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest};
 use serde_json::json;
 use time::Duration;
@@ -80,8 +82,7 @@ async fn a_user_token_is_taken_from_every_carrier() {
 #[tokio::test]
 async fn two_different_credentials_are_refused_before_anybody_is_asked() {
     let world = World::start().await;
-    let (name, runner, other) =
-        (token::runner_parameter(), token::runner(), token::of(CredentialKind::RunnerToken, 2));
+    let (name, runner, other) = (token::runner_parameter(), token::runner(), token::of(CredentialKind::RunnerToken, 2));
     let header = token::headers(CredentialKind::RunnerToken, &other).remove(0);
     let twice = token::headers(CredentialKind::RunnerToken, &runner).remove(0);
     let requests = [
@@ -133,7 +134,8 @@ async fn what_cannot_be_a_credential_is_refused_before_anybody_is_asked() {
 async fn a_user_is_authenticated_before_the_parameters_are_judged_and_a_runner_after() {
     let world = World::start().await;
     assert_eq!(send(world.get("/api/v4/runners?page=x")).await.refusal(), (401, "credential_missing".into()));
-    let request = world.request("DELETE", "/api/v4/runners/managers").json(&json!({token::runner_parameter(): "nonsense"}));
+    let request =
+        world.request("DELETE", "/api/v4/runners/managers").json(&json!({token::runner_parameter(): "nonsense"}));
     let answer = send(request).await;
     assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("system_id is missing")));
 }
@@ -158,7 +160,10 @@ async fn a_refused_user_token_is_refused_with_the_registrys_reason() {
     for (number, reason) in (10..).zip(reasons) {
         // Another token each time: a refusal is kept for a second.
         let text = token::of(CredentialKind::UserToken, number);
-        world.fake.refuses::<AuthenticateUserTokenRequest, AuthenticateUserTokenResponse>("authenticate_user_token", Refusal::new(reason));
+        world.fake.refuses::<AuthenticateUserTokenRequest, AuthenticateUserTokenResponse>(
+            "authenticate_user_token",
+            Refusal::new(reason),
+        );
         let answer = send(world.get(USER).header(header, &text)).await;
         assert_eq!(answer.refusal(), (401, reason.spec().unwrap().code.to_owned()));
         assert!(!answer.header("www-authenticate").is_empty());
@@ -188,8 +193,12 @@ async fn a_missing_scope_is_named() {
     let (header, user) = token::user_header();
     let reader = AuthenticateUserTokenResponse { scopes: vec![TokenScope::ReadUser.into()], ..fake::root() };
     world.fake.answers::<AuthenticateUserTokenRequest, _>("authenticate_user_token", reader);
-    let request = world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
+    let request =
+        world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
     let answer = send(request).await;
     assert_eq!(answer.refusal(), (403, "insufficient_scope".into()));
-    assert_eq!((&answer.json()["error"], &answer.json()["scope"]), (&json!("insufficient_scope"), &json!("api create_runner")));
+    assert_eq!(
+        (&answer.json()["error"], &answer.json()["scope"]),
+        (&json!("insufficient_scope"), &json!("api create_runner"))
+    );
 }

@@ -2,7 +2,9 @@
 
 use chassis::status::{Fault, Refusal};
 use proto::paddock::contract::v1::Reason;
-use proto::paddock::runner::v1::{CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse};
+use proto::paddock::runner::v1::{
+    CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse,
+};
 use serde_json::json;
 use tonic::Status;
 
@@ -18,8 +20,11 @@ async fn every_reason_reaches_the_client_with_its_own_status() {
     let world = World::start().await;
     for reason in Reason::ALL {
         let spec = reason.spec().unwrap();
-        let status: Status =
-            if spec.http_status < 500 { Refusal::new(reason).into() } else { Fault::of(reason, "a hidden detail").into() };
+        let status: Status = if spec.http_status < 500 {
+            Refusal::new(reason).into()
+        } else {
+            Fault::of(reason, "a hidden detail").into()
+        };
         world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", status);
         let answer = verify(&world).await;
         assert_eq!(answer.refusal(), (spec.http_status, spec.code.to_owned()));
@@ -33,7 +38,9 @@ async fn every_reason_reaches_the_client_with_its_own_status() {
 #[tokio::test]
 async fn a_refusal_without_a_reason_is_a_fault_and_never_a_4xx() {
     let world = World::start().await;
-    for status in [Status::unauthenticated("no"), Status::permission_denied("no"), Status::not_found("no"), Status::unknown("no")] {
+    for status in
+        [Status::unauthenticated("no"), Status::permission_denied("no"), Status::not_found("no"), Status::unknown("no")]
+    {
         world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", status);
         assert_eq!(verify(&world).await.refusal(), (500, "internal".into()));
     }
@@ -47,7 +54,8 @@ async fn a_failed_validation_lists_its_fields() {
         .with_field("maximum_timeout", "needs to be at least 10 minutes")
         .with_field("tags_list", "can not be empty when runner is not allowed to pick untagged jobs");
     world.fake.refuses::<CreateRunnerRequest, CreateRunnerResponse>("create_runner", refusal);
-    let request = world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
+    let request =
+        world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
     let answer = send(request).await;
     let expected = json!({
         "maximum_timeout": ["needs to be at least 10 minutes"],
@@ -68,7 +76,8 @@ async fn an_unassigned_runner_reads_what_to_do_under_both_keys() {
 #[tokio::test]
 async fn a_precise_message_and_a_wait_reach_the_client() {
     let world = World::start().await;
-    let refusal = Refusal::new(Reason::BadRequest).with_message("400 Bad request - x").with_retry_after(9).with_detail("hidden");
+    let refusal =
+        Refusal::new(Reason::BadRequest).with_message("400 Bad request - x").with_retry_after(9).with_detail("hidden");
     world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", refusal);
     let answer = verify(&world).await;
     assert_eq!((&answer.json()["message"], answer.header("retry-after")), (&json!("400 Bad request - x"), "9"));
@@ -79,7 +88,8 @@ async fn a_precise_message_and_a_wait_reach_the_client() {
 async fn the_clients_request_id_is_answered_and_passed_on() {
     let world = World::start().await;
     let request = world.post("/api/v4/runners/verify").header("content-type", "application/json");
-    let answer = send(request.body(token::runner_body("")).header("x-request-id", "0123456789abcdef0123456789abcdef")).await;
+    let answer =
+        send(request.body(token::runner_body("")).header("x-request-id", "0123456789abcdef0123456789abcdef")).await;
     assert_eq!(answer.header("x-request-id"), "0123456789abcdef0123456789abcdef");
     let (_, context) = world.fake.calls::<VerifyRunnerRequest>("verify_runner").remove(0);
     assert_eq!(context.request_id, "0123456789abcdef0123456789abcdef");

@@ -55,12 +55,15 @@ async fn a_connection_that_breaks_during_the_call_is_503() {
 
 #[tokio::test]
 async fn a_registry_that_is_slow_is_504() {
-    for change in [
-        (|config: &mut gateway::Config| config.request_timeout_ms = 50) as fn(&mut gateway::Config),
-        |config| config.runner_registry.deadline_ms = 50,
-    ] {
+    for change in
+        [(|config: &mut gateway::Config| config.request_timeout_ms = 50) as fn(&mut gateway::Config), |config| {
+            config.runner_registry.deadline_ms = 50
+        }]
+    {
         let world = World::start_with(change).await;
-        world.fake.on("verify_runner", |_: VerifyRunnerRequest| std::future::pending::<Result<VerifyRunnerResponse, _>>());
+        world
+            .fake
+            .on("verify_runner", |_: VerifyRunnerRequest| std::future::pending::<Result<VerifyRunnerResponse, _>>());
         assert_eq!(runner_call(&world, VERIFY).await.refusal(), (504, "deadline_exceeded".into()));
     }
 }
@@ -70,7 +73,13 @@ async fn a_call_that_found_nobody_is_repeated_once_if_the_contract_allows_it() {
     let world = World::start().await;
     let fails_first = |failures: usize| {
         let count = Arc::new(AtomicUsize::new(0));
-        move || if count.fetch_add(1, Ordering::SeqCst) < failures { Err(Status::unavailable("restarting")) } else { Ok(()) }
+        move || {
+            if count.fetch_add(1, Ordering::SeqCst) < failures {
+                Err(Status::unavailable("restarting"))
+            } else {
+                Ok(())
+            }
+        }
     };
     for (failures, status, calls) in [(1, 200, 2), (2, 503, 2)] {
         let before = world.fake.count();

@@ -44,7 +44,8 @@ async fn both_protocols_are_served_on_one_port() {
 #[tokio::test]
 async fn a_connection_is_kept_for_the_next_request() {
     let world = World::start().await;
-    let request = "GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\nGET /api/v4/nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let request = "GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\n\
+        GET /api/v4/nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let first = raw::exchange(world.address, request.as_bytes()).await.unwrap();
     assert_eq!(first.status, 200);
     assert!(first.body.contains("HTTP/1.1 404"), "both were answered on one connection: {first:?}");
@@ -55,7 +56,8 @@ async fn requests_under_way_are_answered_before_the_end() {
     let world = World::start().await;
     let (entered, go) = held(&world);
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let pending: Vec<_> = [reqwest::Client::new(), http2].iter().map(|client| tokio::spawn(verify(&world, client))).collect();
+    let pending: Vec<_> =
+        [reqwest::Client::new(), http2].iter().map(|client| tokio::spawn(verify(&world, client))).collect();
     entered.acquire_many(2).await.unwrap().forget();
     let idle = TcpStream::connect(world.address).await.unwrap();
     world.shutdown.cancel();

@@ -10,10 +10,12 @@ use crate::support::{World, raw, send, token};
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_whether_its_size_is_announced_or_not() {
     let world = World::start_with(|config| config.max_body_bytes = 2000).await;
-    let largest = token::runner_body(&format!(",\"x\":\"{}\"", "a".repeat(2000 - token::runner_body(",\"x\":\"\"").len())));
+    let largest =
+        token::runner_body(&format!(",\"x\":\"{}\"", "a".repeat(2000 - token::runner_body(",\"x\":\"\"").len())));
     assert_eq!(largest.len(), 2000);
     for (body, status) in [(largest.clone(), 200), (format!("{largest} "), 413), ("a".repeat(3 << 20), 413)] {
-        let announced = world.post("/api/v4/runners/verify").header("content-type", "application/json").body(body.clone());
+        let announced =
+            world.post("/api/v4/runners/verify").header("content-type", "application/json").body(body.clone());
         let answer = send(announced).await;
         assert_eq!(answer.status, status);
         let pieces: Vec<_> = body.as_bytes().chunks(700).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
@@ -31,7 +33,8 @@ async fn a_body_that_is_too_large_is_refused_whether_its_size_is_announced_or_no
 #[tokio::test]
 async fn a_client_that_asks_before_sending_too_much_is_answered_at_once() {
     let world = World::start().await;
-    let head = "POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 99999999\r\n\r\n";
+    let head =
+        "POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 99999999\r\n\r\n";
     assert_eq!(raw::exchange(world.address, head.as_bytes()).await.unwrap().status, 413);
 }
 
@@ -43,7 +46,8 @@ async fn headers_that_are_too_large_are_refused() {
     assert_eq!(raw::request(world.address, "GET", "/-/liveness", &headers(9000)).await.status, 431);
     assert_eq!(raw::request(world.address, "GET", "/-/liveness", &"a: b\r\n".repeat(150)).await.status, 431);
     let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let answer = send(http2.get(format!("http://{}/-/liveness", world.address)).header("x-large", "a".repeat(9000))).await;
+    let answer =
+        send(http2.get(format!("http://{}/-/liveness", world.address)).header("x-large", "a".repeat(9000))).await;
     assert_eq!(answer.status, 431);
 }
 
@@ -58,7 +62,9 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 #[tokio::test]
 async fn a_client_that_says_nothing_is_given_up() {
     let world = World::start_with(|config| config.header_read_timeout_ms = 100).await;
-    for start in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: x\r\n", "GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    for start in
+        ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: x\r\n", "GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\n"]
+    {
         let mut stream = TcpStream::connect(world.address).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
         // The end of the stream is the end of the connection; without a limit this would wait for ever.

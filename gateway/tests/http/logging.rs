@@ -58,10 +58,17 @@ async fn a_refusal_is_an_info_line_with_its_reason() {
         (world.get("/api/v4/user"), 401, "credential_missing"),
         (world.get("/api/v4/nothing"), 404, "route_not_found"),
         (world.request("PATCH", "/api/v4/runners"), 405, "method_not_allowed"),
-        (world.post("/api/v4/runners/verify").header("content-type", "text/plain").body("x"), 415, "unsupported_media_type"),
+        (
+            world.post("/api/v4/runners/verify").header("content-type", "text/plain").body("x"),
+            415,
+            "unsupported_media_type",
+        ),
     ] {
         let line = logged(request).await;
-        assert_eq!((&line["level"], &line["status"], &line["reason"]), (&json!("INFO"), &json!(status), &json!(reason)));
+        assert_eq!(
+            (&line["level"], &line["status"], &line["reason"]),
+            (&json!("INFO"), &json!(status), &json!(reason))
+        );
     }
     let counted = "paddock_refusals_total{reason=\"unsupported_media_type\",route=\"/api/v4/runners/verify\"}";
     assert!(log::metrics().contains(counted), "{}", log::metrics());
@@ -73,7 +80,10 @@ async fn a_fault_is_an_error_line_with_its_detail() {
     world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", Fault::unavailable("hidden"));
     let request = world.post("/api/v4/runners/verify").header("content-type", "application/json");
     let line = logged(request.body(token::runner_body(""))).await;
-    assert_eq!((&line["level"], &line["status"], &line["reason"]), (&json!("ERROR"), &json!(503), &json!("unavailable")));
+    assert_eq!(
+        (&line["level"], &line["status"], &line["reason"]),
+        (&json!("ERROR"), &json!(503), &json!("unavailable"))
+    );
     assert!(line["detail"].is_string());
     assert!(log::metrics().contains("paddock_faults_total{reason=\"unavailable\",route=\"/api/v4/runners/verify\"}"));
 }
@@ -88,7 +98,10 @@ async fn a_client_that_does_not_wait_leaves_a_line() {
     });
     let (id, body) = (unique_id(), token::runner_body(""));
     let mut stream = TcpStream::connect(world.address).await.unwrap();
-    let head = format!("POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     tokio::io::AsyncWriteExt::write_all(&mut stream, format!("{head}{body}").as_bytes()).await.unwrap();
     let mut enter = enter;
     enter.recv().await.unwrap();
@@ -101,6 +114,13 @@ async fn a_client_that_does_not_wait_leaves_a_line() {
 }
 
 #[tokio::test]
+async fn a_long_path_is_cut() {
+    let world = World::start().await;
+    let line = logged(world.get(&format!("/api/v4/{}", "%C3%A9".repeat(1000)))).await;
+    assert_eq!((line["path"].as_str().unwrap().len(), &line["status"]), (2048, &json!(404)));
+}
+
+#[tokio::test]
 async fn a_request_is_counted_by_its_template_and_never_by_its_path() {
     let world = World::start().await;
     let (header, user) = token::user_header();
@@ -108,7 +128,10 @@ async fn a_request_is_counted_by_its_template_and_never_by_its_path() {
     send(world.get("/api/v4/no-such-route-918273")).await;
     send(world.request("BREW918273", "/api/v4/runners")).await;
     let metrics = log::metrics();
-    assert!(metrics.contains("paddock_http_requests_total{route=\"/api/v4/runners/{id}\",method=\"GET\",status=\"200\"}"), "{metrics}");
+    assert!(
+        metrics.contains("paddock_http_requests_total{route=\"/api/v4/runners/{id}\",method=\"GET\",status=\"200\"}"),
+        "{metrics}"
+    );
     assert!(metrics.contains("route=\"none\",method=\"GET\",status=\"404\""), "{metrics}");
     assert!(metrics.contains("paddock_http_request_duration_seconds"), "{metrics}");
     assert!(!metrics.contains("918273"), "{metrics}");
@@ -119,13 +142,19 @@ async fn send_canaries(world: &World, canary: &str) {
     let carriers = [CredentialKind::UserToken, CredentialKind::RunnerToken].map(token::parameters).concat();
     let name = token::runner_parameter();
     let body = json!({name: canary, "system_id": canary, "info": {"name": canary}, canary: 1});
-    for path in ["/api/v4/runners/verify", "/api/v4/runners/reset_authentication_token", "/api/v4/runners", "/api/v4/nothing"] {
+    for path in
+        ["/api/v4/runners/verify", "/api/v4/runners/reset_authentication_token", "/api/v4/runners", "/api/v4/nothing"]
+    {
         send(world.post(path).json(&body)).await;
         send(world.request("DELETE", path).json(&body)).await;
         send(world.post(path).form(&[(name, canary), ("system_id", canary)])).await;
         send(world.post(path).multipart(reqwest::multipart::Form::new().text(name, canary.to_owned()))).await;
-        send(world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":\"{canary}\",,"))).await;
-        send(world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":[\"{canary}\"]}}"))).await;
+        send(world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":\"{canary}\",,")))
+            .await;
+        send(
+            world.post(path).header("content-type", "application/json").body(format!("{{\"{name}\":[\"{canary}\"]}}")),
+        )
+        .await;
         for carrier in &carriers {
             send(world.post(path).query(&[(carrier, canary), (carrier, "other")])).await;
             raw::request(world.address, "GET", &format!("{path}?{carrier}[]={canary}&%zz"), "").await;
@@ -158,9 +187,17 @@ async fn no_credential_is_ever_logged_or_counted() {
     for refused in ["verify_runner", "reset_authentication_token"] {
         world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>(refused, Fault::internal("broken"));
     }
-    send(world.post("/api/v4/runners/verify").json(&json!({token::runner_parameter(): token::of(CredentialKind::RunnerToken, 918_273_645)}))).await;
+    send(
+        world
+            .post("/api/v4/runners/verify")
+            .json(&json!({token::runner_parameter(): token::of(CredentialKind::RunnerToken, 918_273_645)})),
+    )
+    .await;
     let ours: Vec<_> = log::everything().lines().filter(|line| line.contains("918273645")).map(str::to_owned).collect();
-    let of_paddock = |line: &&String| !["\"target\":\"h2", "\"target\":\"hyper", "\"target\":\"reqwest"].iter().any(|name| line.contains(name));
+    let of_paddock = |line: &&String| {
+        !["\"target\":\"h2", "\"target\":\"hyper", "\"target\":\"reqwest"].iter().any(|name| line.contains(name))
+    };
     assert_eq!(ours.iter().filter(of_paddock).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert!(log::everything().contains("[REDACTED]"));
     assert!(!log::metrics().contains("918273645"));
 }

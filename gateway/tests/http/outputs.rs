@@ -1,8 +1,8 @@
 //! The shapes of answers.
 
 use proto::paddock::runner::v1::{
-    CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, RequestJobRequest, RequestJobResponse,
-    RunnerDetails,
+    CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, RequestJobRequest,
+    RequestJobResponse, RunnerDetails,
 };
 use serde_json::{Value, json};
 
@@ -19,10 +19,12 @@ async fn a_created_runner_is_answered_as_gitlab_does() {
         token_rotation_deadline: None,
     };
     world.fake.answers::<CreateRunnerRequest, _>("create_runner", created);
-    let request = world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
+    let request =
+        world.post("/api/v4/user/runners").header(header, user).json(&json!({"runner_type": "instance_type"}));
     let answer = send(request).await;
     assert_eq!((answer.status, answer.header("content-type")), (201, "application/json"));
-    let expected = r#"{"id":9007199254740993,"token":"secret","token_expires_at":"2026-11-23T01:02:03.000Z","token_rotation_deadline":null}"#;
+    let expected = "{\"id\":9007199254740993,\"token\":\"secret\",\
+        \"token_expires_at\":\"2026-11-23T01:02:03.000Z\",\"token_rotation_deadline\":null}";
     assert_eq!(answer.body, expected);
 }
 

@@ -16,10 +16,20 @@ async fn a_page_leads_to_its_neighbours_without_the_credential() {
     let world = World::start().await;
     world.fake.answers::<ListProjectRunnersRequest, _>("list_project_runners", page(Some(8)));
     let carrier = token::parameters(CredentialKind::UserToken)[0];
-    let path = format!("/api/v4/projects/a%2Fb/runners?{carrier}={}&status=online&page=2&per_page=3&tag_list[]=x", token::user());
+    let path = format!(
+        "/api/v4/projects/a%2Fb/runners?{carrier}={}&status=online&page=2&per_page=3&tag_list[]=x",
+        token::user()
+    );
     let answer = send(world.get(&path)).await;
     assert_eq!(answer.json().as_array().map(Vec::len), Some(3));
-    let expected = [("x-page", "2"), ("x-per-page", "3"), ("x-next-page", "3"), ("x-prev-page", "1"), ("x-total", "8"), ("x-total-pages", "3")];
+    let expected = [
+        ("x-page", "2"),
+        ("x-per-page", "3"),
+        ("x-next-page", "3"),
+        ("x-prev-page", "1"),
+        ("x-total", "8"),
+        ("x-total-pages", "3"),
+    ];
     for (name, value) in expected {
         assert_eq!(answer.header(name), value, "{name}");
     }
@@ -37,6 +47,10 @@ async fn a_list_that_was_not_counted_has_no_total() {
     let (header, user) = token::user_header();
     let answer = send(world.get("/api/v4/projects/5/runners").header(header, user)).await;
     assert!(!answer.headers.contains_key("x-total") && !answer.headers.contains_key("x-total-pages"));
-    assert!(answer.header("link").contains("<https://ci.example.com/paddock/api/v4/projects/5/runners?page=3&per_page=3>; rel=\"next\""));
+    assert!(
+        answer
+            .header("link")
+            .contains("<https://ci.example.com/paddock/api/v4/projects/5/runners?page=3&per_page=3>; rel=\"next\"")
+    );
     assert!(!answer.header("link").contains("rel=\"last\""));
 }

@@ -17,8 +17,8 @@ const USERNAME: &str = "root";
 /// What the tokens of the first administrator are for.
 const TOKEN_NAME: &str = "first start";
 
-/// When there is no user: brings the schema up to date, creates the administrator `root`, and returns a personal access token
-/// with every scope that never expires. None: there are users, nothing was done.
+/// When there is no user: brings the schema up to date, creates the administrator `root`, and returns a personal access
+/// token with every scope that never expires. None: there are users, nothing was done.
 ///
 /// # Errors
 /// Those of the database.
@@ -44,8 +44,8 @@ pub async fn bootstrap_root(database: &DatabaseConnection, clock: &Clock) -> Res
     Ok(Some(token))
 }
 
-/// A further personal access token, as [`bootstrap_root`] makes it, for the administrator with the smallest id. It replaces
-/// one that was lost.
+/// A further personal access token, as [`bootstrap_root`] makes it, for the administrator with the smallest id. It
+/// replaces one that was lost.
 ///
 /// # Errors
 /// [`Error::UserNotFound`] if there is no administrator, or those of the database.

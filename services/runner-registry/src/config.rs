@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chassis::{
     config::{Problems, Validate},
     db::DatabaseLocation,
-    secrets::{SecretError, SecretStore},
+    secrets::{SecretError, SecretStore, SecretsConfig},
     server::ServerConfig,
     telemetry::TelemetryConfig,
 };
@@ -27,6 +27,8 @@ pub struct Config {
     pub database: DatabaseKind,
     /// The file of the SQLite database.
     pub sqlite_path: PathBuf,
+    /// Where the token of the first user is written; empty: no first user is made.
+    pub root_token_file: PathBuf,
     /// The greatest number of connections to the database.
     pub max_connections: u32,
     /// See [`Rotation`].
@@ -69,14 +71,7 @@ pub struct ProcessConfig {
     /// The settings of logs, spans and metrics.
     pub telemetry: TelemetryConfig,
     /// Where the secrets are.
-    pub secrets: Secrets,
-}
-
-/// The settings of the section `secrets`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Secrets {
-    /// The folder that the secret files are mounted in.
-    pub folder: PathBuf,
+    pub secrets: SecretsConfig,
 }
 
 impl Rotation {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chassis::status::{Fault, Refusal, Rejection};
 use proto::paddock::contract::v1::Reason;
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// The outcome of whatever a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -176,7 +176,8 @@ impl Error {
         }
     }
 
-    /// Replaces a violated reference, which means that the other row is gone by now; every other failure stays what it is.
+    /// Replaces a violated reference, which means that the other row is gone by now; every other failure stays what it
+    /// is.
     #[must_use]
     pub fn on_gone(error: DbErr, meaning: Self) -> Self {
         match error.sql_err() {
@@ -226,31 +227,42 @@ impl Error {
     }
 }
 
-/// Whether the database could not be reached, so that trying again can help.
+/// Whether the database could not be reached or not be locked, so that trying again can help.
 fn is_unreachable(error: &DbErr) -> bool {
-    use sea_orm::{RuntimeErr, sqlx};
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => matches!(
-            **error,
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed
-        ),
+    match (error, driver_error(error)) {
+        (DbErr::ConnectionAcquire(_) | DbErr::Conn(_), _) => true,
+        (_, Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => true,
+        (_, Some(sqlx::Error::Database(error))) => error.code().is_some_and(|code| is_code_of_unreachable(&code)),
         _ => false,
     }
 }
 
-/// Whether the database gave up one of two transactions that were in each other's way. The codes are Postgres' for a failed
-/// serialization and a deadlock. Source: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+/// The codes of Postgres for a lost connection, too many connections and a shutdown, and of SQLite for a file that
+/// stayed locked. Sources: <https://www.postgresql.org/docs/current/errcodes-appendix.html> and
+/// <https://www.sqlite.org/rescode.html>
+fn is_code_of_unreachable(code: &str) -> bool {
+    let postgres = code.len() == 5 && (code.starts_with("08") || code.starts_with("57P0") || code == "53300");
+    // The low byte of an extended code of SQLite is the primary one.
+    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == SQLITE_BUSY);
+    postgres || sqlite
+}
+
+/// The primary code of SQLite for a file that another connection keeps locked.
+const SQLITE_BUSY: u32 = 5;
+
+/// Whether the database gave up one of two transactions that were in each other's way. The codes are Postgres' for a
+/// failed serialization and a deadlock.
 fn is_conflict(error: &DbErr) -> bool {
-    use sea_orm::{RuntimeErr, sqlx};
-    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
-        return false;
-    };
-    let code = match &**error {
-        sqlx::Error::Database(error) => error.code(),
+    let Some(sqlx::Error::Database(error)) = driver_error(error) else { return false };
+    matches!(error.code().as_deref(), Some("40001" | "40P01"))
+}
+
+/// What the driver said, for a statement that failed.
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
         _ => None,
-    };
-    matches!(code.as_deref(), Some("40001" | "40P01"))
+    }
 }
 
 impl From<DbErr> for Error {
@@ -299,5 +311,77 @@ impl From<Error> for Rejection {
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         Rejection::from(error).into()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+    use sea_orm::error::ConnAcquireErr;
+
+    fn refusal(error: Error) -> Refusal {
+        match Rejection::from(error) {
+            Rejection::Refusal(refusal) => refusal,
+            Rejection::Fault(fault) => panic!("{fault:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_caller_can_use() {
+        let cases = [
+            (Error::GroupNotFound, "group_not_found", "404 Group Not Found"),
+            (Error::ParameterMissing(vec!["a", "b"]), "parameter_missing", "a is missing, b is missing"),
+            (
+                Error::NoParameter(&["a", "b"]),
+                "parameter_missing",
+                "a, b are missing, at least one parameter must be provided",
+            ),
+            (Error::ParameterInvalid("a is invalid".to_owned()), "parameter_invalid", "a is invalid"),
+            (Error::BadRequest("why".to_owned()), "bad_request", "400 Bad request - why"),
+            (Error::Conflict, "conflict", "409 Conflict"),
+        ];
+        for (error, code, message) in cases {
+            let refusal = refusal(error);
+            assert_eq!((refusal.spec().code, refusal.message()), (code, message));
+        }
+        let mut errors = FieldErrors::default();
+        errors.push("path", "is short");
+        errors.push("name", "is long");
+        errors.push("path", "is odd");
+        let refusal = refusal(Error::ValidationFailed(errors));
+        let fields: Vec<_> = refusal.fields().iter().map(|(field, texts)| (field.as_str(), texts.len())).collect();
+        assert_eq!(fields, [("name", 1), ("path", 2)]);
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_reached_is_told_from_one_that_fails() {
+        let io = || std::io::Error::other("gone");
+        let query = |error: sqlx::Error| DbErr::Query(RuntimeErr::SqlxError(error.into()));
+        let cases = [
+            (DbErr::ConnectionAcquire(ConnAcquireErr::Timeout), Reason::Unavailable),
+            (DbErr::Conn(RuntimeErr::Internal("refused".to_owned())), Reason::Unavailable),
+            (query(sqlx::Error::Io(io())), Reason::Unavailable),
+            (query(sqlx::Error::PoolClosed), Reason::Unavailable),
+            (query(sqlx::Error::RowNotFound), Reason::Internal),
+            (DbErr::Custom("gone".to_owned()), Reason::Internal),
+        ];
+        for (error, reason) in cases {
+            let text = error.to_string();
+            match Rejection::from(Error::from(error)) {
+                Rejection::Fault(fault) => assert_eq!(fault.reason(), reason, "{text}"),
+                Rejection::Refusal(refusal) => panic!("{refusal:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn codes_of_databases_are_known() {
+        for code in ["08006", "57P01", "57P03", "53300", "5", "261", "517"] {
+            assert!(is_code_of_unreachable(code), "{code}");
+        }
+        for code in ["23505", "42P01", "40001", "1", "19", "787", "2067", "", "x", "00005"] {
+            assert!(!is_code_of_unreachable(code), "{code}");
+        }
     }
 }

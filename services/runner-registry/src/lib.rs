@@ -8,9 +8,7 @@ use proto::paddock::{
         group_service_server::GroupServiceServer, instance_service_server::InstanceServiceServer,
         project_service_server::ProjectServiceServer, user_service_server::UserServiceServer,
     },
-    runner::v1::{
-        runner_service_server::RunnerServiceServer, runner_token_service_server::RunnerTokenServiceServer,
-    },
+    runner::v1::{runner_service_server::RunnerServiceServer, runner_token_service_server::RunnerTokenServiceServer},
 };
 use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;

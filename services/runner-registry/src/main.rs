@@ -1,16 +1,17 @@
 //! The process `runner-registry`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use chassis::{clock::Clock, config, db, identity::IdentityKeys, process, secrets::SecretStore, telemetry};
+use chassis::{clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
 use proto::paddock::contract::v1::Process;
 use runner_registry::{
-    Deps,
+    Deps, bootstrap_root,
     config::{DEFAULTS, ProcessConfig},
     migration,
     seal::SealKeys,
 };
+use sea_orm::DatabaseConnection;
 
 /// Owns runner records, their tokens, and the directory they belong to.
 #[derive(clap::Parser)]
@@ -27,13 +28,16 @@ async fn main() -> anyhow::Result<()> {
     let config: ProcessConfig = config::load(&[chassis::config::DEFAULTS, DEFAULTS], arguments.config.as_deref())?;
     let telemetry = telemetry::init(&config.telemetry, Process::RunnerRegistry)?;
     let shutdown = process::shutdown_signal()?;
-    let secrets = SecretStore::open(&config.secrets.folder);
+    let store = secrets::SecretStore::open(&config.secrets.folder);
     let registry = config.runner_registry;
-    let keys = IdentityKeys::load(&secrets)?;
-    let seal = SealKeys::load(&secrets)?;
-    let database = db::connect(&registry.database(&secrets)?, registry.max_connections).await.context("database")?;
+    let keys = IdentityKeys::load(&store)?;
+    let seal = SealKeys::load(&store)?;
+    let database = db::connect(&registry.database(&store)?, registry.max_connections).await.context("database")?;
     migration::up(&database).await.context("database")?;
-    tokio::spawn(keys.clone().watch(secrets, shutdown.clone()));
+    if !registry.root_token_file.as_os_str().is_empty() {
+        create_root(&database, &registry.root_token_file).await?;
+    }
+    tokio::spawn(keys.clone().watch(store, shutdown.clone()));
 
     let listener = process::listen(&registry.listen).await?;
     telemetry.expose_metrics(&registry.metrics_listen, shutdown.clone()).await?;
@@ -42,4 +46,14 @@ async fn main() -> anyhow::Result<()> {
     let served = runner_registry::run(deps, listener, shutdown).await;
     telemetry.shutdown().await;
     Ok(served?)
+}
+
+/// Makes the first user if there is none, and keeps its token where only the owner of the file can read it.
+async fn create_root(database: &DatabaseConnection, file: &Path) -> anyhow::Result<()> {
+    if let Some(token) = bootstrap_root(database, &Clock::system()).await? {
+        secrets::write_private(file, token.expose().as_bytes())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        tracing::info!(file = %file.display(), "created the user root and wrote its token");
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! The paths of users, groups and projects: what a segment may be, how a full path is made of segments, and what the `:id`
-//! of a request means. Paths are ASCII and compared regardless of case, as with GitLab.
+//! The paths of users, groups and projects: what a segment may be, how a full path is made of segments, and what the
+//! `:id` of a request means. Paths are ASCII and compared regardless of case, as with GitLab.
 
 use crate::error::FieldErrors;
 
@@ -107,8 +107,8 @@ mod tests {
         }
         let too_long = "a".repeat(MAX_LENGTH + 1);
         for segment in [
-            "", "-", "-a", ".", "..", ".a", "a.", "a.git", "a.GIT", ".git", "a.atom", "a/b", "a b", "a\0", "é", "a%2Fb",
-            "a\\b", "a?", "a#", &too_long,
+            "", "-", "-a", ".", "..", ".a", "a.", "a.git", "a.GIT", ".git", "a.atom", "a/b", "a b", "a\0", "é",
+            "a%2Fb", "a\\b", "a?", "a#", &too_long,
         ] {
             let mut errors = FieldErrors::default();
             check_segment(&mut errors, "path", segment);

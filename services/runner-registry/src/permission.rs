@@ -55,8 +55,8 @@ impl Standing {
         self.has(Owner)
     }
 
-    /// Whether the caller sees a runner. The role is the one in the group of a group runner; for a project runner it is the
-    /// greatest one in the projects that it is assigned to.
+    /// Whether the caller sees a runner. The role is the one in the group of a group runner; for a project runner it is
+    /// the greatest one in the projects that it is assigned to.
     #[must_use]
     pub fn may_see_runner(self, runner_type: RunnerType) -> bool {
         match runner_type {

@@ -38,14 +38,14 @@ pub fn forbid_nul(name: &'static str, text: &str) -> Result<()> {
     if has_nul(text) { Err(Error::ParameterInvalid(format!("{name} is invalid"))) } else { Ok(()) }
 }
 
-/// What a list is searched for; blank: nothing.
+/// What a parameter searches a list for; blank: nothing.
 ///
 /// # Errors
 /// [`Error::ParameterInvalid`] for a text that no record can contain.
-pub fn search(text: Option<&str>) -> Result<Option<&str>> {
+pub fn search<'a>(name: &'static str, text: Option<&'a str>) -> Result<Option<&'a str>> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     if text.is_some_and(|text| has_nul(text) || text.chars().count() > MAX_NAME) {
-        return Err(Error::ParameterInvalid("search is invalid".to_owned()));
+        return Err(Error::ParameterInvalid(format!("{name} is invalid")));
     }
     Ok(text)
 }
@@ -57,14 +57,7 @@ mod tests {
     #[test]
     fn texts_are_checked_by_characters_not_bytes() {
         let (ten, eleven) = ("é".repeat(10), "é".repeat(11));
-        let cases = [
-            ("name", true),
-            (&ten, true),
-            ("", false),
-            (" \t", false),
-            (&eleven, false),
-            ("na\0me", false),
-        ];
+        let cases = [("name", true), (&ten, true), ("", false), (" \t", false), (&eleven, false), ("na\0me", false)];
         for (text, valid) in cases {
             let mut errors = FieldErrors::default();
             check_required(&mut errors, "name", text, 10);
@@ -79,10 +72,10 @@ mod tests {
     #[test]
     fn a_blank_search_is_none() {
         for blank in [None, Some(""), Some("  ")] {
-            assert_eq!(search(blank).ok(), Some(None));
+            assert_eq!(search("search", blank).ok(), Some(None));
         }
-        assert_eq!(search(Some(" a ")).ok(), Some(Some("a")));
-        assert!(search(Some("a\0")).is_err());
-        assert!(search(Some(&"a".repeat(256))).is_err());
+        assert_eq!(search("search", Some(" a ")).ok(), Some(Some("a")));
+        assert!(search("search", Some("a\0")).is_err());
+        assert!(search("search", Some(&"a".repeat(256))).is_err());
     }
 }

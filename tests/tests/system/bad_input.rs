@@ -20,6 +20,7 @@ struct Setting {
     token: String,
     other_token: String,
     runner: String,
+    runner_id: i64,
     other_runner: String,
     project: i64,
 }
@@ -29,10 +30,12 @@ impl Setting {
         let root = paddock.root();
         let me = world::id(&root.get("/user").await.ok(200));
         let project = world::project(&root).await;
+        let (runner_id, runner) = world::runner(&root, project).await;
         Self {
             token: paddock.root_token(),
             other_token: world::user_token(&root, me, "other", &["api"]).await,
-            runner: world::runner(&root, project).await.1,
+            runner,
+            runner_id,
             other_runner: world::runner(&root, project).await.1,
             project,
         }
@@ -54,7 +57,13 @@ impl Setting {
         Case { what, bytes: self.ask("POST /user/runners", JSON, body.as_ref()), reason }
     }
 
-    /// The same with one parameter changed.
+    /// A change of a runner.
+    fn change(&self, what: &'static str, body: Value, reason: Reason) -> Case {
+        let line = format!("PUT /runners/{}", self.runner_id);
+        Case { what, bytes: self.ask(&line, JSON, body.to_string().as_bytes()), reason }
+    }
+
+    /// The creation with one parameter changed.
     fn create_with(&self, what: &'static str, name: &str, value: Value, reason: Reason) -> Case {
         let mut body = json!({ "runner_type": "project_type", "project_id": self.project });
         body[name] = value;
@@ -132,6 +141,12 @@ fn huge_chunked(with: &Setting) -> Vec<u8> {
 fn values(with: &Setting) -> Vec<Case> {
     let invalid = Reason::ParameterInvalid;
     vec![
+        with.change("too short a timeout, changed", json!({ "maximum_timeout": 1 }), Reason::ValidationFailed),
+        with.change("too long a note", json!({ "maintenance_note": "x".repeat(1025) }), Reason::ValidationFailed),
+        with.change("too many tags", json!({ "tag_list": (0..51).collect::<Vec<_>>() }), Reason::ValidationFailed),
+        with.change("no tags and no untagged jobs", json!({ "run_untagged": false }), Reason::ValidationFailed),
+        with.change("nothing to change", json!({}), Reason::ParameterMissing),
+        with.change("both words for one thing", json!({ "active": true, "paused": true }), invalid),
         with.create_with("a word for a number", "project_id", json!("abc"), invalid),
         with.create_with("a fraction for a number", "project_id", json!(1.5), invalid),
         with.create_with("a number beyond 64 bits", "project_id", json!(1e30), invalid),
@@ -145,8 +160,8 @@ fn values(with: &Setting) -> Vec<Case> {
         with.create_with("an object for a list", "tag_list", json!({ "a": 1 }), invalid),
         with.create_with("objects in a list of texts", "tag_list", json!([{ "a": 1 }]), invalid),
         with.create_with("no time", "token_expires_at", json!("tomorrow"), Reason::BadRequest),
-        with.create_with("too short a timeout", "maximum_timeout", json!(1), Reason::ValidationFailed),
-        with.create_with("too long a description", "description", json!("x".repeat(1025)), Reason::ValidationFailed),
+        with.create_with("too short a timeout", "maximum_timeout", json!(1), Reason::BadRequest),
+        with.create_with("too long a description", "description", json!("x".repeat(1025)), Reason::BadRequest),
         with.create_with("a NUL", "description", json!("a\0b"), invalid),
         with.case("a page that is no number", "GET /runners?page=abc", invalid),
         with.case("a page before the first", "GET /runners?page=0", invalid),

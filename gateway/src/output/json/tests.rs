@@ -98,8 +98,10 @@ proptest! {
         nanos in any::<i32>(),
     ) {
         let created_at = timestamp(seconds, nanos);
-        let runner = RunnerDetails { id, description: description.clone(), tag_list: tag_list.clone(), status, created_at, ..Default::default() };
-        let body: Json = serde_json::from_str(&write("GetRunner", &GetRunnerResponse { runner: Some(runner) })).unwrap();
+        let (text, tags) = (description.clone(), tag_list.clone());
+        let runner = RunnerDetails { id, description: text, tag_list: tags, status, created_at, ..Default::default() };
+        let written = write("GetRunner", &GetRunnerResponse { runner: Some(runner) });
+        let body: Json = serde_json::from_str(&written).unwrap();
         prop_assert_eq!(&body["id"], &json!(id));
         prop_assert_eq!(&body["description"], &json!(description));
         prop_assert_eq!(&body["tag_list"], &json!(tag_list));

@@ -1,5 +1,5 @@
-//! A registry that answers as the test says, and remembers what it was asked. It stands behind the real server of the chassis,
-//! so that identities are signed and verified.
+//! A registry that answers as the test says, and remembers what it was asked. It stands behind the real server of the
+//! chassis, so that identities are signed and verified.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -63,11 +63,12 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         fake.address = Some(address);
-        let server = GrpcServer::new(Process::RunnerRegistry, ServerConfig::default(), fake.keys.clone(), Clock::system())
-            .add_service(RunnerTokenServiceServer::new(fake.clone()))
-            .add_service(RunnerServiceServer::new(fake.clone()))
-            .add_service(ProjectServiceServer::new(fake.clone()))
-            .add_service(UserServiceServer::new(fake.clone()));
+        let server =
+            GrpcServer::new(Process::RunnerRegistry, ServerConfig::default(), fake.keys.clone(), Clock::system())
+                .add_service(RunnerTokenServiceServer::new(fake.clone()))
+                .add_service(RunnerServiceServer::new(fake.clone()))
+                .add_service(ProjectServiceServer::new(fake.clone()))
+                .add_service(UserServiceServer::new(fake.clone()));
         tokio::spawn(server.serve(listener, fake.shutdown.clone()));
         (fake, address)
     }
@@ -120,7 +121,9 @@ impl Fake {
     pub fn calls<Q: Clone + 'static>(&self, method: &'static str) -> Vec<(Q, CallContext)> {
         let calls = self.calls.lock().unwrap();
         let of_method = calls.iter().filter(|call| call.method == method);
-        of_method.map(|call| (call.request.downcast_ref::<Q>().expect("its request").clone(), call.context.clone())).collect()
+        of_method
+            .map(|call| (call.request.downcast_ref::<Q>().expect("its request").clone(), call.context.clone()))
+            .collect()
     }
 
     /// How many calls came, of any method but the exchange of user tokens.

@@ -1,4 +1,5 @@
-//! What the tests stand on: a gateway on a port of its own, a registry that answers as it is told, clients, and the log.
+//! What the tests stand on: a gateway on a port of its own, a registry that answers as it is told, clients, and the
+//! log.
 
 pub mod fake;
 pub mod log;

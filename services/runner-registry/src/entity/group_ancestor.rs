@@ -1,5 +1,5 @@
-//! The closure of the group tree: one row per group and ancestor, the group itself included. Groups never move, so the rows
-//! of a group are written once, when it is created.
+//! The closure of the group tree: one row per group and ancestor, the group itself included. Groups never move, so the
+//! rows of a group are written once, when it is created.
 
 use sea_orm::entity::prelude::*;
 

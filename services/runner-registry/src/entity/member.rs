@@ -19,7 +19,8 @@ pub struct Model {
     pub access_level: AccessLevel,
 }
 
-/// A role; a greater one includes the smaller ones. Source of the numbers: <https://docs.gitlab.com/api/access_requests/>
+/// A role; a greater one includes the smaller ones. Source of the numbers:
+/// <https://docs.gitlab.com/api/access_requests/>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 pub enum AccessLevel {

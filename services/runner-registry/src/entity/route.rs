@@ -1,5 +1,5 @@
-//! The paths of users, groups and projects: one table, so that two of them can never have the same path, and so that a path
-//! is resolved by one look-up.
+//! The paths of users, groups and projects: one table, so that two of them can never have the same path, and so that a
+//! path is resolved by one look-up.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,5 @@
-//! One generation of a runner's token. Only its digest is stored, and the text of a successor, sealed, until it is promoted.
+//! One generation of a runner's token. Only its digest is stored, and the text of a successor, sealed, until it is
+//! promoted.
 
 use sea_orm::entity::prelude::*;
 
@@ -26,7 +27,8 @@ pub struct Model {
     pub rotation_deadline: Option<TimeDateTimeWithTimeZone>,
     /// When it was minted.
     pub created_at: TimeDateTimeWithTimeZone,
-    /// Set when a successor is minted: from when on this token does not authenticate although the successor was never used.
+    /// Set when a successor is minted: from when on this token does not authenticate although the successor was never
+    /// used.
     pub overlap_ends_at: Option<TimeDateTimeWithTimeZone>,
     /// The text of a successor, sealed; erased when it is promoted.
     pub sealed: Option<Vec<u8>>,

@@ -1,3 +1,6 @@
+//! The rules of expiry as tables: every bound with the instant itself and one second either side. Random input shows that
+//! nothing overflows.
+
 use proptest::prelude::*;
 use time::macros::datetime;
 

@@ -51,7 +51,7 @@ pub fn exactly_one(columns: &[&'static str]) -> SimpleExpr {
         case
     };
     let sum = columns.iter().map(count).reduce(|sum, next| sum.add(next));
-    sum.unwrap_or_else(|| Expr::val(0).into()).eq(1)
+    sum.unwrap_or_else(|| Expr::val(0)).eq(1)
 }
 
 /// An index, for look-ups and for the cascade of a foreign key.

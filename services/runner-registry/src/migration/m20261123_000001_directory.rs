@@ -36,7 +36,8 @@ impl MigrationTrait for Migration {
             index("members", &["project_id"]),
         ];
         columns::create(manager, tables, indexes).await?;
-        let settings = Query::insert().into_table("application_settings").columns(["id"]).values_panic([1.into()]).to_owned();
+        let settings =
+            Query::insert().into_table("application_settings").columns(["id"]).values_panic([1.into()]).to_owned();
         manager.execute(settings).await
     }
 

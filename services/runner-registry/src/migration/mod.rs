@@ -1,5 +1,5 @@
-//! The schema, built step by step; the same code makes it on SQLite and on Postgres. A released step is never changed: a
-//! change of the schema is a further step, written so that the version before it still runs beside it.
+//! The schema, built step by step; the same code makes it on SQLite and on Postgres. A released step is never changed:
+//! a change of the schema is a further step, written so that the version before it still runs beside it.
 
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection};
 use sea_orm_migration::prelude::*;

@@ -2,7 +2,9 @@
 
 use proto::paddock::{
     contract::v1::{CredentialKind, TokenScope},
-    directory::v1::{AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse},
+    directory::v1::{
+        AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
+    },
 };
 use time::{Date, Duration, OffsetDateTime, format_description::well_known::Iso8601};
 

@@ -2,8 +2,8 @@
 
 use chassis::access::User;
 use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest, GetGroupResponse,
-    Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
+    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
+    GetGroupResponse, Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
     group_service_server::GroupService,
 };
 use tonic::{Request, Response, Status};
@@ -37,7 +37,7 @@ impl GroupService for Groups {
     async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
-        let search = text::search(request.search.as_deref())?;
+        let search = text::search("search", request.search.as_deref())?;
         let seen_by = (!user.admin).then_some(user.id);
         let Paged { items, page } = groups::list(&self.0.database, seen_by, search, window).await?;
         Ok(Response::new(ListGroupsResponse { groups: self.messages(items).await?, page: Some(page) }))
@@ -49,13 +49,19 @@ impl GroupService for Groups {
         Ok(Response::new(GetGroupResponse { group: Some(self.message(group).await?) }))
     }
 
-    async fn create_group(&self, request: Request<CreateGroupRequest>) -> Result<Response<CreateGroupResponse>, Status> {
+    async fn create_group(
+        &self,
+        request: Request<CreateGroupRequest>,
+    ) -> Result<Response<CreateGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let group = self.create(&user, request).await?;
         Ok(Response::new(CreateGroupResponse { group: Some(self.message(group).await?) }))
     }
 
-    async fn update_group(&self, request: Request<UpdateGroupRequest>) -> Result<Response<UpdateGroupResponse>, Status> {
+    async fn update_group(
+        &self,
+        request: Request<UpdateGroupRequest>,
+    ) -> Result<Response<UpdateGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
@@ -63,7 +69,10 @@ impl GroupService for Groups {
         Ok(Response::new(UpdateGroupResponse { group: Some(self.message(group).await?) }))
     }
 
-    async fn delete_group(&self, request: Request<DeleteGroupRequest>) -> Result<Response<DeleteGroupResponse>, Status> {
+    async fn delete_group(
+        &self,
+        request: Request<DeleteGroupRequest>,
+    ) -> Result<Response<DeleteGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
@@ -134,7 +143,8 @@ fn changes(request: UpdateGroupRequest) -> Result<Changes> {
     let own = interval("runner_token_expiration_interval", request.runner_token_expiration_interval);
     let subgroup =
         interval("subgroup_runner_token_expiration_interval", request.subgroup_runner_token_expiration_interval);
-    let project = interval("project_runner_token_expiration_interval", request.project_runner_token_expiration_interval);
+    let project =
+        interval("project_runner_token_expiration_interval", request.project_runner_token_expiration_interval);
     let changes = Changes {
         name: mask.value("name", request.name),
         path: mask.value("path", request.path),

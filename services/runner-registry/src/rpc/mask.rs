@@ -2,7 +2,8 @@
 
 use prost_types::FieldMask;
 
-/// The fields that an update lists. A field that the message does not have is ignored, as unknown fields are everywhere.
+/// The fields that an update lists. A field that the message does not have is ignored, as unknown fields are
+/// everywhere.
 pub struct Mask(Option<Vec<String>>);
 
 impl Mask {
@@ -40,7 +41,8 @@ mod tests {
 
     #[test]
     fn the_mask_decides_and_without_one_the_presence() {
-        let cases: [(Option<&[&str]>, Option<i64>, Option<Option<i64>>); 6] = [
+        type Case = (Option<&'static [&'static str]>, Option<i64>, Option<Option<i64>>);
+        let cases: [Case; 6] = [
             (None, None, None),
             (None, Some(1), Some(Some(1))),
             (Some(&[]), Some(1), None),

@@ -1,5 +1,5 @@
-//! The services of the contract: complete? → convert → one store call → convert back. What a caller may do with an object
-//! is decided here, by the rules of `permission`.
+//! The services of the contract: complete? → convert → one store call → convert back. What a caller may do with an
+//! object is decided here, by the rules of `permission`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! From the `:id` of a request to the group or project that it means, if the caller sees it, with what the caller is to it.
-//! Whoever needs an object starts here, so that an invisible one cannot be told from one that does not exist.
+//! From the `:id` of a request to the group or project that it means, if the caller sees it, with what the caller is to
+//! it. Whoever needs an object starts here, so that an invisible one cannot be told from one that does not exist.
 
 use chassis::access::User;
 use sea_orm::DatabaseConnection;
@@ -84,5 +84,9 @@ async fn seen_project(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Re
     let project = store::projects::find(db, id).await?.ok_or(Error::ProjectNotFound)?;
     let role = store::members::role_in_project(db, user.id, &project).await?;
     let standing = Standing { admin: user.admin, role };
-    if standing.may_see(project.visibility) { Ok(Seen { model: project, standing }) } else { Err(Error::ProjectNotFound) }
+    if standing.may_see(project.visibility) {
+        Ok(Seen { model: project, standing })
+    } else {
+        Err(Error::ProjectNotFound)
+    }
 }

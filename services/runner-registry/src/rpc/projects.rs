@@ -42,7 +42,7 @@ impl ProjectService for Projects {
     ) -> Result<Response<ListProjectsResponse>, Status> {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
-        let search = text::search(request.search.as_deref())?;
+        let search = text::search("search", request.search.as_deref())?;
         let seen_by = (!user.admin).then_some(user.id);
         let db = &self.0.database;
         let Paged { items, page } = projects::list(db, seen_by, search, window).await?;

@@ -4,8 +4,8 @@ use chassis::access;
 use proto::paddock::directory::v1::{
     AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
     CreatePersonalAccessTokenResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest, DeleteUserResponse,
-    GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest, ListUsersResponse,
-    UpdateUserRequest, UpdateUserResponse, User, user_service_server::UserService,
+    GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest,
+    ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User, user_service_server::UserService,
 };
 use tonic::{Request, Response, Status};
 
@@ -43,8 +43,8 @@ impl UserService for Users {
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
         let (caller, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
-        let search = text::search(request.search.as_deref())?;
-        let username = text::search(request.username.as_deref())?;
+        let search = text::search("search", request.search.as_deref())?;
+        let username = text::search("username", request.username.as_deref())?;
         let Paged { items, page } = users::list(&self.0.database, username, search, window).await?;
         let users = items.into_iter().map(|user| message(&caller, user)).collect();
         Ok(Response::new(ListUsersResponse { users, page: Some(page) }))
@@ -136,9 +136,13 @@ fn changes(request: UpdateUserRequest) -> Result<Changes> {
 
 fn check_email(errors: &mut FieldErrors, email: &str) {
     text::check_required(errors, "email", email, text::MAX_NAME);
-    let has_two_sides = email.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    let clean = !email.contains(|c: char| c.is_whitespace() || c.is_control()) && email.matches('@').count() == 1;
-    if !email.trim().is_empty() && !text::has_nul(email) && !(has_two_sides && clean) {
+    let has_two_sides = email.split_once('@').is_some_and(|(local, domain)| {
+        let clean = !email.contains(|c: char| c.is_whitespace() || c.is_control());
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@') && clean
+    });
+    // The check above has said so of a blank one, and of one with a NUL.
+    let is_named = email.trim().is_empty() || text::has_nul(email);
+    if !has_two_sides && !is_named {
         errors.push("email", "is invalid");
     }
 }

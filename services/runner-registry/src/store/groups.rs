@@ -1,5 +1,5 @@
-//! Groups and their tree. Whatever gives something below a top-level group a path holds a lock on that group's row: shared
-//! to add, exclusive to rename. So a rename sees everything that it has to move.
+//! Groups and their tree. Whatever gives something below a top-level group a path holds a lock on that group's row:
+//! shared to add, exclusive to rename. So a rename sees everything that it has to move.
 
 use std::collections::HashMap;
 
@@ -174,11 +174,7 @@ async fn place_below(tx: &DatabaseTransaction, parent_id: i64, new: &New) -> Res
 
 async fn insert_ancestors(tx: &DatabaseTransaction, group_id: i64, above: Vec<i64>) -> Result<()> {
     let rows = std::iter::once(group_id).chain(above).zip(0..).map(|(ancestor_id, distance)| {
-        group_ancestor::ActiveModel {
-            group_id: Set(group_id),
-            ancestor_id: Set(ancestor_id),
-            distance: Set(distance),
-        }
+        group_ancestor::ActiveModel { group_id: Set(group_id), ancestor_id: Set(ancestor_id), distance: Set(distance) }
     });
     let inserted = group_ancestor::Entity::insert_many(rows).exec_without_returning(tx).await;
     inserted.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
@@ -216,19 +212,22 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
 
 /// A group may be seen by no more callers than its parent, and by no fewer than what it holds.
 async fn check_visibility(tx: &DatabaseTransaction, group: &Model, visibility: Visibility) -> Result<()> {
-    let refuse = |why: String| Err(Error::invalid("visibility_level", format!("{} is not allowed {why}", visibility.name())));
+    let refuse =
+        |why: String| Err(Error::invalid("visibility_level", format!("{} is not allowed {why}", visibility.name())));
     if let Some(parent_id) = group.parent_id {
         let parent = Entity::find_by_id(parent_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
         if visibility > parent.visibility {
             return refuse(format!("since the parent group has a {} visibility", parent.visibility.name()));
         }
     }
-    let more_visible_project =
-        project::Entity::find().filter(project::Column::GroupId.eq(group.id)).filter(project::Column::Visibility.gt(visibility));
+    let more_visible_project = project::Entity::find()
+        .filter(project::Column::GroupId.eq(group.id))
+        .filter(project::Column::Visibility.gt(visibility));
     if more_visible_project.one(tx).await?.is_some() {
         return refuse("since this group contains projects with higher visibility".to_owned());
     }
-    let more_visible_group = Entity::find().filter(Column::ParentId.eq(group.id)).filter(Column::Visibility.gt(visibility));
+    let more_visible_group =
+        Entity::find().filter(Column::ParentId.eq(group.id)).filter(Column::Visibility.gt(visibility));
     if more_visible_group.one(tx).await?.is_some() {
         return refuse("since there are sub-groups with higher visibility".to_owned());
     }
@@ -244,7 +243,8 @@ pub async fn delete(database: &DatabaseConnection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Locks the top-level group above, which never changes; false if the group is gone. SQLite has one writer at a time anyway.
+/// Locks the top-level group above, which never changes; false if the group is gone. SQLite has one writer at a time
+/// anyway.
 pub async fn lock_tree(tx: &DatabaseTransaction, group_id: i64, lock: LockType) -> Result<bool> {
     let top: Option<i64> = group_ancestor::Entity::find()
         .filter(group_ancestor::Column::GroupId.eq(group_id))

@@ -1,4 +1,5 @@
-//! Roles. A role in a group holds in everything below it, so every query here goes through the closure of the group tree.
+//! Roles. A role in a group holds in everything below it, so every query here goes through the closure of the group
+//! tree.
 
 use sea_orm::{
     ActiveValue::{NotSet, Set},

@@ -84,10 +84,8 @@ impl<T> Paged<T> {
 async fn count<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64> {
     let mut rows = sea_orm::QueryTrait::query(&mut query.clone()).to_owned();
     rows.clear_selects().clear_order_by().expr(Expr::val(1)).limit(MAX_COUNTED + 1);
-    let count = Query::select()
-        .expr_as(Expr::cust("COUNT(*)"), "count")
-        .from_subquery(rows, Alias::new("counted"))
-        .to_owned();
+    let count =
+        Query::select().expr_as(Expr::cust("COUNT(*)"), "count").from_subquery(rows, Alias::new("counted")).to_owned();
     let row = db.query_one(&count).await?.ok_or_else(|| Error::internal("a count has no row"))?;
     let count: i64 = row.try_get("", "count")?;
     u64::try_from(count).map_err(Error::internal)

@@ -172,7 +172,8 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
         runner_token_expiration_interval: Set(new.runner_token_expiration_interval),
         created_at: Set(now),
     };
-    let project = row.insert(&tx).await.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
+    let gone = if group_id.is_some() { Error::GroupNotFound } else { Error::UserNotFound };
+    let project = row.insert(&tx).await.map_err(|error| Error::on_gone(error, gone))?;
     routes::take(&tx, &full_path, Holder::Project(project.id), "path").await?;
     members::own_project(&tx, user_id, project.id).await?;
     tx.commit().await?;

@@ -1,10 +1,9 @@
-//! The one table of paths. A path is taken by writing it: two callers who want the same one at the same moment meet at its
-//! primary key, and one of them is told that it is taken.
+//! The one table of paths. A path is taken by writing it: two callers who want the same one at the same moment meet at
+//! its primary key, and one of them is told that it is taken.
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter as _,
-    QuerySelect as _,
+    ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter as _, QuerySelect as _,
     sea_query::{BinOper, Expr, ExprTrait as _, Func, Query, SelectStatement},
 };
 
@@ -46,25 +45,19 @@ pub async fn take(tx: &DatabaseTransaction, full_path: &str, holder: Holder, fie
     Ok(())
 }
 
-/// Gives the holder another path, and everything below it. The caller has locked whatever could get a path below it in the
-/// meantime.
+/// Gives the holder another path, and everything below it. The caller has locked whatever could get a path below it in
+/// the meantime.
 ///
 /// # Errors
 /// A failed validation if the path is taken, or would make one too long.
-pub async fn rename(
-    tx: &DatabaseTransaction,
-    old: &str,
-    new: &str,
-    holder: Holder,
-    field: &'static str,
-) -> Result<()> {
+pub async fn rename(tx: &DatabaseTransaction, old: &str, new: &str, holder: Holder, field: &'static str) -> Result<()> {
     let below = Below::of(holder);
     let longest = longest(tx, &below).await?.max(old.len());
     check_length(longest - old.len() + new.len(), field)?;
     let moved = |new: &str, column: Expr| {
         // Both databases count characters from 1; paths are ASCII.
         let rest = i32::try_from(old.len() + 1).unwrap_or(i32::MAX);
-        Expr::val(new).binary(BinOper::Custom("||".into()), Func::cust("substr").arg(column).arg(rest))
+        Expr::val(new).binary(BinOper::Custom("||"), Func::cust("substr").arg(column).arg(rest))
     };
     let key = moved(&paths::key(new), route::Column::PathKey.into_expr());
     route::Entity::update_many()
@@ -76,7 +69,11 @@ pub async fn rename(
     let full_path = moved(new, group::Column::FullPath.into_expr());
     group::Entity::update_many().col_expr(group::Column::FullPath, full_path).filter(below.groups).exec(tx).await?;
     let full_path = moved(new, project::Column::FullPath.into_expr());
-    project::Entity::update_many().col_expr(project::Column::FullPath, full_path).filter(below.projects).exec(tx).await?;
+    project::Entity::update_many()
+        .col_expr(project::Column::FullPath, full_path)
+        .filter(below.projects)
+        .exec(tx)
+        .await?;
     Ok(())
 }
 
@@ -91,19 +88,20 @@ impl Below {
     fn of(holder: Holder) -> Self {
         let none = || Condition::any().add(Expr::val(1).eq(0));
         let (groups, projects, itself) = match holder {
-            Holder::User(id) => (none(), Condition::all().add(project::Column::OwnerId.eq(id)), route::Column::UserId.eq(id)),
-            Holder::Project(id) => (none(), Condition::all().add(project::Column::Id.eq(id)), route::Column::ProjectId.eq(id)),
+            Holder::User(id) => {
+                (none(), Condition::all().add(project::Column::OwnerId.eq(id)), route::Column::UserId.eq(id))
+            }
+            Holder::Project(id) => {
+                (none(), Condition::all().add(project::Column::Id.eq(id)), route::Column::ProjectId.eq(id))
+            }
             Holder::Group(id) => (
                 Condition::all().add(group::Column::Id.in_subquery(descendants(id))),
                 Condition::all().add(project::Column::GroupId.in_subquery(descendants(id))),
                 route::Column::GroupId.in_subquery(descendants(id)),
             ),
         };
-        let project_ids = Query::select()
-            .column(project::Column::Id)
-            .from(project::Entity)
-            .cond_where(projects.clone())
-            .to_owned();
+        let project_ids =
+            Query::select().column(project::Column::Id).from(project::Entity).cond_where(projects.clone()).to_owned();
         let routes = Condition::any().add(itself).add(route::Column::ProjectId.in_subquery(project_ids));
         Self { routes, groups, projects }
     }

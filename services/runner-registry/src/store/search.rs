@@ -8,7 +8,8 @@ use sea_orm::{
 /// Marks a character of the text that has a meaning in a pattern.
 const ESCAPE: char = '!';
 
-/// Whether one of the columns contains the text. Both sides are lowered by the database, so that it compares like with like.
+/// Whether one of the columns contains the text. Both sides are lowered by the database, so that it compares like with
+/// like.
 pub fn contains<C: ColumnTrait>(columns: &[C], text: &str) -> Condition {
     let lower = Expr::from(Func::lower(Expr::val(pattern(text))));
     let pattern = lower.binary(BinOper::Escape, Expr::Constant(ESCAPE.into()));

@@ -1,5 +1,5 @@
-//! Comparison of times inside a query. SQLite keeps a time as text without trailing zeros, so that text order is not time
-//! order within one second; there both sides are first brought to the same form.
+//! Comparison of times inside a query. SQLite keeps a time as text without trailing zeros, so that text order is not
+//! time order within one second; there both sides are first brought to the same form.
 
 use sea_orm::{
     ColumnTrait, DatabaseBackend,

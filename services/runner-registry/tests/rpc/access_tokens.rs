@@ -1,3 +1,5 @@
+//! Personal access tokens: making them, and telling whose they are.
+
 use proto::paddock::{
     contract::v1::{CredentialKind, TokenScope},
     directory::v1::{
@@ -41,11 +43,8 @@ both_databases! {
     async fn a_created_token_is_shown_once_and_stored_as_a_digest(registry) {
         let alice = registry.user("alice").await;
         let scopes = vec!["api".to_owned(), "read_user".to_owned(), "api".to_owned()];
-        let request = CreatePersonalAccessTokenRequest {
-            scopes,
-            expires_at: Some("2026-02-01".to_owned()),
-            ..new(&alice)
-        };
+        let request =
+            CreatePersonalAccessTokenRequest { scopes, expires_at: Some("2026-02-01".to_owned()), ..new(&alice) };
         let created = create(registry, request).await;
         assert_eq!((created.name.as_str(), created.user_id), ("automation", alice.user_id()));
         assert_eq!((created.active, created.revoked), (true, false));
@@ -104,7 +103,9 @@ both_databases! {
         let request = CreatePersonalAccessTokenRequest { expires_at: Some("2026-01-16".to_owned()), ..new(&alice) };
         let token = create(registry, request).await.token;
         let midnight = START + Duration::hours(12);
-        for (offset, expected) in [(-1000, None), (-1, None), (0, Some("user_token_expired")), (1, Some("user_token_expired"))] {
+        for (offset, expected) in
+            [(-1000, None), (-1, None), (0, Some("user_token_expired")), (1, Some("user_token_expired"))]
+        {
             registry.clock.set(midnight + Duration::milliseconds(offset));
             let outcome = authenticate(registry, &token).await;
             match expected {

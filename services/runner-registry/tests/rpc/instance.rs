@@ -59,11 +59,14 @@ both_databases! {
     async fn every_interval_out_of_bounds_is_named(registry) {
         let mut client = registry.root().instance();
         let wrong = client.update_settings(update(settings(Some(0), Some(-1), Some(3_155_760_001)))).await.invalid();
-        assert_eq!(wrong, [
-            "group_runner_token_expiration_interval: must be greater than or equal to 1",
-            "project_runner_token_expiration_interval: must be less than or equal to 3155760000",
-            "runner_token_expiration_interval: must be greater than or equal to 1",
-        ]);
+        assert_eq!(
+            wrong,
+            [
+                "group_runner_token_expiration_interval: must be greater than or equal to 1",
+                "project_runner_token_expiration_interval: must be less than or equal to 3155760000",
+                "runner_token_expiration_interval: must be greater than or equal to 1",
+            ]
+        );
         let read = client.get_settings(GetSettingsRequest {}).await.answer();
         assert_eq!(read.settings, Some(settings(None, None, None)));
     }

@@ -22,7 +22,8 @@ both_databases! {
             registry.project(&format!("p{number}"), &group).await;
         }
         let mut client = registry.root().projects();
-        let cases: [(Option<i32>, Option<i32>, &[&str], i32, i32, bool); 7] = [
+        type Case = (Option<i32>, Option<i32>, &'static [&'static str], i32, i32, bool);
+        let cases: [Case; 7] = [
             (None, None, &["p5", "p4", "p3", "p2", "p1"], 1, 20, false),
             (Some(1), Some(2), &["p5", "p4"], 1, 2, true),
             (Some(2), Some(2), &["p3", "p2"], 2, 2, true),
@@ -47,8 +48,14 @@ both_databases! {
         ] {
             let refusals = [
                 root.projects().list_projects(page(number, size)).await.refusal(),
-                root.groups().list_groups(ListGroupsRequest { page: number, per_page: size, ..Default::default() }).await.refusal(),
-                root.users().list_users(ListUsersRequest { page: number, per_page: size, ..Default::default() }).await.refusal(),
+                root.groups()
+                    .list_groups(ListGroupsRequest { page: number, per_page: size, ..Default::default() })
+                    .await
+                    .refusal(),
+                root.users()
+                    .list_users(ListUsersRequest { page: number, per_page: size, ..Default::default() })
+                    .await
+                    .refusal(),
             ];
             for refusal in refusals {
                 assert_eq!((refusal.spec().code, refusal.message()), ("parameter_invalid", text));

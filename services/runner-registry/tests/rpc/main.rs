@@ -3,11 +3,13 @@
 
 mod access_tokens;
 mod bootstrap;
+mod faults;
 mod groups;
 mod instance;
 mod lists;
 mod permissions;
 mod projects;
 mod races;
+mod runners;
 mod support;
 mod users;

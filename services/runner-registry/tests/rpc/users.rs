@@ -1,6 +1,8 @@
+//! Users: what they are made of, who sees what of them, and what goes along with them.
+
 use proto::paddock::directory::v1::{
-    CreateProjectRequest, CreateUserRequest, DeleteUserRequest, GetCurrentUserRequest, GetProjectRequest, GetUserRequest,
-    ListUsersRequest, UpdateUserRequest, User,
+    CreateProjectRequest, CreateUserRequest, DeleteUserRequest, GetCurrentUserRequest, GetProjectRequest,
+    GetUserRequest, ListUsersRequest, UpdateUserRequest, User,
 };
 use runner_registry::entity::{member::AccessLevel, personal_access_token, route};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _};
@@ -63,8 +65,14 @@ both_databases! {
         registry.group("team", None).await;
         let mut client = registry.root().users();
         let taken = "has already been taken";
-        assert_eq!(client.create_user(new("ALICE", "other@example.com")).await.invalid(), [format!("username: {taken}")]);
-        assert_eq!(client.create_user(new("Team", "other@example.com")).await.invalid(), [format!("username: {taken}")]);
+        assert_eq!(
+            client.create_user(new("ALICE", "other@example.com")).await.invalid(),
+            [format!("username: {taken}")]
+        );
+        assert_eq!(
+            client.create_user(new("Team", "other@example.com")).await.invalid(),
+            [format!("username: {taken}")]
+        );
         assert_eq!(client.create_user(new("other", "Alice@example.com")).await.invalid(), [format!("email: {taken}")]);
         // A refused creation leaves nothing behind.
         client.create_user(new("other", "other@example.com")).await.answer();

@@ -128,16 +128,21 @@ pub const USER_ROWS: &[UserRow] = &[
     row("CreatePersonalAccessToken", API, ADMIN, |o| {
         (format!("/users/{}/personal_access_tokens", o.user), json!({ "name": "made", "scopes": ["read_user"] }))
     }),
-    row("CreateRunner", CREATE, (Refused(Reason::InsufficientPermissions), Success), |o| {
+    // A project that one may not see is told like one that does not exist.
+    row("CreateRunner", CREATE, (Refused(Reason::BadRequest), Success), |o| {
         ("/user/runners".into(), json!({ "runner_type": "project_type", "project_id": o.project }))
     }),
     row("ListRunners", READ, ANYBODY, |_| get("/runners")),
     row("ListAllRunners", READ, ADMIN, |_| get("/runners/all")),
     row("GetRunner", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}", o.runner))),
     row("UpdateRunner", MANAGE, ON_RUNNER, |o| (format!("/runners/{}", o.runner), json!({ "description": "changed" }))),
-    row("DeleteRunner", MANAGE, (Refused(Reason::AccessDenied), Refused(Reason::RunnerSharedByProjects)), |o| {
-        get(format!("/runners/{}", o.runner))
-    }),
+    // That other projects use it is checked first, as GitLab does.
+    row(
+        "DeleteRunner",
+        MANAGE,
+        (Refused(Reason::RunnerSharedByProjects), Refused(Reason::RunnerSharedByProjects)),
+        |o| get(format!("/runners/{}", o.runner)),
+    ),
     row("ListRunnerManagers", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}/managers", o.runner))),
     row("ResetRunnerAuthenticationToken", MANAGE, ON_RUNNER, |o| {
         get(format!("/runners/{}/reset_authentication_token", o.runner))

@@ -6,6 +6,7 @@ mod contract;
 mod descriptors;
 mod links;
 mod openapi;
+mod pages;
 mod rest;
 
 use std::fs;
@@ -48,34 +49,4 @@ fn link_reason(word: &str) -> String {
 /// A text as a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
-}
-
-#[test]
-fn rest() {
-    check("rest.md", &rest::page());
-}
-
-#[test]
-fn refusals() {
-    check("refusals.md", &contract::refusals());
-}
-
-#[test]
-fn credentials() {
-    check("credentials.md", &contract::credentials());
-}
-
-#[test]
-fn headers() {
-    check("headers.md", &contract::headers());
-}
-
-#[test]
-fn secrets() {
-    check("secrets.md", &contract::secrets());
-}
-
-#[test]
-fn configuration() {
-    check("configuration.md", &configuration::page());
 }

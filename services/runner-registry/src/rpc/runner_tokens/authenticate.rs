@@ -1,3 +1,6 @@
+//! From a presented token to the runner that it belongs to. The first use of a successor promotes it here, whatever the call
+//! is about.
+
 use proto::paddock::contract::v1::CredentialKind;
 use time::OffsetDateTime;
 

@@ -1,3 +1,6 @@
+//! What is recorded of a contact, and when: seldom enough that polling costs no writes. A contact that cannot be recorded
+//! refuses nobody.
+
 use std::net::IpAddr;
 
 use proto::paddock::runner::v1::RunnerInfo;

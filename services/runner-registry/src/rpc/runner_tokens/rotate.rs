@@ -1,3 +1,6 @@
+//! The rotation of a token. What needs no new successor is answered without a lock; a new one is minted under the lock of
+//! its runner, so that two calls never mint two.
+
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -108,7 +111,9 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     tokens::set_overlap(&tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let generation = tokens::next_generation(&rows)?;
-    let sealed = state.seal.seal(minted.expose(), place(runner.id, generation)).map_err(Error::internal)?;
+    // Without an overlap the answer cannot be repeated.
+    let sealed = overlap.is_positive().then(|| state.seal.seal(minted.expose(), place(runner.id, generation)));
+    let sealed = sealed.transpose().map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);
     let new = tokens::NewToken {
         runner_id: runner.id,
@@ -118,8 +123,7 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
         predecessor_id: Some(token.id),
         expires_at: expiry::expires_at(now, interval),
         rotation_deadline: None,
-        // Without an overlap the answer cannot be repeated.
-        sealed: Some(sealed).filter(|_| overlap.is_positive()),
+        sealed,
     };
     let row = tokens::insert(&tx, new, now).await?;
     tx.commit().await?;

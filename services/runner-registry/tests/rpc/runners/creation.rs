@@ -1,3 +1,5 @@
+//! The creation of runners: what is kept, what is refused in which words, and who may create what.
+
 use proto::paddock::{
     contract::v1::CredentialKind,
     runner::v1::{CreateRunnerRequest, RunnerAccessLevel, RunnerStatus, RunnerType},

@@ -1,10 +1,14 @@
+//! When a token expires and from when on it does not rotate, for every type of runner and with a limit at every level above
+//! it. Each bound is tried at the instant itself and one second either side.
+
+use prost_types::FieldMask;
 use proto::paddock::{
     directory::v1::{Group, Project, Settings, UpdateGroupRequest, UpdateProjectRequest},
     runner::v1::{
-        CreateRunnerRequest, CreateRunnerResponse, UnregisterRunnerManagerRequest, UnregisterRunnerRequest,
+        CreateRunnerRequest, CreateRunnerResponse, ListAllRunnersRequest, UnregisterRunnerManagerRequest,
+        UnregisterRunnerRequest,
     },
 };
-use prost_types::FieldMask;
 
 use super::{after, instance, of_group, of_project, seconds};
 use crate::support::{Answer as _, Registry, both_databases};
@@ -264,7 +268,7 @@ both_databases! {
 
     async fn a_refused_creation_leaves_nothing(registry) {
         registry.root().runners().create_runner(stating(&instance(), 1)).await.refusal();
-        let all = registry.root().runners().list_all_runners(Default::default()).await.answer();
+        let all = registry.root().runners().list_all_runners(ListAllRunnersRequest::default()).await.answer();
         assert_eq!(all.page.unwrap().total, Some(0));
     }
 

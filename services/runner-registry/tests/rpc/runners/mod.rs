@@ -19,6 +19,7 @@ mod expiry_and_deadline;
 mod lists;
 mod managers;
 mod permissions;
+mod races;
 mod reset_by_id;
 mod rotation;
 mod unassigned;

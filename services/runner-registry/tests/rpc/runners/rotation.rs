@@ -1,3 +1,5 @@
+//! The life of a token and its successor, from the rotation to the first use, the end of the overlap and the expiry.
+
 use std::collections::HashSet;
 
 use proto::paddock::{
@@ -7,10 +9,7 @@ use proto::paddock::{
         CreateRunnerRequest, RegisterRunnerRequest, ResetAuthenticationTokenRequest, UnregisterRunnerManagerRequest,
     },
 };
-use runner_registry::{
-    Config,
-    entity::runner_token::{self, TokenState},
-};
+use runner_registry::entity::runner_token::{self, TokenState};
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use tokio::task::JoinSet;
 
@@ -19,10 +18,6 @@ use crate::support::{Answer as _, Registry, both_databases};
 
 /// The default overlap.
 const OVERLAP: i64 = 3600;
-
-fn without_overlap(config: &mut Config) {
-    config.rotation.overlap_seconds = 0;
-}
 
 async fn tokens(registry: &Registry) -> Vec<runner_token::Model> {
     let tokens = runner_token::Entity::find().order_by_asc(runner_token::Column::Generation);
@@ -128,15 +123,6 @@ both_databases! {
             assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
             assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
         }
-        registry.verify(&new).await.answer();
-    }
-
-    async fn without_an_overlap_the_old_token_is_dead_at_once(registry, without_overlap) {
-        let old = registry.create(instance()).await.token;
-        let new = registry.rotate(&old).await.answer().token;
-        assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
-        assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
-        assert!(tokens(registry).await.iter().all(|token| token.sealed.is_none()));
         registry.verify(&new).await.answer();
     }
 
@@ -249,5 +235,18 @@ both_databases! {
         let user_token = format!("{}abc", CredentialKind::UserToken.spec().unwrap().prefix);
         assert_eq!(register(&user_token).await.reason(), "runner_token_wrong_kind");
         assert_eq!(register("").await.reason(), "parameter_missing");
+    }
+}
+
+both_databases! {
+    with |config| config.rotation.overlap_seconds = 0;
+
+    async fn without_an_overlap_the_old_token_is_dead_at_once(registry) {
+        let old = registry.create(instance()).await.token;
+        let new = registry.rotate(&old).await.answer().token;
+        assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
+        assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
+        assert!(tokens(registry).await.iter().all(|token| token.sealed.is_none()));
+        registry.verify(&new).await.answer();
     }
 }

@@ -7,9 +7,7 @@ use proto::paddock::{
         group_service_client::GroupServiceClient, instance_service_client::InstanceServiceClient,
         project_service_client::ProjectServiceClient, user_service_client::UserServiceClient,
     },
-    runner::v1::{
-        runner_service_client::RunnerServiceClient, runner_token_service_client::RunnerTokenServiceClient,
-    },
+    runner::v1::{runner_service_client::RunnerServiceClient, runner_token_service_client::RunnerTokenServiceClient},
 };
 use tonic::{
     Request, Status,
@@ -70,12 +68,10 @@ impl Actor {
         InstanceServiceClient::new(self.voice())
     }
 
-    #[allow(dead_code)]
     pub fn runners(&self) -> RunnerServiceClient<Voice> {
         RunnerServiceClient::new(self.voice())
     }
 
-    #[allow(dead_code)]
     pub fn runner_tokens(&self) -> RunnerTokenServiceClient<Voice> {
         RunnerTokenServiceClient::new(self.voice())
     }

@@ -1,5 +1,5 @@
-//! The real service on a port of its own, on each of the two databases, with a clock that the test holds, and clients that
-//! speak as somebody.
+//! The real service on a port of its own, on each of the two databases, with a clock that the test holds, and clients
+//! that speak as somebody.
 //!
 //! A test is written once, inside `both_databases!`, and takes `registry: &Registry`. It arranges through the service
 //! (`registry.user("alice")`, `registry.root().groups()`), or in the tables where the contract has no method
@@ -43,7 +43,8 @@ use tokio_util::sync::CancellationToken;
 pub use actor::Actor;
 pub use answer::Answer;
 
-/// Makes every test out of two: one per database. `with |config| …;` before the tests changes the settings of the service.
+/// Makes every test out of two: one per database. `with |config| …;` before the tests changes the settings of the
+/// service.
 macro_rules! both_databases {
     ($(async fn $name:ident($registry:ident) $body:block)*) => {
         $crate::support::both_databases! { with |_config| {}; $(async fn $name($registry) $body)* }
@@ -109,7 +110,8 @@ impl Registry {
     }
 
     async fn start(location: DatabaseLocation, folder: TempDir, change: Change) -> Self {
-        let (clock, keys, shutdown) = (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
+        let (clock, keys, shutdown) =
+            (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
         let database = db::connect(&location, 5).await.unwrap();
         runner_registry::bootstrap_root(&database, &clock).await.unwrap().unwrap();
         let root_id = user::Entity::find().one(&database).await.unwrap().unwrap().id;
@@ -130,10 +132,15 @@ impl Registry {
     }
 
     /// Stops the service, which must end well, and removes its database.
-    pub async fn finish(self) {
+    pub async fn finish(mut self) {
         self.shutdown.cancel();
-        self.served.await.unwrap().unwrap();
+        (&mut self.served).await.unwrap().unwrap();
+        self.drop_database().await;
         self.database.close().await.unwrap();
+    }
+
+    /// Removes a Postgres database under the feet of the service; a SQLite file goes with its folder.
+    pub async fn drop_database(&self) {
         if let DatabaseLocation::Postgres(url) = &self.location {
             postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
         }
@@ -158,7 +165,6 @@ impl Registry {
     }
 
     /// Whoever holds a runner token.
-    #[allow(dead_code)]
     pub fn runner(&self) -> Actor {
         self.speaking_as(Caller::Bearer(CredentialKind::RunnerToken))
     }

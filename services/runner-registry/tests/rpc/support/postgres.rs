@@ -15,7 +15,8 @@ use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection
 /// Names a server whose user may create databases.
 const SERVER: &str = "PADDOCK_TEST_POSTGRES";
 
-/// A started server, if one was needed and could be. Its script ends when this process does, because its input ends then.
+/// A started server, if one was needed and could be. Its script ends when this process does, because its input ends
+/// then.
 static STARTED: OnceLock<Option<(Child, String)>> = OnceLock::new();
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -36,7 +37,7 @@ pub async fn new_database() -> Option<String> {
 pub async fn drop_database(url: &str) {
     let path = url.split('?').next().unwrap();
     let (_, name) = path.rsplit_once('/').unwrap();
-    execute(&server().unwrap(), &format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    execute(&server().unwrap(), &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
 }
 
 async fn execute(server: &str, statement: &str) {
@@ -66,9 +67,13 @@ fn start() -> Option<(Child, String)> {
         .spawn()
         .unwrap();
     let mut url = String::new();
-    BufReader::new(script.stdout.take()?).read_line(&mut url).unwrap();
+    BufReader::new(script.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let url = url.trim().to_owned();
-    (!url.is_empty()).then_some((script, url))
+    if url.is_empty() {
+        script.wait().unwrap();
+        return None;
+    }
+    Some((script, url))
 }
 
 /// The URL of a server with another database.

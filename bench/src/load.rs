@@ -79,7 +79,8 @@ impl Load {
         self.run(|_| Pace::Count(Arc::clone(&left))).await
     }
 
-    /// At a fixed rate. A latency counts from when the request was due, so a stall delays what comes after it, as for users.
+    /// At a fixed rate. The latency of a request that had to wait for the one before counts from when it was due, so that a
+    /// stall shows in all that it delayed.
     pub async fn open(&self, rate: u32, duration: Duration) -> Outcome {
         let interval = Duration::from_secs(1) * u32::try_from(self.connections).expect("few connections") / rate;
         let start = Instant::now() + Duration::from_millis(50);
@@ -124,8 +125,12 @@ impl Pace {
                     return None;
                 }
                 *next += *interval;
+                if due <= Instant::now() {
+                    return Some(due);
+                }
+                // The timer wakes up to a millisecond late; that is this program's delay and not the process's.
                 tokio::time::sleep_until(due.into()).await;
-                Some(due)
+                Some(Instant::now())
             }
         }
     }

@@ -79,7 +79,7 @@ impl Peers {
             ("PADDOCK_GATEWAY__RUNNER_REGISTRY__ENDPOINT", format!("http://{}", self.backend)),
             ("PADDOCK_SECRETS__FOLDER", self.folder.path().display().to_string()),
         ];
-        self.start(TEST_CORE, &own_program().with_file_name("../gateway"), &[], address, &environment).await
+        self.start(TEST_CORE, &own_program().with_file_name("gateway"), &[], address, &environment).await
     }
 
     /// Envoy with one worker thread; none if it is not installed.

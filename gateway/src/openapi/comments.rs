@@ -1,0 +1,64 @@
+//! The comments of the `.proto` files, found by the place of what they stand before.
+
+use std::collections::HashMap;
+
+use prost_reflect::{FieldDescriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor};
+
+/// A comment line with this start names the route, which the document shows anyway.
+const ROUTE: &str = "REST:";
+
+/// The comments, by file and place. Each file is read once.
+#[derive(Default)]
+pub struct Comments(HashMap<String, HashMap<Vec<i32>, String>>);
+
+impl Comments {
+    /// The comment of a method.
+    pub fn method(&mut self, method: &MethodDescriptor) -> String {
+        self.at(method.parent_file(), method.path())
+    }
+
+    /// The comment of a service.
+    pub fn service(&mut self, service: &ServiceDescriptor) -> String {
+        self.at(service.parent_file(), service.path())
+    }
+
+    /// The comment of a field.
+    pub fn field(&mut self, field: &FieldDescriptor) -> String {
+        self.at(field.parent_file(), field.path())
+    }
+
+    fn at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
+        let comments = self.0.entry(file.name().to_owned()).or_insert_with(|| read(&file));
+        comments.get(path).cloned().unwrap_or_default()
+    }
+}
+
+fn read(file: &FileDescriptor) -> HashMap<Vec<i32>, String> {
+    let locations = file.file_descriptor_proto().source_code_info.iter().flat_map(|info| &info.location);
+    let commented = locations.filter_map(|location| {
+        let comment = location.leading_comments.as_deref()?;
+        let lines = comment.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(ROUTE));
+        Some((location.path.clone(), lines.collect::<Vec<_>>().join(" ")))
+    });
+    commented.collect()
+}
+
+/// The first sentence of a comment, without its full stop.
+pub fn first_sentence(comment: &str) -> &str {
+    let end = comment.find(". ").or_else(|| comment.strip_suffix('.').map(str::len));
+    end.and_then(|end| comment.get(..end)).unwrap_or(comment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_sentence_ends_at_its_full_stop() {
+        for (comment, expected) in
+            [("A b. C d.", "A b"), ("A b.", "A b"), ("A b", "A b"), ("", ""), ("At 1.5 x. Y", "At 1.5 x")]
+        {
+            assert_eq!(first_sentence(comment), expected);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One operation of the document: what a route takes and what it answers.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use proto::contract::Success;
+use proto::paddock::contract::v1::Reason;
+use serde_json::{Map, Value, json};
+
+use super::comments::{Comments, first_sentence};
+use super::schema::{self, Schemas};
+use super::security;
+use crate::input::plan::FieldPlan;
+use crate::output::plan::Body;
+use crate::request::REQUEST_ID;
+use crate::routes::{OwnPage, Route};
+
+/// The headers of a page, and what they hold.
+const PAGE_HEADERS: [(&str, &str, &str); 7] = [
+    ("x-page", "integer", "The number of the page, from 1."),
+    ("x-per-page", "integer", "How many items a page holds."),
+    ("x-next-page", "string", "The number of the next page; empty if there is none."),
+    ("x-prev-page", "string", "The number of the page before; empty if there is none."),
+    ("x-total", "integer", "How many items the list holds; left out above 10,000."),
+    ("x-total-pages", "integer", "How many pages the list has; left out above 10,000 items."),
+    ("link", "string", "Links to the neighbouring, first and last page."),
+];
+
+/// Writes operations, and collects what they share.
+#[derive(Default)]
+pub struct Writer {
+    comments: Comments,
+    /// The schemas that operations refer to.
+    pub schemas: Schemas,
+    /// The services, with their comments.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Writer {
+    /// The operation of a route.
+    pub fn operation(&mut self, route: &Route) -> Value {
+        let comment = self.comments.method(&route.descriptor);
+        let service = route.descriptor.parent_service();
+        let tag = service.name().trim_end_matches("Service").to_owned();
+        let about = self.comments.service(service);
+        self.tags.insert(tag.clone(), about);
+        let mut operation = Map::new();
+        operation.insert("operationId".into(), json!(route.method.name));
+        operation.insert("summary".into(), json!(first_sentence(&comment)));
+        operation.insert("description".into(), json!(comment));
+        operation.insert("tags".into(), json!([tag]));
+        operation.insert("parameters".into(), json!(self.parameters(route)));
+        if takes_body(&route.verb) {
+            operation.insert("requestBody".into(), self.request_body(route));
+        }
+        operation.insert("responses".into(), self.responses(route));
+        operation.insert("security".into(), json!(security::requirements(route.method.accepts)));
+        let scopes: Vec<_> = route.method.scopes.iter().map(|scope| scope.name()).collect();
+        if !scopes.is_empty() {
+            operation.insert("x-token-scopes".into(), json!(scopes));
+        }
+        Value::Object(operation)
+    }
+
+    fn parameters(&mut self, route: &Route) -> Vec<Value> {
+        let mut parameters = Vec::new();
+        for (place, field) in route.input.message.fields.iter().enumerate() {
+            let in_path = route.variables.contains(&place);
+            if in_path {
+                parameters.push(self.parameter(field, "path"));
+            } else if !takes_body(&route.verb) {
+                parameters.push(self.parameter(field, "query"));
+            }
+        }
+        parameters
+    }
+
+    fn parameter(&mut self, field: &FieldPlan, place: &str) -> Value {
+        let is_required = place == "path" || field.required;
+        let mut parameter = json!({"name": field.name, "in": place, "required": is_required});
+        let schema = schema::input(field, &mut self.comments);
+        if let Some(object) = parameter.as_object_mut() {
+            object.insert("description".into(), schema.get("description").cloned().unwrap_or_default());
+            object.insert("schema".into(), schema);
+        }
+        parameter
+    }
+
+    fn request_body(&mut self, route: &Route) -> Value {
+        let fields = route.input.message.fields.iter().enumerate();
+        let fields: Vec<_> =
+            fields.filter(|(place, _)| !route.variables.contains(place)).map(|(_, field)| field).collect();
+        let mut properties = Map::new();
+        if let Some(credential) = &route.input.credential {
+            let description = self.comments.field(credential);
+            properties.insert(credential.name().to_owned(), json!({"type": "string", "description": description}));
+        }
+        properties.extend(fields.iter().map(|field| (field.name.clone(), schema::input(field, &mut self.comments))));
+        let required: Vec<_> = fields.iter().filter(|field| field.required).map(|field| &field.name).collect();
+        let mut schema = json!({"type": "object", "properties": properties});
+        if let Some(object) = schema.as_object_mut().filter(|_| !required.is_empty()) {
+            object.insert("required".into(), json!(required));
+        }
+        let content = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"];
+        let content: Map<_, _> = content.map(|name| (name.to_owned(), json!({"schema": schema}))).into_iter().collect();
+        json!({"required": !required.is_empty(), "content": content})
+    }
+
+    fn responses(&mut self, route: &Route) -> Value {
+        let status = match route.method.success {
+            Success::Status(status) => status.to_string(),
+            Success::Field(_) => "2XX".to_owned(),
+        };
+        let mut headers = Map::new();
+        headers.insert(REQUEST_ID.as_str().to_owned(), request_id());
+        for (name, field) in &route.output.headers {
+            let description = self.comments.field(field);
+            headers.insert(name.as_str().to_owned(), json!({"description": description, "schema": {"type": "string"}}));
+        }
+        if route.output.page.is_some() {
+            headers.extend(PAGE_HEADERS.map(|(name, kind, description)| {
+                (name.to_owned(), json!({"description": description, "schema": {"type": kind}}))
+            }));
+        }
+        let schema = match &route.output.body {
+            Body::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
+            Body::Message(message) if message.fields.is_empty() => None,
+            Body::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
+        };
+        let mut success = json!({"description": "Success.", "headers": headers});
+        if let (Some(schema), Some(object)) = (schema.filter(|_| status != "204"), success.as_object_mut()) {
+            object.insert("content".into(), json!({"application/json": {"schema": schema}}));
+        }
+        json!({
+            status: success,
+            "4XX": {"$ref": "#/components/responses/Refusal"},
+            "5XX": {"$ref": "#/components/responses/Fault"},
+        })
+    }
+}
+
+/// The operation of one of the gateway's own pages.
+pub fn own_page(page: OwnPage, tag: &str) -> Value {
+    let (name, summary) = match page {
+        OwnPage::Liveness => ("Liveness", "Tells whether the gateway lives"),
+        OwnPage::Readiness => ("Readiness", "Tells whether the gateway can serve, and if not, what is missing"),
+        OwnPage::Health => ("Health", "Tells the version and the contract digest of the gateway"),
+        OwnPage::OpenApi => ("OpenApi", "Returns this document"),
+    };
+    let answer =
+        |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"type": "object"}}}});
+    let mut responses = Map::new();
+    responses.insert("200".into(), answer("Success."));
+    responses.insert("4XX".into(), json!({"$ref": "#/components/responses/Refusal"}));
+    if page == OwnPage::Readiness {
+        responses.insert("503".into(), answer("What is missing."));
+    }
+    json!({"operationId": name, "summary": summary, "tags": [tag], "security": [], "responses": responses})
+}
+
+/// The responses that every operation may have.
+pub fn error_responses() -> Value {
+    let response = |description: &str, is_kind: fn(u16) -> bool| {
+        let reasons = Reason::ALL.iter().filter_map(|reason| reason.spec()).filter(|spec| is_kind(spec.http_status));
+        let reasons: Vec<_> = reasons.map(|spec| spec.code).collect();
+        json!({
+            "description": description,
+            "headers": {REQUEST_ID.as_str(): request_id()},
+            "content": {"application/json": {"schema": envelope(&reasons)}},
+        })
+    };
+    json!({
+        "Refusal": response("The caller can mend it.", |status| status < 500),
+        "Fault": response("Paddock, or what it stands on, failed.", |status| status >= 500),
+    })
+}
+
+fn envelope(reasons: &[&str]) -> Value {
+    let fields = json!({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}});
+    json!({
+        "type": "object",
+        "required": ["message", "reason", "remedy", "request_id"],
+        "properties": {
+            "message": {
+                "description": "What is wrong; texts per field for a record that is not valid.",
+                "oneOf": [{"type": "string"}, fields],
+            },
+            "error": {"type": "string", "description": "The same text, where GitLab has it under this key."},
+            "error_description": {"type": "string", "description": "More about a missing scope."},
+            "scope": {"type": "string", "description": "The scopes of which one is needed."},
+            "reason": {"type": "string", "enum": reasons},
+            "remedy": {"type": "string", "description": "What the caller can do."},
+            "request_id": {"type": "string", "description": "Under which the log has the request."},
+        },
+    })
+}
+
+fn request_id() -> Value {
+    json!({"description": "The id of the request, as the log has it.", "schema": {"type": "string"}})
+}
+
+/// Whether parameters stand in the body first.
+fn takes_body(verb: &Method) -> bool {
+    *verb == Method::POST || *verb == Method::PUT || *verb == Method::PATCH
+}

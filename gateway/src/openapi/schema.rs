@@ -1,0 +1,124 @@
+//! The shapes of parameters and answers as JSON Schema.
+
+use std::collections::BTreeMap;
+
+use prost_reflect::Kind;
+use serde_json::{Map, Value, json};
+
+use super::comments::Comments;
+use crate::input::plan::{FieldPlan, MessagePlan, Shape as InputShape};
+use crate::output::plan::{OutputField, OutputMessage, Shape as OutputShape};
+
+/// The schemas that others refer to, by name.
+#[derive(Default)]
+pub struct Schemas(BTreeMap<String, Value>);
+
+impl Schemas {
+    /// The schemas as components of the document.
+    pub fn into_components(self) -> Value {
+        json!(self.0)
+    }
+
+    /// The shape of a field of an answer.
+    pub fn output(&mut self, field: &OutputField, comments: &mut Comments) -> Value {
+        let mut schema = self.element(field, comments);
+        if field.repeated {
+            schema = json!({"type": "array", "items": schema});
+        }
+        if field.nullable {
+            schema = nullable(schema);
+        }
+        describe(schema, comments.field(&field.descriptor))
+    }
+
+    /// The shape of an answer that is a message.
+    pub fn output_message(&mut self, message: &OutputMessage, comments: &mut Comments) -> Value {
+        let mut properties = Map::new();
+        for field in &message.fields {
+            properties.insert(field.descriptor.name().to_owned(), self.output(field, comments));
+        }
+        // Every field is always written.
+        let required: Vec<_> = properties.keys().cloned().collect();
+        json!({"type": "object", "properties": properties, "required": required})
+    }
+
+    fn element(&mut self, field: &OutputField, comments: &mut Comments) -> Value {
+        match &field.shape {
+            OutputShape::Plain => plain(&field.descriptor.kind()),
+            OutputShape::Enum(names) => {
+                let names =
+                    names.iter().map(|(_, quoted)| String::from_utf8_lossy(quoted).trim_matches('"').to_owned());
+                json!({"type": "string", "enum": names.collect::<Vec<_>>()})
+            }
+            OutputShape::Timestamp { .. } => json!({"type": "string", "format": "date-time"}),
+            OutputShape::Message(message) => {
+                let kind = field.descriptor.kind();
+                let name = kind.as_message().map(|kind| kind.name().to_owned()).unwrap_or_default();
+                if !self.0.contains_key(&name) {
+                    let schema = self.output_message(message, comments);
+                    self.0.insert(name.clone(), schema);
+                }
+                json!({"$ref": format!("#/components/schemas/{name}")})
+            }
+        }
+    }
+}
+
+/// The shape of a parameter.
+pub fn input(field: &FieldPlan, comments: &mut Comments) -> Value {
+    let mut schema = match &field.shape {
+        InputShape::Enum(names) => {
+            json!({"type": "string", "enum": names.iter().map(|(name, _)| name).collect::<Vec<_>>()})
+        }
+        InputShape::Message(message) => input_message(message, comments),
+        InputShape::Bool
+        | InputShape::Int32
+        | InputShape::Int64
+        | InputShape::Uint32
+        | InputShape::Uint64
+        | InputShape::Text => plain(&field.descriptor.kind()),
+    };
+    if let (Some((minimum, maximum)), Some(object)) = (field.bounds, schema.as_object_mut()) {
+        object.insert("minimum".to_owned(), json!(minimum));
+        object.insert("maximum".to_owned(), json!(maximum));
+    }
+    if field.repeated {
+        schema = json!({"type": "array", "items": schema});
+    }
+    describe(schema, comments.field(&field.descriptor))
+}
+
+fn input_message(message: &MessagePlan, comments: &mut Comments) -> Value {
+    let properties: Map<_, _> =
+        message.fields.iter().map(|field| (field.name.clone(), input(field, comments))).collect();
+    json!({"type": "object", "properties": properties})
+}
+
+fn plain(kind: &Kind) -> Value {
+    match kind {
+        Kind::Bool => json!({"type": "boolean"}),
+        Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
+        Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "format": "int64", "minimum": 0}),
+        Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => json!({"type": "integer", "format": "int64"}),
+        Kind::Uint64 | Kind::Fixed64 => json!({"type": "integer", "minimum": 0}),
+        Kind::Float | Kind::Double => json!({"type": "number"}),
+        Kind::String | Kind::Bytes | Kind::Enum(_) | Kind::Message(_) => json!({"type": "string"}),
+    }
+}
+
+fn nullable(mut schema: Value) -> Value {
+    const NULL: &str = "null";
+    let Some(kind) = schema.get_mut("type") else { return json!({"oneOf": [schema, {"type": NULL}]}) };
+    *kind = json!([kind.take(), NULL]);
+    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        values.push(Value::Null);
+    }
+    schema
+}
+
+fn describe(mut schema: Value, description: String) -> Value {
+    if let Some(object) = schema.as_object_mut().filter(|_| !description.is_empty()) {
+        object.insert("description".to_owned(), Value::String(description));
+    }
+    schema
+}

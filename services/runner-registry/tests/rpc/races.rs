@@ -1,0 +1,173 @@
+//! Calls that meet at the same row: exactly one wins, the others are refused as if they had come later, and no call
+//! fails.
+
+use std::future::Future;
+
+use chassis::status::Rejection;
+use proto::paddock::directory::v1::{
+    CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest, UpdateGroupRequest,
+    UpdateProjectRequest,
+};
+use runner_registry::entity::{group, project, route};
+use sea_orm::EntityTrait as _;
+use tonic::{Response, Status};
+
+use crate::support::{Registry, both_databases};
+
+/// How many calls meet.
+const CALLS: usize = 8;
+
+/// The calls at the same moment; how many succeeded, and what the others were refused with.
+async fn race<T, F>(calls: impl IntoIterator<Item = F>) -> (usize, Vec<&'static str>)
+where
+    F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    T: Send + 'static,
+{
+    let tasks: Vec<_> = calls.into_iter().map(tokio::spawn).collect();
+    let outcomes = futures::future::join_all(tasks).await;
+    let total = outcomes.len();
+    let refused: Vec<_> = outcomes
+        .into_iter()
+        .filter_map(|outcome| outcome.unwrap().err())
+        .map(|status| match Rejection::from(status) {
+            Rejection::Refusal(refusal) => refusal.spec().code,
+            Rejection::Fault(fault) => panic!("{fault:?}"),
+        })
+        .collect();
+    (total - refused.len(), refused)
+}
+
+/// Every group and project has the path that its parents and its own segment make, and its route says the same.
+async fn assert_paths_fit(registry: &Registry) {
+    let db = &registry.database;
+    let groups = group::Entity::find().all(db).await.unwrap();
+    let routes = route::Entity::find().all(db).await.unwrap();
+    let full_path =
+        |id: Option<i64>| groups.iter().find(|group| Some(group.id) == id).map(|group| group.full_path.clone());
+    let expected = |above: Option<String>, path: &str| above.map_or(path.to_owned(), |above| format!("{above}/{path}"));
+    for group in &groups {
+        assert_eq!(group.full_path, expected(full_path(group.parent_id), &group.path));
+        let route = routes.iter().find(|route| route.group_id == Some(group.id)).unwrap();
+        assert_eq!(route.path_key, group.full_path.to_lowercase());
+    }
+    for project in project::Entity::find().all(db).await.unwrap() {
+        assert_eq!(project.full_path, expected(full_path(project.group_id), &project.path));
+        let route = routes.iter().find(|route| route.project_id == Some(project.id)).unwrap();
+        assert_eq!(route.path_key, project.full_path.to_lowercase());
+    }
+}
+
+fn new_group(path: &str, parent_id: Option<i64>) -> CreateGroupRequest {
+    CreateGroupRequest { name: path.to_owned(), path: path.to_owned(), parent_id, ..Default::default() }
+}
+
+fn new_project(path: &str, group_id: i64) -> CreateProjectRequest {
+    CreateProjectRequest { path: Some(path.to_owned()), namespace_id: Some(group_id), ..Default::default() }
+}
+
+fn rename(group_id: i64, to: &str) -> UpdateGroupRequest {
+    UpdateGroupRequest { id: group_id.to_string(), path: Some(to.to_owned()), ..Default::default() }
+}
+
+both_databases! {
+    async fn one_path_goes_to_one_of_many_groups_users_and_projects(registry) {
+        let root = registry.root();
+        let groups = (0..CALLS).map(|_| {
+            let mut client = root.groups();
+            async move { client.create_group(new_group("same", None)).await }
+        });
+        let (won, refused) = race(groups).await;
+        assert_eq!((won, refused), (1, vec!["validation_failed"; CALLS - 1]));
+
+        let users = (0..CALLS).map(|number| {
+            let mut client = root.users();
+            let request = CreateUserRequest {
+                email: format!("{number}@example.com"),
+                name: "name".to_owned(),
+                username: "user".to_owned(),
+                admin: None,
+            };
+            async move { client.create_user(request).await }
+        });
+        let (won, refused) = race(users).await;
+        assert_eq!((won, refused), (1, vec!["validation_failed"; CALLS - 1]));
+
+        let team = registry.group("team", None).await;
+        let projects = (0..CALLS).map(|_| {
+            let mut client = root.projects();
+            let request = new_project("same", team.id);
+            async move { client.create_project(request).await }
+        });
+        let (won, refused) = race(projects).await;
+        assert_eq!((won, refused), (1, vec!["validation_failed"; CALLS - 1]));
+    }
+
+    async fn renames_and_creations_below_leave_every_path_right(registry) {
+        let top = registry.group("top", None).await;
+        let sub = registry.group("sub", Some(&top)).await;
+        let root = registry.root();
+        let calls = (0..3 * CALLS).map(|number| {
+            let (mut groups, mut projects) = (root.groups(), root.projects());
+            let (top_id, sub_id) = (top.id, sub.id);
+            async move {
+                match number % 3 {
+                    0 => groups.update_group(rename(top_id, &format!("top{number}"))).await.map(drop),
+                    1 => groups.create_group(new_group(&format!("g{number}"), Some(sub_id))).await.map(drop),
+                    _ => projects.create_project(new_project(&format!("p{number}"), sub_id)).await.map(drop),
+                }
+                .map(Response::new)
+            }
+        });
+        let (won, refused) = race(calls).await;
+        assert_eq!((won, refused), (3 * CALLS, Vec::new()));
+        assert_paths_fit(registry).await;
+    }
+
+    async fn renames_of_one_project_and_its_group_leave_its_path_right(registry) {
+        let top = registry.group("top", None).await;
+        let project = registry.project("tool", &top).await;
+        let root = registry.root();
+        let calls = (0..2 * CALLS).map(|number| {
+            let (mut groups, mut projects) = (root.groups(), root.projects());
+            let (group_id, id) = (top.id, project.id.to_string());
+            let name = format!("n{}", "x".repeat(number));
+            async move {
+                if number % 2 == 0 {
+                    groups.update_group(rename(group_id, &name)).await.map(drop).map(Response::new)
+                } else {
+                    let request = UpdateProjectRequest { id, path: Some(name), ..Default::default() };
+                    projects.update_project(request).await.map(drop).map(Response::new)
+                }
+            }
+        });
+        let (won, refused) = race(calls).await;
+        assert_eq!((won, refused), (2 * CALLS, Vec::new()));
+        assert_paths_fit(registry).await;
+    }
+
+    async fn what_is_created_in_a_group_that_goes_is_refused_or_goes_with_it(registry) {
+        let root = registry.root();
+        for round in 0..4 {
+            let group = registry.group(&format!("round{round}"), None).await;
+            let calls = (0..CALLS).map(|number| {
+                let (mut groups, mut projects) = (root.groups(), root.projects());
+                let id = group.id;
+                async move {
+                    match number {
+                        3 => groups.delete_group(DeleteGroupRequest { id: id.to_string() }).await.map(drop),
+                        _ if number % 2 == 0 => {
+                            groups.create_group(new_group(&format!("g{number}"), Some(id))).await.map(drop)
+                        }
+                        _ => projects.create_project(new_project(&format!("p{number}"), id)).await.map(drop),
+                    }
+                    .map(Response::new)
+                }
+            });
+            let (won, refused) = race(calls).await;
+            assert!(won >= 1);
+            assert!(refused.iter().all(|code| ["group_not_found", "project_not_found"].contains(code)), "{refused:?}");
+            assert_eq!(group::Entity::find().all(&registry.database).await.unwrap(), []);
+            assert_eq!(project::Entity::find().all(&registry.database).await.unwrap(), []);
+        }
+    }
+}
