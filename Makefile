@@ -34,7 +34,7 @@ bench: ## runs the benchmarks beside the peers named in them
 	scripts/bench
 
 proto: ## writes proto/src/gen again, after a change of a .proto file
-	UPDATE_GENERATED=1 $(CARGO) test --locked --package proto --test generated
+	$(CARGO) run --locked --package codegen
 
 docs: ## writes docs/reference again, after a change of the contract or of a default file
 	$(CARGO) build --locked --workspace --bins

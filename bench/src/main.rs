@@ -72,6 +72,7 @@ async fn run(report: &mut Report, name: &'static str, under_test: &UnderTest, ta
     let cpu = under_test.cpu_seconds();
     let full: Outcome = load.closed(DURATION).await;
     let cpu = under_test.cpu_seconds() - cpu;
+    println!("  {:.1} µs CPU per request at {:.0} requests/s", cpu / full.count() as f64 * 1e6, full.rate());
     let paced = load.open(RATE, DURATION).await;
     report.add(Figures {
         name,

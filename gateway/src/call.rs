@@ -1,7 +1,5 @@
 //! One unary gRPC call of a method that is known only by its descriptor.
 
-use std::error::Error as _;
-
 use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::access::CallContext;
 use chassis::client::PeerChannel;
@@ -9,8 +7,9 @@ use chassis::status::Rejection;
 use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+use proto::paddock::contract::v1::Reason;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 /// What is called, and how.
 #[derive(Debug)]
@@ -34,23 +33,11 @@ pub async fn unary(
     context: CallContext,
 ) -> Result<DynamicMessage, Rejection> {
     let bytes = Bytes::from(message.encode_to_vec());
-    let answer = match once(channel, plan, bytes.clone(), context.clone()).await {
-        Err(status) if status.code() == Code::Unavailable && plan.idempotent => {
+    match once(channel, plan, bytes.clone(), context.clone()).await {
+        Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && plan.idempotent => {
             once(channel, plan, bytes, context).await
         }
         other => other,
-    };
-    answer.map_err(Rejection::from)
-}
-
-/// A status that this side made of a broken connection, as what it is: the peer is unavailable. tonic calls it unknown,
-/// internal or cancelled, depending on where the connection broke. A status that the peer sent has no source.
-pub fn of_transport(status: Status) -> Status {
-    match status.code() {
-        Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => {
-            Status::unavailable(format!("the connection broke: {}", status.message()))
-        }
-        _ => status,
     }
 }
 
@@ -59,13 +46,12 @@ async fn once(
     plan: &CallPlan,
     bytes: Bytes,
     context: CallContext,
-) -> Result<DynamicMessage, Status> {
+) -> Result<DynamicMessage, Rejection> {
     let mut request = Request::new(bytes);
     request.extensions_mut().insert(context);
     let mut client = tonic::client::Grpc::new(channel.clone());
-    client.ready().await.map_err(|error| of_transport(Status::from_error(error)))?;
-    let answer = client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await;
-    answer.map(tonic::Response::into_inner).map_err(of_transport)
+    client.ready().await.map_err(Status::from_error)?;
+    Ok(client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await?.into_inner())
 }
 
 /// Sends encoded messages, receives messages of this type.

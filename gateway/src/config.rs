@@ -82,7 +82,7 @@ impl Validate for Config {
         range(problems, "drain_timeout_ms", self.drain_timeout_ms, 0, 3_600_000);
         let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
         range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
-        self.runner_registry.validate(problems);
+        problems.inside("gateway.runner_registry", &self.runner_registry);
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
             "gateway.max_body_memory_bytes",
             "gateway.identity_cache_ms",
             "gateway.max_connections",
-            "deadline_ms",
+            "gateway.runner_registry.deadline_ms",
         ];
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for name in expected {

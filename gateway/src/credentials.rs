@@ -4,7 +4,7 @@
 use chassis::status::Refusal;
 use chassis::token_form;
 use http::{HeaderMap, HeaderName, header};
-use proto::contract::{CredentialSpec, Place};
+use proto::contract::{CredentialSpec, MethodSpec, Place};
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 
 use crate::contract::ContractError;
@@ -17,6 +17,8 @@ pub struct CredentialPlan {
     pub kind: CredentialKind,
     /// Whether the method serves callers without one too.
     pub optional: bool,
+    /// The reason for what starts like no known credential.
+    unrecognized: Reason,
     spec: &'static CredentialSpec,
     headers: Vec<HeaderCarrier>,
 }
@@ -30,11 +32,12 @@ struct HeaderCarrier {
 }
 
 impl CredentialPlan {
-    /// Plans a method that accepts these kinds; none if it takes no credential.
+    /// Plans a method; none if it takes no credential.
     ///
     /// # Errors
     /// If it accepts two kinds that arrive from outside: which one counts would depend on the order of carriers.
-    pub fn new(accepts: &[CredentialKind]) -> Result<Option<Self>, ContractError> {
+    pub fn new(method: &MethodSpec) -> Result<Option<Self>, ContractError> {
+        let accepts = method.accepts;
         let mut specs = accepts.iter().filter_map(|kind| kind.spec().map(|spec| (*kind, spec)));
         let Some((kind, spec)) = specs.next() else { return Ok(None) };
         if specs.next().is_some() {
@@ -48,7 +51,12 @@ impl CredentialPlan {
             };
             Some(HeaderCarrier { name, scheme, only_with_prefix: carrier.only_with_prefix })
         });
-        Ok(Some(Self { kind, optional: accepts.contains(&CredentialKind::None), spec, headers: headers.collect() }))
+        let unrecognized = match method.unrecognized {
+            Reason::Unspecified => spec.malformed,
+            reason => reason,
+        };
+        let optional = accepts.contains(&CredentialKind::None);
+        Ok(Some(Self { kind, optional, unrecognized, spec, headers: headers.collect() }))
     }
 
     /// The credential of a request, from its headers and the parameters that carried one. An empty header is none; an
@@ -77,15 +85,19 @@ impl CredentialPlan {
     /// Refuses what cannot be a credential of the kind, by its form alone.
     ///
     /// # Errors
-    /// The contract's reason for a credential of another kind, or for a wrong form or checksum.
+    /// The contract's reason for a credential of another kind, for a wrong form or checksum, or for neither.
     pub fn check(&self, token: &Token) -> Result<(), Refusal> {
         let text = token.expose();
         if token_form::is_well_formed(text, self.spec.prefix) {
             return Ok(());
         }
-        let is_other = |spec: &CredentialSpec| spec.prefix != self.spec.prefix && text.starts_with(spec.prefix);
-        let other_kind = CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).any(is_other);
-        Err(Refusal::new(if other_kind { self.spec.wrong_kind } else { self.spec.malformed }))
+        let specs = CredentialKind::ALL.iter().filter_map(|kind| kind.spec());
+        let like = specs.map(|spec| spec.prefix).find(|prefix| text.starts_with(prefix));
+        Err(Refusal::new(match like {
+            Some(prefix) if prefix == self.spec.prefix => self.spec.malformed,
+            Some(_) => self.spec.wrong_kind,
+            None => self.unrecognized,
+        }))
     }
 
     /// The refusal of a request without a credential.

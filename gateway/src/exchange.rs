@@ -17,7 +17,6 @@ use proto::paddock::directory::v1::{AuthenticateUserTokenRequest, AuthenticateUs
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use crate::call;
 use crate::input::builder::Token;
 
 /// The longest that an answer is kept: a revoked token is refused after this time at the latest.
@@ -88,7 +87,7 @@ impl Exchange {
         });
         match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
             Ok(answer) => identity(answer.into_inner()).map(|identity| Answer::Known(Arc::new(identity))),
-            Err(status) => match Rejection::from(call::of_transport(status)) {
+            Err(status) => match Rejection::from(status) {
                 Rejection::Refusal(refusal) => Ok(Answer::Refused(refusal)),
                 Rejection::Fault(fault) => Err(fault),
             },

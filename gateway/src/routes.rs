@@ -166,7 +166,7 @@ fn route(
 ) -> Result<(String, Route), ContractError> {
     let refuse = |what: &str| ContractError::new(format!("{}: {what}", spec.path));
     let input = InputPlan::new(descriptors, &method.input(), spec.accepts)?;
-    let credential = CredentialPlan::new(spec.accepts)?;
+    let credential = CredentialPlan::new(spec)?;
     let (shape, names) = template(&binding.template).ok_or_else(|| refuse("the path template is not served"))?;
     let place = |name: &String| input.message.find(name).ok_or_else(|| refuse("a variable of the path is no field"));
     let route = Route {

@@ -115,6 +115,8 @@ pub struct MethodSpec {
     pub rate_class: RateClass,
     /// Whether a call without an answer may be repeated.
     pub idempotent: bool,
+    /// The reason instead of the credential's own when what came starts like no known credential; unspecified: the same.
+    pub unrecognized: Reason,
     /// The REST verb and path template; none for a method that only processes call.
     pub rest: Option<(&'static str, &'static str)>,
 }

@@ -1,9 +1,21 @@
 //! The rules of carriers, as tables over what the contract declares.
 
 use super::*;
+use proto::contract::METHODS;
+
+/// The plan of some method that accepts these kinds.
+fn plan_of(accepts: &'static [CredentialKind]) -> Result<Option<CredentialPlan>, ContractError> {
+    let method = &METHODS[0];
+    CredentialPlan::new(&MethodSpec { accepts, unrecognized: Reason::Unspecified, scopes: &[], rest: None, ..*method })
+}
 
 fn plan(kind: CredentialKind) -> CredentialPlan {
-    CredentialPlan::new(&[kind]).unwrap().unwrap()
+    plan_of(match kind {
+        CredentialKind::UserToken => &[CredentialKind::UserToken],
+        _ => &[CredentialKind::RunnerToken],
+    })
+    .unwrap()
+    .unwrap()
 }
 
 fn token(kind: CredentialKind, random: char) -> String {
@@ -121,7 +133,17 @@ fn a_token_does_not_show_itself() {
 
 #[test]
 fn a_method_without_credentials_has_no_plan() {
-    assert!(CredentialPlan::new(&[CredentialKind::None]).unwrap().is_none());
-    assert!(CredentialPlan::new(&[CredentialKind::UserToken, CredentialKind::None]).unwrap().unwrap().optional);
-    assert!(CredentialPlan::new(&CredentialKind::ALL).is_err());
+    assert!(plan_of(&[CredentialKind::None]).unwrap().is_none());
+    assert!(plan_of(&[CredentialKind::UserToken, CredentialKind::None]).unwrap().unwrap().optional);
+    assert!(plan_of(&CredentialKind::ALL).is_err());
+}
+
+#[test]
+fn a_method_may_have_its_own_reason_for_what_starts_like_no_credential() {
+    let method = METHODS.iter().find(|method| method.unrecognized == Reason::RegistrationDisallowed).unwrap();
+    let plan = CredentialPlan::new(method).unwrap().unwrap();
+    let reason = |text: &str| plan.check(&Token::new(text)).unwrap_err().reason();
+    assert_eq!(reason("GR1348941abcdefghijklmnop"), Reason::RegistrationDisallowed);
+    assert_eq!(reason(&format!("{}rubbish", plan.spec.prefix)), Reason::RunnerTokenMalformed);
+    assert_eq!(reason(&token(CredentialKind::UserToken, 'a')), Reason::RunnerTokenWrongKind);
 }

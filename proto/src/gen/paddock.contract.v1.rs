@@ -424,6 +424,9 @@ pub struct MethodContract {
     /// True: a call without an answer may be repeated.
     #[prost(bool, tag = "7")]
     pub idempotent: bool,
+    /// The reason instead of the credential's own when what came starts like no credential that is known. Unset: the same.
+    #[prost(enumeration = "Reason", tag = "8")]
+    pub unrecognized: i32,
 }
 /// What a field needs besides its type.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -167,7 +167,9 @@ impl PeerChannel {
             method: request.uri().path(),
             now: self.clock.now(),
         };
-        let identity = HeaderValue::try_from(self.keys.sign(context, &call)?).map_err(Fault::internal)?;
+        let mut identity = HeaderValue::try_from(self.keys.sign(context, &call)?).map_err(Fault::internal)?;
+        // Keeps it out of HTTP/2's compression table: it never comes again, and it is nobody else's business.
+        identity.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(self.identity_header.clone(), identity);
         headers.insert(self.digest_header.clone(), HeaderValue::from_static(DIGEST));

@@ -48,6 +48,13 @@ impl Problems {
         self.0.push(format!("{setting}: {problem}"));
     }
 
+    /// Adds the mistakes of an inner section.
+    pub fn inside(&mut self, section: &str, inner: &impl Validate) {
+        let mut problems = Self::default();
+        inner.validate(&mut problems);
+        self.0.extend(problems.0.into_iter().map(|problem| format!("{section}.{problem}")));
+    }
+
     /// Adds a mistake if the condition does not hold.
     pub fn require(&mut self, condition: bool, setting: &str, problem: impl fmt::Display) {
         if !condition {

@@ -1,6 +1,10 @@
 //! The life of a process.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use tokio::{
     net::TcpListener,
@@ -16,6 +20,15 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// What `main` returns: success, or failure after one line on standard error that says what went wrong.
+pub fn exit_code(name: &str, result: Result<ExitCode, impl Display>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        // `{:#}` is the whole chain of causes in one line. Nobody reading it changes nothing.
+        let _ = writeln!(io::stderr(), "{name}: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Says on standard output that the process serves; whoever started it may wait for this line.

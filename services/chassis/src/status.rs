@@ -3,7 +3,7 @@
 //!
 //! Between processes both travel as a gRPC status with a `google.rpc.ErrorInfo`; the texts come from the contract.
 
-use std::{collections::BTreeMap, collections::HashMap, fmt, time::Duration};
+use std::{collections::BTreeMap, collections::HashMap, error::Error as _, fmt, time::Duration};
 
 use proto::contract::ReasonSpec;
 use proto::paddock::contract::v1::Reason;
@@ -246,6 +246,9 @@ fn foreign(status: &Status) -> Fault {
     let detail = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
         Code::Unavailable => Fault::unavailable(detail),
+        // A status that the peer sent has no source. One that has a source was made here of a broken connection; tonic's code
+        // for it depends on where the connection broke.
+        Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => Fault::unavailable(detail),
         Code::DeadlineExceeded | Code::Cancelled => Fault::deadline_exceeded(detail),
         _ => Fault::internal(detail),
     }
@@ -298,6 +301,7 @@ mod tests {
             (Status::unavailable("gone"), Reason::Unavailable),
             (Status::deadline_exceeded("slow"), Reason::DeadlineExceeded),
             (Status::cancelled("timeout"), Reason::DeadlineExceeded),
+            (Status::from_error(std::io::Error::other("connection reset").into()), Reason::Unavailable),
             (Status::unauthenticated("?"), Reason::Internal),
             (Status::not_found("?"), Reason::Internal),
         ];

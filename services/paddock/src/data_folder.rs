@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use chassis::secrets::{SecretStore, write_private};
 use proto::paddock::contract::v1::Process;
+use runner_registry::token::UserToken;
 
 /// The folder, locked for this process.
 pub struct DataFolder {
@@ -55,9 +56,8 @@ impl DataFolder {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write_root_token(&self, token: &str) -> anyhow::Result<()> {
-        let path = self.root_token();
-        write_private(&path, token.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    pub fn write_root_token(&self, token: &UserToken) -> io::Result<()> {
+        write_private(&self.root_token(), token.expose().as_bytes())
     }
 
     /// The file of the token of the first administrator.

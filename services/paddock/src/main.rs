@@ -3,11 +3,14 @@
 mod check;
 mod config;
 mod data_folder;
+mod root_token;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
 
+use chassis::process;
 use clap::{Parser, Subcommand};
+use proto::paddock::contract::v1::Process;
 
 /// The credential plane for CI runners.
 #[derive(Parser)]
@@ -15,34 +18,36 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// The configuration file. Without one the defaults and the environment count.
+    #[arg(long, global = true, env = "PADDOCK_CONFIG")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Runs all services in one process, with everything it keeps in one folder.
-    Serve {
-        /// The configuration file. Without one the defaults and the environment count.
-        #[arg(long, env = "PADDOCK_CONFIG")]
-        config: Option<PathBuf>,
-    },
+    Serve,
     /// Says what is wrong with an installation, and what to do. Exits with 1 if something is broken.
     Check {
-        /// The configuration file. Without one the defaults and the environment count.
-        #[arg(long, env = "PADDOCK_CONFIG")]
-        config: Option<PathBuf>,
         /// How the findings are printed.
         #[arg(short, long, value_enum, default_value = "text")]
         output: check::Format,
     },
+    /// Makes a new token for the first administrator, in place of a lost one. Stop `paddock serve` first.
+    RootToken,
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    match Arguments::parse().command {
-        Command::Serve { config } => serve::serve(config::load(config.as_deref())?).await.map(|()| ExitCode::SUCCESS),
-        Command::Check { config, output } => {
-            let good = check::check(config.as_deref(), output).await?;
-            Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
+async fn main() -> ExitCode {
+    process::exit_code(Process::Paddock.name(), run(Arguments::parse()).await)
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = config::load(arguments.config.as_deref());
+    match arguments.command {
+        Command::Serve => serve::serve(config?).await?,
+        Command::RootToken => root_token::replace(&config?).await?,
+        Command::Check { output } => return check::check(config, output).await,
     }
+    Ok(ExitCode::SUCCESS)
 }

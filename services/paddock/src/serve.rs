@@ -5,12 +5,12 @@ use anyhow::Context as _;
 use chassis::{
     client::{ClientConfig, PeerChannel},
     clock::Clock,
-    db::{self, DatabaseLocation},
+    db::{self, DatabaseConnection, DatabaseLocation},
     identity::IdentityKeys,
     process, telemetry,
 };
 use proto::paddock::contract::v1::Process;
-use runner_registry::seal::SealKeys;
+use runner_registry::{seal::SealKeys, token::UserToken};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +26,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
 async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data)?;
-    let rest = process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;
+    let rest =
+        process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;
     let shutdown = process::shutdown_signal()?;
     telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await?;
 
     let secrets = folder.secrets()?;
     let keys = IdentityKeys::load(&secrets)?;
     let registry = registry_deps(config, &folder, keys.clone(), SealKeys::load(&secrets)?).await?;
-    if let Some(token) = runner_registry::bootstrap_root(&registry.database, &registry.clock).await? {
-        folder.write_root_token(token.expose())?;
+    let keep = |token: &UserToken| folder.write_root_token(token);
+    if runner_registry::bootstrap_root(&registry.database, &registry.clock, keep).await? {
         tracing::info!(file = %folder.root_token().display(), "created the user root and wrote its token");
     }
 
@@ -65,9 +66,8 @@ async fn registry_deps(
     keys: IdentityKeys,
     seal: SealKeys,
 ) -> anyhow::Result<runner_registry::Deps> {
-    let location = DatabaseLocation::Sqlite(folder.database());
     let registry = config.runner_registry.clone();
-    let database = db::connect(&location, registry.max_connections).await.context("cannot open the database")?;
+    let database = open_database(folder, registry.max_connections).await?;
     Ok(runner_registry::Deps {
         config: registry,
         server: config.server.clone(),
@@ -76,6 +76,12 @@ async fn registry_deps(
         seal,
         clock: Clock::system(),
     })
+}
+
+/// The database in the data folder.
+pub async fn open_database(folder: &DataFolder, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
+    let location = DatabaseLocation::Sqlite(folder.database());
+    db::connect(&location, max_connections).await.context("cannot open the database")
 }
 
 fn gateway_deps(config: &Config, endpoint: &str, keys: IdentityKeys) -> anyhow::Result<gateway::Deps> {

@@ -1,5 +1,7 @@
 //! The first user. A new instance has nobody who could create one, so the process that owns the data does.
 
+use std::io;
+
 use chassis::clock::Clock;
 use proto::paddock::contract::v1::TokenScope;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -17,16 +19,21 @@ const USERNAME: &str = "root";
 /// What the tokens of the first administrator are for.
 const TOKEN_NAME: &str = "first start";
 
-/// When there is no user: brings the schema up to date, creates the administrator `root`, and returns a personal access
-/// token with every scope that never expires. None: there are users, nothing was done.
+/// When there is no user: brings the schema up to date, and creates the administrator `root` with a personal access token
+/// that has every scope and never expires. `keep` stores the token where it is found again; it is called before the user is
+/// committed, so that no crash leaves a user whose token nobody has. False: there are users, nothing was done.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn bootstrap_root(database: &DatabaseConnection, clock: &Clock) -> Result<Option<UserToken>> {
+/// Those of the database, and that of `keep`.
+pub async fn bootstrap_root(
+    database: &DatabaseConnection,
+    clock: &Clock,
+    keep: impl FnOnce(&UserToken) -> io::Result<()>,
+) -> Result<bool> {
     migration::up(database).await?;
     let tx = store::begin(database).await?;
     if users::is_any(&tx).await? {
-        return Ok(None);
+        return Ok(false);
     }
     let root = users::New {
         username: USERNAME.to_owned(),
@@ -36,22 +43,27 @@ pub async fn bootstrap_root(database: &DatabaseConnection, clock: &Clock) -> Res
     };
     let user = match users::create(&tx, root, clock.now()).await {
         // Another process was faster.
-        Err(Error::ValidationFailed(_)) => return Ok(None),
+        Err(Error::ValidationFailed(_)) => return Ok(false),
         user => user?,
     };
     let token = issue(&tx, user.id, clock).await?;
+    keep(&token).map_err(|error| Error::internal(format!("cannot keep the token of {USERNAME}: {error}")))?;
     tx.commit().await?;
-    Ok(Some(token))
+    Ok(true)
 }
 
-/// A further personal access token, as [`bootstrap_root`] makes it, for the administrator with the smallest id. It
-/// replaces one that was lost.
+/// Revokes the token that [`bootstrap_root`] made, or this function before, and makes another one for the administrator with
+/// the smallest id.
 ///
 /// # Errors
 /// [`Error::UserNotFound`] if there is no administrator, or those of the database.
-pub async fn issue_root_token(database: &DatabaseConnection, clock: &Clock) -> Result<UserToken> {
-    let admin = users::first_admin(database).await?.ok_or(Error::UserNotFound)?;
-    issue(database, admin.id, clock).await
+pub async fn replace_root_token(database: &DatabaseConnection, clock: &Clock) -> Result<UserToken> {
+    let tx = store::begin(database).await?;
+    let admin = users::first_admin(&tx).await?.ok_or(Error::UserNotFound)?;
+    access_tokens::revoke_named(&tx, admin.id, TOKEN_NAME, clock.now()).await?;
+    let token = issue(&tx, admin.id, clock).await?;
+    tx.commit().await?;
+    Ok(token)
 }
 
 async fn issue(db: &impl ConnectionTrait, user_id: i64, clock: &Clock) -> Result<UserToken> {

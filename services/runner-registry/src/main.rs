@@ -1,6 +1,9 @@
 //! The process `runner-registry`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use chassis::{clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
@@ -10,6 +13,7 @@ use runner_registry::{
     config::{DEFAULTS, ProcessConfig},
     migration,
     seal::SealKeys,
+    token::UserToken,
 };
 use sea_orm::DatabaseConnection;
 
@@ -23,8 +27,12 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = <Arguments as clap::Parser>::parse();
+async fn main() -> ExitCode {
+    let served = run(<Arguments as clap::Parser>::parse()).await;
+    process::exit_code(Process::RunnerRegistry.name(), served.map(|()| ExitCode::SUCCESS))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config: ProcessConfig = config::load(&[chassis::config::DEFAULTS, DEFAULTS], arguments.config.as_deref())?;
     let telemetry = telemetry::init(&config.telemetry, Process::RunnerRegistry)?;
     let shutdown = process::shutdown_signal()?;
@@ -50,9 +58,8 @@ async fn main() -> anyhow::Result<()> {
 
 /// Makes the first user if there is none, and keeps its token where only the owner of the file can read it.
 async fn create_root(database: &DatabaseConnection, file: &Path) -> anyhow::Result<()> {
-    if let Some(token) = bootstrap_root(database, &Clock::system()).await? {
-        secrets::write_private(file, token.expose().as_bytes())
-            .with_context(|| format!("cannot write {}", file.display()))?;
+    let keep = |token: &UserToken| secrets::write_private(file, token.expose().as_bytes());
+    if bootstrap_root(database, &Clock::system(), keep).await? {
         tracing::info!(file = %file.display(), "created the user root and wrote its token");
     }
     Ok(())

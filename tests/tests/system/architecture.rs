@@ -6,13 +6,14 @@ use std::{fs, path::Path, process::Command};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// What each crate of the workspace may use of the others.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("proto", &[]),
     ("chassis", &["proto"]),
     ("runner-registry", &["proto", "chassis"]),
     ("gateway", &["proto", "chassis"]),
     ("paddock", &["proto", "chassis", "runner-registry", "gateway"]),
     ("system", &["proto"]),
+    ("bench", &["proto"]),
 ];
 
 /// What a crate may never link, however far away it stands.

@@ -6,7 +6,7 @@ mod exposition;
 pub mod propagation;
 
 use std::{
-    io,
+    io::{self, BufWriter},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -98,7 +98,8 @@ pub struct Telemetry {
 /// # Errors
 /// If a setting cannot be used, or if it was started before.
 pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, TelemetryError> {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(io::stderr());
+    // The writer's thread flushes whenever no line waits, so that only a busy process buffers, and then writes less often.
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(BufWriter::new(io::stderr()));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match config.log_format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
@@ -110,7 +111,7 @@ pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, Tel
         tracing_opentelemetry::layer().with_tracer(provider.tracer("paddock")).with_filter(exported)
     });
     tracing_subscriber::registry()
-        .with(lines.with_filter(EnvFilter::try_new(&config.log_filter)?))
+        .with(lines.with_filter(EnvFilter::try_new(&config.log_filter)?).with_filter(filter_fn(is_ours_or_coarse)))
         .with(spans)
         .try_init()
         .map_err(|error| TelemetryError::Twice(error.to_string()))?;
@@ -123,6 +124,13 @@ pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, Tel
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| TelemetryError::Twice(error.to_string()))?;
     Ok(Telemetry { provider, metrics, _writer: guard })
+}
+
+/// The HTTP libraries write headers, credentials included, in their finest lines; whatever the filter says, those stay out.
+fn is_ours_or_coarse(metadata: &tracing::Metadata<'_>) -> bool {
+    const LIBRARIES: [&str; 3] = ["h2", "hyper", "tonic"];
+    let crate_name = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= tracing::Level::INFO || !LIBRARIES.iter().any(|library| crate_name.starts_with(library))
 }
 
 /// Whether spans are exported; if not, they need not be made.

@@ -13,7 +13,11 @@ pub fn check(config: &Config, report: &mut Report) {
     let folder = &config.data;
     if !folder.is_dir() {
         let finding = format!("{} does not exist", folder.display());
-        report.add(Finding::bad("data-folder", finding, "Start `paddock serve` once, or set PADDOCK_DATA to its folder."));
+        report.add(Finding::bad(
+            "data-folder",
+            finding,
+            "Start `paddock serve` once, or set PADDOCK_DATA to its folder.",
+        ));
         return;
     }
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));

@@ -4,16 +4,18 @@ mod local;
 mod report;
 mod server;
 
-use std::path::Path;
+use std::process::ExitCode;
 
-use crate::config;
+use chassis::config::ConfigError;
+
+use crate::config::Config;
 pub use report::Format;
 use report::{Finding, Report};
 
 /// Runs every check that can be run, prints the findings, and tells whether all is well.
-pub async fn check(config_file: Option<&Path>, format: Format) -> anyhow::Result<bool> {
+pub async fn check(config: Result<Config, ConfigError>, format: Format) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
-    match config::load(config_file) {
+    match config {
         Ok(config) => {
             report.add(Finding::good("configuration", "the configuration has no mistakes"));
             local::check(&config, &mut report);
@@ -21,10 +23,14 @@ pub async fn check(config_file: Option<&Path>, format: Format) -> anyhow::Result
         }
         Err(error) => {
             for problem in error.problems {
-                report.add(Finding::bad("configuration", problem, "Correct the setting in the file or the environment."));
+                report.add(Finding::bad(
+                    "configuration",
+                    problem,
+                    "Correct the setting in the file or the environment.",
+                ));
             }
         }
     }
     report.print(format)?;
-    Ok(report.is_good())
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

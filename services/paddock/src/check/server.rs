@@ -39,7 +39,11 @@ async fn ready(client: &Client, base: &str) -> Result<Finding, Finding> {
         Ok(answer) => {
             let status = answer.status();
             let text = answer.text().await.unwrap_or_default();
-            Err(Finding::bad("server", format!("{base} is not ready: {status} {text}"), "Read the log of `paddock serve`."))
+            Err(Finding::bad(
+                "server",
+                format!("{base} is not ready: {status} {text}"),
+                "Read the log of `paddock serve`.",
+            ))
         }
         Err(error) => {
             let remedy = "Start `paddock serve`, or set PADDOCK_PORT to the port it uses.";
@@ -57,7 +61,7 @@ async fn runners(client: &Client, base: &str, token: &str) -> Finding {
             "Assign each to a project with POST /api/v4/projects/:id/runners, or delete it.",
         ),
         Err(error) => {
-            let remedy = "If the root token was replaced, write the new one to root.token in the data folder.";
+            let remedy = "If the token in root.token is lost or revoked, stop the server and run `paddock root-token`.";
             Finding::bad("unassigned-runners", format!("the runners cannot be listed: {error}"), remedy)
         }
     }

@@ -62,3 +62,15 @@ pub async fn touch(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> R
     update.exec(db).await?;
     Ok(())
 }
+
+/// Revokes every token of a user that has this name.
+pub async fn revoke_named(db: &impl ConnectionTrait, user_id: i64, name: &str, now: OffsetDateTime) -> Result<()> {
+    Entity::update_many()
+        .col_expr(Column::RevokedAt, Expr::val(now))
+        .filter(Column::UserId.eq(user_id))
+        .filter(Column::Name.eq(name))
+        .filter(Column::RevokedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use proto::paddock::{
 use runner_registry::{
     bootstrap_root,
     entity::{personal_access_token, user},
-    issue_root_token,
+    replace_root_token,
 };
 use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 use time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Answer as _, both_databases};
 both_databases! {
     async fn the_first_administrator_is_made_once(registry) {
         // The harness has made it.
-        assert!(bootstrap_root(&registry.database, &registry.clock).await.unwrap().is_none());
+        assert!(!bootstrap_root(&registry.database, &registry.clock, |_| Ok(())).await.unwrap());
         let users = user::Entity::find().all(&registry.database).await.unwrap();
         assert_eq!(users.len(), 1);
         assert_eq!((users[0].username.as_str(), users[0].admin), ("root", true));
@@ -23,7 +23,11 @@ both_databases! {
     }
 
     async fn a_lost_root_token_is_replaced_by_one_that_can_do_everything_and_never_expires(registry) {
-        let token = issue_root_token(&registry.database, &registry.clock).await.unwrap();
+        let lost = replace_root_token(&registry.database, &registry.clock).await.unwrap();
+        let token = replace_root_token(&registry.database, &registry.clock).await.unwrap();
+        let request = AuthenticateUserTokenRequest { token: lost.expose().to_owned() };
+        let refused = registry.process().users().authenticate_user_token(request).await.reason();
+        assert_eq!(refused, "user_token_revoked");
         registry.clock.advance(Duration::days(3650));
         let request = AuthenticateUserTokenRequest { token: token.expose().to_owned() };
         let who = registry.process().users().authenticate_user_token(request).await.answer();
@@ -33,11 +37,19 @@ both_databases! {
 
     async fn only_one_of_two_processes_makes_the_first_administrator(registry) {
         user::Entity::delete_many().exec(&registry.database).await.unwrap();
-        let starts = (0..4).map(|_| bootstrap_root(&registry.database, &registry.clock));
+        let starts = (0..4).map(|_| bootstrap_root(&registry.database, &registry.clock, |_| Ok(())));
         let outcomes = futures::future::join_all(starts).await;
-        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(Some(_)))).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(true))).count(), 1, "{outcomes:?}");
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(user::Entity::find().count(&registry.database).await.unwrap(), 1);
+    }
+
+    async fn without_a_place_for_its_token_no_administrator_is_made(registry) {
+        user::Entity::delete_many().exec(&registry.database).await.unwrap();
+        let full = |_: &_| Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        assert!(bootstrap_root(&registry.database, &registry.clock, full).await.is_err());
+        assert_eq!(user::Entity::find().count(&registry.database).await.unwrap(), 0);
+        assert!(bootstrap_root(&registry.database, &registry.clock, |_| Ok(())).await.unwrap());
     }
 
     async fn without_an_administrator_no_token_can_be_issued(registry) {
@@ -45,6 +57,6 @@ both_databases! {
         let root = registry.root().user_id();
         let admin = registry.as_user(alice.user_id(), "alice", true);
         admin.users().delete_user(DeleteUserRequest { id: root }).await.answer();
-        assert!(issue_root_token(&registry.database, &registry.clock).await.is_err());
+        assert!(replace_root_token(&registry.database, &registry.clock).await.is_err());
     }
 }

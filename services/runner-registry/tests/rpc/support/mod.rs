@@ -113,7 +113,7 @@ impl Registry {
         let (clock, keys, shutdown) =
             (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
         let database = db::connect(&location, 5).await.unwrap();
-        runner_registry::bootstrap_root(&database, &clock).await.unwrap().unwrap();
+        assert!(runner_registry::bootstrap_root(&database, &clock, |_| Ok(())).await.unwrap());
         let root_id = user::Entity::find().one(&database).await.unwrap().unwrap().id;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -55,13 +55,14 @@ fn method_spec(path: &str, method: &MethodDescriptor, spec: &DynamicMessage, res
     };
     let rest = rest.map_or("None".to_owned(), |(verb, path)| format!("Some(({verb:?}, {path:?}))"));
     format!(
-        "MethodSpec {{ path: {path:?}, name: {:?}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, rest: {rest} }}",
+        "MethodSpec {{ path: {path:?}, name: {:?}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, unrecognized: {}, rest: {rest} }}",
         method.name(),
         enums(spec, "accepts").join(", "),
         enums(spec, "scopes").join(", "),
         boolean(spec, "admin"),
         enums(spec, "rate_class").concat(),
         boolean(spec, "idempotent"),
+        enums(spec, "unrecognized").concat(),
     )
 }
 
