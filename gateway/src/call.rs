@@ -11,6 +11,10 @@ use proto::paddock::contract::v1::Reason;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status};
 
+/// The largest answer that is read, in bytes. Answers are as large as what was stored; the peer is one of ours, so that
+/// this only bounds what a mistake of it can cost.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
 /// What is called, and how.
 #[derive(Debug)]
 pub struct CallPlan {
@@ -49,7 +53,7 @@ async fn once(
 ) -> Result<DynamicMessage, Rejection> {
     let mut request = Request::new(bytes);
     request.extensions_mut().insert(context);
-    let mut client = tonic::client::Grpc::new(channel.clone());
+    let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
     client.ready().await.map_err(Status::from_error)?;
     Ok(client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await?.into_inner())
 }

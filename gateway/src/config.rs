@@ -2,6 +2,8 @@
 
 use chassis::client::ClientConfig;
 use chassis::config::{Problems, Validate};
+use chassis::secrets::SecretsConfig;
+use chassis::telemetry::TelemetryConfig;
 use serde::Deserialize;
 
 use crate::exchange;
@@ -48,6 +50,24 @@ pub struct Config {
     pub identity_cache_ms: u64,
     /// How to reach runner-registry.
     pub runner_registry: ClientConfig,
+}
+
+/// Every setting that the process `gateway` reads.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProcessConfig {
+    /// The settings of logs, spans and metrics.
+    pub telemetry: TelemetryConfig,
+    /// Where the secrets are.
+    pub secrets: SecretsConfig,
+    /// The settings of the gateway itself.
+    pub gateway: Config,
+}
+
+impl Validate for ProcessConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.telemetry.validate(problems);
+        self.gateway.validate(problems);
+    }
 }
 
 impl Validate for Config {

@@ -27,7 +27,7 @@ use chassis::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULTS};
+pub use config::{Config, DEFAULTS, ProcessConfig};
 pub use contract::ContractError;
 
 /// What the gateway stands on.

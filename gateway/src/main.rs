@@ -3,14 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::anyhow;
-use chassis::config::{Problems, Validate};
 use chassis::process::{announce_ready, listen, shutdown_signal};
-use chassis::secrets::{SecretStore, SecretsConfig};
-use chassis::telemetry::{self, TelemetryConfig};
-use chassis::{client::PeerChannel, clock::Clock, identity::IdentityKeys};
+use chassis::{client::PeerChannel, clock::Clock, identity::IdentityKeys, secrets::SecretStore, telemetry};
 use clap::Parser;
+use gateway::ProcessConfig;
 use proto::paddock::contract::v1::Process;
-use serde::Deserialize;
 
 /// A tenth of a request's CPU time is memory management; the system's allocator takes twice that.
 #[global_allocator]
@@ -25,20 +22,6 @@ struct Arguments {
     config: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-struct Settings {
-    telemetry: TelemetryConfig,
-    secrets: SecretsConfig,
-    gateway: gateway::Config,
-}
-
-impl Validate for Settings {
-    fn validate(&self, problems: &mut Problems) {
-        self.telemetry.validate(problems);
-        self.gateway.validate(problems);
-    }
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
     let served = run(Arguments::parse()).await;
@@ -47,7 +30,7 @@ async fn main() -> ExitCode {
 
 async fn run(Arguments { config: file }: Arguments) -> anyhow::Result<()> {
     let defaults = [chassis::config::DEFAULTS, gateway::DEFAULTS];
-    let Settings { telemetry, secrets, gateway: config } = chassis::config::load(&defaults, file.as_deref())?;
+    let ProcessConfig { telemetry, secrets, gateway: config } = chassis::config::load(&defaults, file.as_deref())?;
     let telemetry = telemetry::init(&telemetry, Process::Gateway)?;
     let (shutdown, clock, secrets) = (shutdown_signal()?, Clock::system(), SecretStore::open(&secrets.folder));
     let keys = IdentityKeys::load(&secrets)?;

@@ -16,6 +16,9 @@ const REDACTED: &str = "[REDACTED]";
 /// How often percent-encoding is undone in search of a credential.
 const MAX_DECODINGS: usize = 3;
 
+/// What the name of a parameter says of a value that is nobody else's business.
+const SECRET_WORDS: [&str; 3] = ["token", "secret", "password"];
+
 static PARAMETERS: LazyLock<Vec<&str>> = LazyLock::new(|| credentials::parameters().collect());
 
 static PREFIXES: LazyLock<Vec<&str>> =
@@ -71,12 +74,14 @@ pub fn without_credentials(query: &str) -> String {
     query.split('&').filter(harmless).collect::<Vec<_>>().join("&")
 }
 
-/// Whether a raw name of a pair is that of a parameter that carries a credential, with or without brackets.
+/// Whether a raw name of a pair is that of a parameter that carries a credential, with or without brackets. Clients of
+/// what Paddock does not serve send other credentials here, so that any name that says so counts.
 fn is_carrier(name: &str) -> bool {
     // A name that cannot be decoded is nobody's; better hide its value.
     let Ok(name) = path::decode_form(name) else { return true };
     let root = name.split('[').next().unwrap_or_default();
     PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(root))
+        || SECRET_WORDS.iter().any(|word| contains_ignoring_case(&name, word))
 }
 
 #[cfg(test)]
@@ -95,7 +100,9 @@ mod tests {
                 assert_eq!(without_credentials(&query), "a=1&b=2");
             }
         }
-        assert_eq!(target("/p", Some("%zz=s3cret")), "/p?%zz=[REDACTED]");
+        for query in ["%zz", "job_token", "other%5FtoKen", "client_secret", "Password"] {
+            assert_eq!(target("/p", Some(&format!("{query}=s3cret"))), format!("/p?{query}=[REDACTED]"));
+        }
     }
 
     #[test]

@@ -40,14 +40,20 @@ pub fn id(headers: &HeaderMap) -> String {
     }
 }
 
+/// A body of this size takes no share of the memory for bodies, in pieces or not: what runners send is smaller, so that
+/// clients who never finish large bodies keep no runner waiting.
+const SMALL_BYTES: usize = 16 << 10;
+
 /// Reads bodies, within the limits of one and of all.
 #[derive(Debug)]
 pub struct BodyReader {
     /// The largest body, in bytes.
     max: usize,
+    /// The largest body that takes no share of the memory.
+    small: usize,
     /// How long a body may take.
     timeout: Duration,
-    /// The bytes that all bodies together may hold beyond their first piece.
+    /// The bytes that all larger bodies together may hold beyond their first piece.
     memory: Semaphore,
 }
 
@@ -62,10 +68,10 @@ pub struct ReadBody<'r> {
 impl BodyReader {
     /// A reader with these limits.
     pub fn new(max: usize, timeout: Duration, memory: usize) -> Self {
-        Self { max, timeout, memory: Semaphore::new(memory.min(Semaphore::MAX_PERMITS)) }
+        Self { max, small: SMALL_BYTES, timeout, memory: Semaphore::new(memory.min(Semaphore::MAX_PERMITS)) }
     }
 
-    /// Reads a body. While too many bodies are under way, it waits for its share.
+    /// Reads a body. While too many large bodies are under way, a large one waits for its share.
     ///
     /// # Errors
     /// If it is too large, does not arrive in time, or ends early.
@@ -103,18 +109,25 @@ impl BodyReader {
             let frame = frame.map_err(|_| Refusal::new(Reason::BodyMalformed).with_detail("the body ended early"))?;
             // Trailers carry no parameters.
             let Ok(data) = frame.into_data() else { continue };
-            if first.len() + all.len() + data.len() > self.max {
+            // Many HTTP/2 clients end a body with an empty frame; it needs no memory, and none to wait for.
+            if data.is_empty() {
+                continue;
+            }
+            let size = first.len() + all.len() + data.len();
+            if size > self.max {
                 return Err(Refusal::new(Reason::BodyTooLarge));
             }
             if first.is_empty() && all.is_empty() {
                 first = data;
                 continue;
             }
-            let size = u32::try_from(first.len() + data.len()).unwrap_or(u32::MAX);
-            let more = self.memory.acquire_many(size).await.ok();
-            match (&mut share, more) {
-                (Some(share), Some(more)) => share.merge(more),
-                (share, more) => *share = more,
+            if size > self.small {
+                let held = share.as_ref().map_or(0, SemaphorePermit::num_permits);
+                let lacking = u32::try_from(size - held).unwrap_or(u32::MAX);
+                match (&mut share, self.memory.acquire_many(lacking).await.ok()) {
+                    (Some(share), Some(more)) => share.merge(more),
+                    (share, more) => *share = more,
+                }
             }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
@@ -207,14 +220,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_bodies_together_have_a_limit() {
-        let reader = BodyReader::new(100, Duration::from_secs(5), 6);
+        let reader = BodyReader { small: 1, ..BodyReader::new(100, Duration::from_secs(5), 6) };
         let headers = HeaderMap::new();
         let held = reader.read(frames(&["abc", "def"]), &headers).await.unwrap();
         let waiting = reader.read(frames(&["a", "b"]), &headers).await;
         assert_eq!(waiting.unwrap_err().reason(), Reason::RequestTimeout, "the first body holds all of it");
-        assert_eq!(reader.read(frames(&["in one piece"]), &headers).await.unwrap().bytes, "in one piece");
+        for pieces in [["in one piece", ""], ["", "x"]] {
+            assert_eq!(reader.read(frames(&pieces), &headers).await.unwrap().bytes, pieces.concat());
+        }
         drop(held);
         assert_eq!(reader.read(frames(&["a", "b"]), &headers).await.unwrap().bytes, "ab");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_never_waits_for_large_ones() {
+        let reader = BodyReader { small: 4, ..BodyReader::new(100, Duration::from_secs(5), 6) };
+        let headers = HeaderMap::new();
+        let _held = reader.read(frames(&["abc", "def"]), &headers).await.unwrap();
+        assert_eq!(reader.read(frames(&["a", "b", "cd"]), &headers).await.unwrap().bytes, "abcd");
+        let waiting = reader.read(frames(&["a", "b", "cd", "e"]), &headers).await;
+        assert_eq!(waiting.unwrap_err().reason(), Reason::RequestTimeout);
     }
 
     #[test]

@@ -130,7 +130,14 @@ impl<'p> Builder<'p> {
         self.named |= 1 << place;
         match pair_into(&mut self.message, field, inner, text) {
             Ok(()) => self.filled |= 1 << place,
-            Err((name, flaw)) => self.problems.push(Problem { name, flaw }),
+            Err((name, flaw)) => self.note(&name, flaw),
+        }
+    }
+
+    /// Notes what is wrong with a parameter, once for each name: a body can repeat a name a hundred thousand times.
+    pub fn note(&mut self, name: &str, flaw: Flaw) {
+        if !self.problems.iter().any(|problem| problem.name == name) {
+            self.problems.push(Problem { name: name.to_owned(), flaw });
         }
     }
 
@@ -143,29 +150,22 @@ impl<'p> Builder<'p> {
                 Err(_) => Flaw::Invalid,
             },
         };
-        self.problems.push(Problem { name: field.name.clone(), flaw });
+        self.note(&field.name, flaw);
     }
 
     /// Ends the collecting: notes what is missing, and lists what was sent.
     pub fn finish(mut self, has_credential: bool) -> (DynamicMessage, Vec<Problem>) {
         if let Some(field) = self.plan.credential.as_ref().filter(|_| self.plan.credential_required && !has_credential)
         {
-            self.note_missing(field.name());
+            self.note(field.name(), Flaw::Missing);
         }
         for (place, field) in self.plan.message.fields.iter().enumerate() {
             if field.required && self.filled & (1 << place) == 0 {
-                self.note_missing(&field.name);
+                self.note(&field.name, Flaw::Missing);
             }
         }
         self.fill_update_mask();
         (self.message, self.problems)
-    }
-
-    /// Notes that a parameter is missing, unless something else is wrong with it.
-    fn note_missing(&mut self, name: &str) {
-        if !self.problems.iter().any(|problem| problem.name == name) {
-            self.problems.push(Problem { name: name.to_owned(), flaw: Flaw::Missing });
-        }
     }
 
     fn fill_update_mask(&mut self) {

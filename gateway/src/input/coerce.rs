@@ -8,6 +8,10 @@ use prost_reflect::Value;
 
 use super::plan::{FieldPlan, Shape};
 
+/// The most elements of a list. The services' own limits are lower and say more; this one keeps a small body from
+/// becoming a large message before anybody is authenticated.
+const MAX_ELEMENTS: usize = 256;
+
 /// What is wrong with a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
@@ -72,14 +76,14 @@ pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Fl
 /// # Errors
 /// What is wrong with it.
 pub fn elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
-    let Scalar::Text(text) = scalar else {
-        list.extend(single(field, scalar)?);
-        return Ok(());
-    };
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        list.extend(single(field, Scalar::Text(part))?);
-    }
-    Ok(())
+    let Scalar::Text(text) = scalar else { return push(field, scalar, list) };
+    let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.try_for_each(|part| push(field, Scalar::Text(part), list))
+}
+
+fn push(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
+    list.extend(single(field, scalar)?);
+    if list.len() <= MAX_ELEMENTS { Ok(()) } else { Err(Flaw::Invalid) }
 }
 
 fn is_blank(scalar: Scalar<'_>) -> bool {

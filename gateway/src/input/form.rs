@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::stream;
 use std::convert::Infallible;
 
-use super::builder::{Builder, Problem, Token};
+use super::builder::{Builder, Token};
 use super::coerce::Flaw;
 use crate::path::{self, Malformed};
 
@@ -50,7 +50,7 @@ fn pair(name: &str, text: &str, builder: &mut Builder<'_>) {
     }
     let Some((root, inner)) = split_name(name) else { return };
     if plan.is_carrier(root) {
-        return builder.problems.push(Problem { name: root.to_owned(), flaw: Flaw::Invalid });
+        return builder.note(root, Flaw::Invalid);
     }
     let Some(place) = plan.message.find(root) else { return };
     if let Some(field) = builder.open(place) {
@@ -61,7 +61,7 @@ fn pair(name: &str, text: &str, builder: &mut Builder<'_>) {
 fn file(name: &str, builder: &mut Builder<'_>) {
     let Some((root, _)) = split_name(name) else { return };
     if builder.plan().is_carrier(root) || builder.plan().message.find(root).is_some() {
-        builder.problems.push(Problem { name: root.to_owned(), flaw: Flaw::Invalid });
+        builder.note(root, Flaw::Invalid);
     }
 }
 

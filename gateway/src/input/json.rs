@@ -72,7 +72,7 @@ fn read_token(name: &str, value: Carried, builder: &mut Builder<'_>) {
     match value {
         Carried::Nothing => {}
         Carried::Text(text) => builder.tokens.push(Token::new(text)),
-        Carried::Other => builder.problems.push(Problem { name: name.to_owned(), flaw: Flaw::Invalid }),
+        Carried::Other => builder.note(name, Flaw::Invalid),
     }
 }
 

@@ -337,6 +337,26 @@ fn the_last_of_several_pairs_counts() {
 }
 
 #[test]
+fn a_list_has_a_limit_in_every_place() {
+    let tags = |count: usize| (0..count).map(|tag| tag.to_string()).collect::<Vec<_>>();
+    let fits: ListRunnersRequest = message("ListRunners", &query(&format!("tag_list={}", tags(256).join(","))));
+    assert_eq!(fits.tag_list.len(), 256);
+    let list = tags(257).join(",");
+    let pairs: Vec<_> = tags(257).iter().map(|tag| format!("tag_list[]={tag}")).collect();
+    let (pairs, array) = (pairs.join("&"), format!("{{\"tag_list\":[{list}]}}"));
+    let (text, pair) = (format!("{{\"tag_list\":\"{list}\"}}"), format!("tag_list={list}"));
+    for sent in [json(&array), json(&text), form(&pairs), query(&pairs), query(&pair)] {
+        assert_eq!(problems("ListRunners", &sent), "tag_list is invalid");
+    }
+}
+
+#[test]
+fn what_is_wrong_again_and_again_is_noted_once() {
+    let repeated = ["tag_list[a][b]=1", "page[x]=1", "paused=maybe"].repeat(100).join("&");
+    assert_eq!(problems("ListRunners", &form(&repeated)), "tag_list is invalid, page is invalid, paused is invalid");
+}
+
+#[test]
 fn a_body_that_can_be_read_in_two_ways_is_refused() {
     let deep = |depth: usize| format!("{}1{}", r#"{"x":["#.repeat(depth), "]}".repeat(depth));
     assert!(collect("ListRunners", &json(&deep(15))).is_ok());

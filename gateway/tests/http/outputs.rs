@@ -1,8 +1,8 @@
 //! The shapes of answers.
 
 use proto::paddock::runner::v1::{
-    CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, RequestJobRequest,
-    RequestJobResponse, RunnerDetails,
+    CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, ListRunnerManagersRequest,
+    ListRunnerManagersResponse, RequestJobRequest, RequestJobResponse, RunnerDetails, RunnerManager,
 };
 use serde_json::{Value, json};
 
@@ -49,6 +49,17 @@ async fn details_of_a_runner_show_defaults_and_nulls() {
     for (name, value) in expected {
         assert_eq!(body[name], value, "{name}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_may_be_larger_than_any_request() {
+    let world = World::start().await;
+    let (header, user) = token::user_header();
+    let manager = RunnerManager { version: Some("\u{1f600}".repeat(256)), ..RunnerManager::default() };
+    let managers = ListRunnerManagersResponse { managers: vec![manager; 6000] };
+    world.fake.answers::<ListRunnerManagersRequest, _>("list_runner_managers", managers);
+    let answer = send(world.get("/api/v4/runners/5/managers").header(header, user)).await;
+    assert_eq!((answer.status, answer.body.len() > 6 << 20), (200, true));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //! The default files are the schema: a setting that they do not have is unknown, and a value must have the type of the
 //! default. Every mistake is reported, not the first one only.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{collections::HashMap, ffi::OsString, fmt, path::Path};
 
 use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
 use proto::paddock::contract::v1::Process;
@@ -74,14 +74,15 @@ pub trait Validate {
 /// # Errors
 /// Every unknown setting, value of a wrong type, and value that makes no sense.
 pub fn load<T: DeserializeOwned + Validate>(defaults: &[&str], file: Option<&Path>) -> Result<T, ConfigError> {
-    load_from(defaults, file, std::env::vars().collect())
+    load_from(defaults, file, std::env::vars_os())
 }
 
 fn load_from<T: DeserializeOwned + Validate>(
     defaults: &[&str],
     file: Option<&Path>,
-    environment: HashMap<String, String>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<T, ConfigError> {
+    let environment = readable(environment)?;
     let one = |error: config::ConfigError| ConfigError { problems: vec![error.to_string()] };
     let schema = from_texts(defaults).build().map_err(one)?;
     let file = read_file(file)?;
@@ -104,6 +105,20 @@ fn load_from<T: DeserializeOwned + Validate>(
     let settings: T = merged.try_deserialize().map_err(one)?;
     settings.validate(&mut problems);
     if problems.0.is_empty() { Ok(settings) } else { Err(ConfigError { problems: problems.0 }) }
+}
+
+/// The variables that are text. One of another program may hold any bytes; one of ours may not.
+fn readable(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, ConfigError> {
+    let (mut texts, mut problems) = (HashMap::new(), Problems::default());
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(texts.insert(name, value)),
+            Err(_) if name.starts_with(PREFIX) => problems.push(&name, "is not UTF-8"),
+            Err(_) => {}
+        }
+    }
+    if problems.0.is_empty() { Ok(texts) } else { Err(ConfigError { problems: problems.0 }) }
 }
 
 fn from_texts(texts: &[&str]) -> config::ConfigBuilder<config::builder::DefaultState> {
@@ -135,11 +150,16 @@ fn compare(schema: &Value, overlay: &Value, path: &str, origin: Origin, problems
         (ValueKind::Boolean(_), _) if overlay.clone().into_bool().is_err() => {
             problems.push(path, "must be true or false")
         }
-        (ValueKind::I64(_), _) if overlay.clone().into_int().is_err() => problems.push(path, "must be a whole number"),
+        (ValueKind::I64(_), _) if !is_whole(overlay) => problems.push(path, "must be a whole number"),
         (ValueKind::Float(_), _) if overlay.clone().into_float().is_err() => problems.push(path, "must be a number"),
         (ValueKind::String(_), ValueKind::Table(_) | ValueKind::Array(_)) => problems.push(path, "must be a text"),
         _ => {}
     }
+}
+
+/// Whether a value is a whole number without being made one: neither `1.5` nor `true` is.
+fn is_whole(value: &Value) -> bool {
+    !matches!(value.kind, ValueKind::Float(_) | ValueKind::Boolean(_)) && value.clone().into_int().is_ok()
 }
 
 fn compare_tables(
@@ -180,6 +200,7 @@ fn sorted_names(table: &Map<String, Value>) -> String {
 mod tests {
     use super::*;
     use serde::Deserialize;
+    use std::os::unix::ffi::OsStringExt as _;
 
     const SCHEMA: &str = "[gateway]\nlisten = \"a:1\"\nlimit = 5\nstrict = false\n[gateway.inner]\nratio = 0.5\n";
 
@@ -212,7 +233,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("paddock.toml");
         std::fs::write(&path, file).unwrap();
-        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         load_from(&[SCHEMA], Some(&path), environment)
     }
 
@@ -245,6 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_of_another_program_may_hold_any_bytes() {
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let foreign = [(bytes(b"OTHER"), bytes(b"\xff")), (bytes(b"PADDOCK_\xff"), bytes(b"x"))];
+        assert!(load_from::<Settings>(&[SCHEMA], None, foreign.into_iter()).is_ok());
+        let ours = [(bytes(b"PADDOCK_GATEWAY__LISTEN"), bytes(b"\xff"))];
+        let error = load_from::<Settings>(&[SCHEMA], None, ours.into_iter()).unwrap_err();
+        assert_eq!(error.problems, ["PADDOCK_GATEWAY__LISTEN: is not UTF-8"]);
+    }
+
+    #[test]
+    fn a_whole_number_is_not_made_from_anything_else() {
+        for value in ["1.5", "true", "1e3", "many", "0x10"] {
+            let from_environment = load_with("", &[("PADDOCK_GATEWAY__LIMIT", value)]).unwrap_err();
+            assert_eq!(from_environment.problems, ["gateway.limit: must be a whole number"], "{value}");
+        }
+        for value in ["1.5", "true", "\"1.5\""] {
+            let from_file = load_with(&format!("[gateway]\nlimit = {value}\n"), &[]).unwrap_err();
+            assert_eq!(from_file.problems, ["gateway.limit: must be a whole number"], "{value}");
+        }
+    }
+
+    #[test]
     fn values_that_make_no_sense_are_reported_at_once() {
         let error = load_with("[gateway]\nlimit = -1\n[gateway.inner]\nratio = 2.0\n", &[]).unwrap_err();
         assert_eq!(error.problems, ["gateway.limit: must be positive", "gateway.inner.ratio: must be at most 1"]);
@@ -252,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = load_from::<Settings>(&[SCHEMA], Some(Path::new("/nowhere/p.toml")), HashMap::new()).unwrap_err();
+        let error = load_from::<Settings>(&[SCHEMA], Some(Path::new("/nowhere/p.toml")), std::iter::empty());
+        let error = error.unwrap_err();
         assert!(error.to_string().contains("/nowhere/p.toml"));
     }
 }

@@ -165,7 +165,7 @@ impl SecretStore {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all, and not over an existing one.
+/// Writes a file that only its owner may read, whole or not at all, in place of an existing one.
 ///
 /// # Errors
 /// If the file cannot be written.

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,13 +19,13 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder when it is missing, and locks it.
+    /// Makes the folder when it is missing, for its owner alone, and locks it.
     ///
     /// # Errors
     /// If it cannot be made, or another process serves from it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let open = || -> io::Result<File> {
-            fs::create_dir_all(path)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
             File::create(path.join("lock"))
         };
         let lock = open().with_context(|| format!("cannot use the data folder {}", path.display()))?;
@@ -49,7 +50,7 @@ impl DataFolder {
 
     /// The file of the database.
     pub fn database(&self) -> PathBuf {
-        self.path.join("runner-registry.sqlite")
+        database(&self.path)
     }
 
     /// Keeps the token of the first administrator where only the owner of the folder can read it.
@@ -66,6 +67,11 @@ impl DataFolder {
     }
 }
 
+/// The file of the database.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join("runner-registry.sqlite")
+}
+
 /// The folder of the secrets.
 pub fn secrets(folder: &Path) -> PathBuf {
     folder.join("secrets")
@@ -74,4 +80,22 @@ pub fn secrets(folder: &Path) -> PathBuf {
 /// The file of the token of the first administrator.
 pub fn root_token(folder: &Path) -> PathBuf {
     folder.join("root.token")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn the_folder_is_for_its_owner_alone_and_for_one_process() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("data");
+        let folder = DataFolder::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(DataFolder::open(&path).is_err());
+        drop(folder);
+        assert!(DataFolder::open(&path).is_ok());
+    }
 }

@@ -1,8 +1,8 @@
 //! The first user. A new instance has nobody who could create one, so the process that owns the data does.
 
-use std::io;
+use std::{io, path::Path};
 
-use chassis::clock::Clock;
+use chassis::{clock::Clock, secrets::write_private};
 use proto::paddock::contract::v1::TokenScope;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
@@ -50,6 +50,18 @@ pub async fn bootstrap_root(
     keep(&token).map_err(|error| Error::internal(format!("cannot keep the token of {USERNAME}: {error}")))?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// [`bootstrap_root`] with the token kept in a file that only its owner can read.
+///
+/// # Errors
+/// Those of the database, and if the file cannot be written.
+pub async fn bootstrap_root_into(database: &DatabaseConnection, clock: &Clock, file: &Path) -> Result<()> {
+    let keep = |token: &UserToken| write_private(file, token.expose().as_bytes());
+    if bootstrap_root(database, clock, keep).await? {
+        tracing::info!(file = %file.display(), "created the user root and wrote its token");
+    }
+    Ok(())
 }
 
 /// Revokes the token that [`bootstrap_root`] made, or this function before, and makes another one for the administrator with

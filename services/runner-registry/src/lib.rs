@@ -33,7 +33,7 @@ mod store;
 pub mod text;
 pub mod token;
 
-pub use bootstrap::{bootstrap_root, replace_root_token};
+pub use bootstrap::{bootstrap_root, bootstrap_root_into, replace_root_token};
 pub use config::Config;
 pub use error::Error;
 

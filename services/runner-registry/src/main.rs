@@ -1,21 +1,16 @@
 //! The process `runner-registry`.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use chassis::{clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
 use proto::paddock::contract::v1::Process;
 use runner_registry::{
-    Deps, bootstrap_root,
+    Deps, bootstrap_root_into,
     config::{DEFAULTS, ProcessConfig},
     migration,
     seal::SealKeys,
-    token::UserToken,
 };
-use sea_orm::DatabaseConnection;
 
 /// Owns runner records, their tokens, and the directory they belong to.
 #[derive(clap::Parser)]
@@ -43,7 +38,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let database = db::connect(&registry.database(&store)?, registry.max_connections).await.context("database")?;
     migration::up(&database).await.context("database")?;
     if !registry.root_token_file.as_os_str().is_empty() {
-        create_root(&database, &registry.root_token_file).await?;
+        bootstrap_root_into(&database, &Clock::system(), &registry.root_token_file).await?;
     }
     tokio::spawn(keys.clone().watch(store, shutdown.clone()));
 
@@ -54,13 +49,4 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let served = runner_registry::run(deps, listener, shutdown).await;
     telemetry.shutdown().await;
     Ok(served?)
-}
-
-/// Makes the first user if there is none, and keeps its token where only the owner of the file can read it.
-async fn create_root(database: &DatabaseConnection, file: &Path) -> anyhow::Result<()> {
-    let keep = |token: &UserToken| secrets::write_private(file, token.expose().as_bytes());
-    if bootstrap_root(database, &Clock::system(), keep).await? {
-        tracing::info!(file = %file.display(), "created the user root and wrote its token");
-    }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user>
 
+use std::collections::HashSet;
+
 use crate::{error::FieldErrors, text};
 
 /// The most characters of a description.
@@ -79,13 +81,10 @@ pub fn sentence(errors: &FieldErrors) -> String {
 /// The tags as they are stored: at each comma apart, without space around them, no empty one, none twice, in the given order.
 #[must_use]
 pub fn normalize_tags(given: &[String]) -> Vec<String> {
-    let mut tags = Vec::<String>::new();
-    for tag in given.iter().flat_map(|text| text.split(',')).map(str::trim) {
-        if !tag.is_empty() && !tags.iter().any(|known| known == tag) {
-            tags.push(tag.to_owned());
-        }
-    }
-    tags
+    // A set, because a body has room for a hundred thousand tags before they are counted.
+    let mut known = HashSet::new();
+    let each = given.iter().flat_map(|text| text.split(',')).map(str::trim);
+    each.filter(|tag| !tag.is_empty() && known.insert(*tag)).map(str::to_owned).collect()
 }
 
 fn humanize(field: &str) -> String {
@@ -166,5 +165,12 @@ mod tests {
     fn tags_are_split_trimmed_and_kept_once() {
         let given = [" b,a ", "a", "", " , ", "B", "c d"].map(str::to_owned);
         assert_eq!(normalize_tags(&given), ["b", "a", "B", "c d"]);
+    }
+
+    #[test]
+    fn a_body_full_of_tags_is_read_in_one_pass() {
+        // Compared each with each, these take minutes.
+        let given: Vec<String> = (0..300_000).map(|number| number.to_string()).collect();
+        assert_eq!(normalize_tags(&[given.join(",")]), given);
     }
 }

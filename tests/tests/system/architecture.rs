@@ -6,8 +6,9 @@ use std::{fs, path::Path, process::Command};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// What each crate of the workspace may use of the others.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("proto", &[]),
+    ("codegen", &[]),
     ("chassis", &["proto"]),
     ("runner-registry", &["proto", "chassis"]),
     ("gateway", &["proto", "chassis"]),

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use proto::paddock::contract::v1::Reason;
 use serde_json::Value;
 use system::{Paddock, Program, files_below, free_port};
 
@@ -72,5 +73,23 @@ fn only_the_owner_reads_secrets_and_token() {
         let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{}", file.display());
     }
+    paddock.stop();
+}
+
+#[tokio::test]
+async fn a_leaked_or_lost_root_token_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let paddock = Paddock::start_in(folder.path(), &[]);
+    let replace = || Program::start("paddock", &["root-token"], &[("PADDOCK_DATA", folder.path().to_str().unwrap())]);
+    assert!(!replace().wait().success(), "not while another process serves from the folder");
+    let old = paddock.root_token();
+    paddock.root().get("/user").await.ok(200);
+    paddock.stop();
+
+    assert!(replace().wait().success());
+    let paddock = Paddock::start_in(folder.path(), &[]);
+    assert_ne!(paddock.root_token(), old);
+    assert_eq!(paddock.root().get("/user").await.ok(200)["username"], "root");
+    paddock.anonymous().with_token(&old).get("/user").await.refused(Reason::UserTokenRevoked);
     paddock.stop();
 }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// How often the histograms' buffers are emptied when nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long to wait after the operating system refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shutdown: CancellationToken) {
     let upkeep = metrics.clone();
     tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
@@ -22,7 +25,11 @@ pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shut
         }
     }));
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, _)) = accepted else {
+            // Mostly for want of file descriptors: the next attempt would fail at once, again and again.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         let metrics = metrics.clone();
         let service = service_fn(move |request| {
             let answer = answer(&metrics, &request);

@@ -22,7 +22,7 @@ pub fn check(config: &Config, report: &mut Report) {
     }
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));
     check_secrets(folder, report);
-    report.add(root_token(&data_folder::root_token(folder)));
+    report.add(root_token(&data_folder::root_token(folder), data_folder::database(folder).exists()));
 }
 
 fn check_secrets(folder: &Path, report: &mut Report) {
@@ -39,7 +39,7 @@ fn check_secrets(folder: &Path, report: &mut Report) {
     }
 }
 
-fn root_token(path: &Path) -> Finding {
+fn root_token(path: &Path, has_database: bool) -> Finding {
     match fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
             let finding = format!("others than its owner may read {}", path.display());
@@ -47,8 +47,24 @@ fn root_token(path: &Path) -> Finding {
         }
         Ok(_) => Finding::good("root-token", format!("only its owner may read {}", path.display())),
         Err(error) => {
-            let remedy = "Start `paddock serve` once; it writes the token on first start.";
+            let remedy = if has_database {
+                "Stop the server and run `paddock root-token`, which makes a new token."
+            } else {
+                "Start `paddock serve` once; it writes the token on first start."
+            };
             Finding::warning("root-token", format!("{}: {error}", path.display()), remedy)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_token_is_not_written_by_another_start() {
+        let lost = Path::new("/nowhere/root.token");
+        assert!(root_token(lost, false).remedy.contains("first start"));
+        assert!(root_token(lost, true).remedy.contains("paddock root-token"));
     }
 }

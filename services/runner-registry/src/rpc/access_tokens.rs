@@ -96,7 +96,7 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
     if row.expires_at.is_some_and(|expires_at| now >= expires_at) {
         return Err(Error::UserTokenExpired);
     }
-    let due = row.last_used_at.is_none_or(|last| now - last >= state.config.heartbeat.write_interval());
+    let due = row.last_used_at.is_none_or(|last| (now - last).abs() >= state.config.heartbeat.write_interval());
     if due && let Err(error) = access_tokens::touch(&state.database, row.id, now).await {
         // The token is good all the same.
         tracing::warn!(%error, "cannot note the use of a personal access token");

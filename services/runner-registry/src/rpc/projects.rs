@@ -83,7 +83,7 @@ impl ProjectService for Projects {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let project = objects::project(db, &user, &request.id).await?.check(Standing::may_delete_project)?;
-        projects::delete(db, project.id).await?;
+        projects::delete(db, &project).await?;
         Ok(Response::new(DeleteProjectResponse {}))
     }
 }

@@ -1,7 +1,7 @@
 //! Projects, in a group or in the personal namespace of a user. The locks are those of [`super::groups`]; a personal
 //! namespace is locked by the row of its user.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
     ActiveModelTrait as _,
@@ -129,9 +129,10 @@ pub async fn list(
 
 /// Adds to each project where it lives. A project whose namespace is gone by now is gone too, and left out.
 pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<Vec<Located>> {
-    let group_ids: Vec<i64> = projects.iter().filter_map(|project| project.group_id).collect();
-    let user_ids: Vec<i64> = projects.iter().filter_map(|project| project.owner_id).collect();
-    let mut full_names = groups::full_names(db, group_ids.clone()).await?;
+    // Each once: a runner can serve every project of a group, and a statement takes a limited number of parameters.
+    let group_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.group_id).collect();
+    let user_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.owner_id).collect();
+    let mut full_names = groups::full_names(db, group_ids.iter().copied().collect()).await?;
     let groups = group::Entity::find().filter(group::Column::Id.is_in(group_ids)).all(db).await?;
     let users = user::Entity::find().filter(user::Column::Id.is_in(user_ids)).all(db).await?;
     let groups = groups.into_iter().filter_map(|group| {
@@ -201,13 +202,7 @@ fn check_visibility(group: &group::Model, visibility: Visibility) -> Result<()> 
 pub async fn update(database: &DatabaseConnection, project: Model, changes: Changes) -> Result<Model> {
     let tx = super::begin(database).await?;
     let id = project.id;
-    // A rename of the namespace would change the path in the meantime.
-    if let Some(group_id) = project.group_id {
-        groups::lock_tree(&tx, group_id, LockType::Share).await?;
-    }
-    if let Some(user_id) = project.owner_id {
-        users::lock(&tx, user_id, LockType::Share).await?;
-    }
+    lock_home(&tx, &project).await?;
     let project = Entity::find_by_id(id).lock_exclusive().one(&tx).await?.ok_or(Error::ProjectNotFound)?;
     if let (Some(visibility), Some(group_id)) = (changes.visibility, project.group_id) {
         let group = group::Entity::find_by_id(group_id).one(&tx).await?.ok_or(Error::ProjectNotFound)?;
@@ -231,7 +226,25 @@ pub async fn update(database: &DatabaseConnection, project: Model, changes: Chan
 }
 
 /// Deletes a project. Its runners stay.
-pub async fn delete(db: &impl ConnectionTrait, id: i64) -> Result<()> {
-    Entity::delete_by_id(id).exec(db).await?;
+pub async fn delete(database: &DatabaseConnection, project: &Model) -> Result<()> {
+    let tx = super::begin(database).await?;
+    lock_home(&tx, project).await?;
+    Entity::delete_by_id(project.id).exec(&tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Keeps a rename of the namespace away: it changes the same rows in another order, and would change the path in the
+/// meantime. A project whose namespace is gone is gone too, which the caller sees.
+async fn lock_home(tx: &DatabaseTransaction, project: &Model) -> Result<()> {
+    if let Some(group_id) = project.group_id {
+        groups::lock_tree(tx, group_id, LockType::Share).await?;
+    }
+    if let Some(user_id) = project.owner_id {
+        match users::lock(tx, user_id, LockType::Share).await {
+            Ok(_) | Err(Error::UserNotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }

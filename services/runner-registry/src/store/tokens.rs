@@ -98,12 +98,6 @@ pub async fn living(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<run
     Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(living).all(db).await?)
 }
 
-/// The successor of a runner's token that nobody used yet.
-pub async fn successor(db: &impl ConnectionTrait, runner_id: i64) -> Result<Option<runner_token::Model>> {
-    let unused = Column::State.eq(TokenState::Successor);
-    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(unused).one(db).await?)
-}
-
 /// The current token of each runner.
 pub async fn current(db: &impl ConnectionTrait, runner_ids: &[i64]) -> Result<HashMap<i64, runner_token::Model>> {
     let rows = runner_token::Entity::find()
@@ -170,13 +164,18 @@ pub async fn promote(
     now: OffsetDateTime,
 ) -> Result<runner_token::Model> {
     // The index allows one current token, so the old one goes first.
-    end(tx, TokenState::Current, TokenState::Superseded, successor.runner_id, now).await?;
+    supersede(tx, successor.runner_id, now).await?;
     let mut row = successor.into_active_model();
     row.state = Set(TokenState::Current);
     row.promoted_at = Set(Some(now));
     row.sealed = Set(None);
     row.sealed_key_id = Set(None);
     Ok(row.update(tx).await?)
+}
+
+/// Supersedes the current token of a runner.
+pub async fn supersede(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    end(tx, TokenState::Current, TokenState::Superseded, runner_id, now).await
 }
 
 /// Takes the unused successor of a runner out of use, to make room for another one.

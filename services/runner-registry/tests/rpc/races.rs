@@ -5,8 +5,8 @@ use std::future::Future;
 
 use chassis::status::Rejection;
 use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest, UpdateGroupRequest,
-    UpdateProjectRequest,
+    CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest, DeleteProjectRequest,
+    UpdateGroupRequest, UpdateProjectRequest,
 };
 use runner_registry::entity::{group, project, route};
 use sea_orm::EntityTrait as _;
@@ -143,6 +143,26 @@ both_databases! {
         let (won, refused) = race(calls).await;
         assert_eq!((won, refused), (2 * CALLS, Vec::new()));
         assert_paths_fit(registry).await;
+    }
+
+    async fn renames_of_a_group_and_deletions_in_it_all_succeed(registry) {
+        let top = registry.group("top", None).await;
+        let root = registry.root();
+        let mut projects = Vec::new();
+        for number in 0..3 * CALLS {
+            projects.push(registry.project(&format!("p{number}"), &top).await.id);
+        }
+        let calls = projects.into_iter().enumerate().map(|(number, id)| {
+            let (mut groups, mut projects) = (root.groups(), root.projects());
+            let group_id = top.id;
+            async move {
+                groups.update_group(rename(group_id, &format!("top{number}"))).await?;
+                projects.delete_project(DeleteProjectRequest { id: id.to_string() }).await
+            }
+        });
+        let (won, refused) = race(calls).await;
+        assert_eq!((won, refused), (3 * CALLS, Vec::new()));
+        assert_eq!(project::Entity::find().all(&registry.database).await.unwrap(), []);
     }
 
     async fn what_is_created_in_a_group_that_goes_is_refused_or_goes_with_it(registry) {

@@ -70,12 +70,13 @@ fn clean(text: Option<String>) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Records the contact when the last record is old enough or something changed. A failure is logged and changes nothing for
+/// Records the contact when the last record is old enough or something changed, and when it lies as far in the future: the
+/// clock was ahead, and a runner that is gone would count as online until then. A failure is logged and changes nothing for
 /// the caller: the token has authenticated.
 pub async fn record(state: &State, authenticated: &Authenticated, contact: &Contact) {
     let due = |contacted_at: Option<OffsetDateTime>| {
         let interval = state.config.heartbeat.write_interval();
-        contacted_at.is_none_or(|contacted_at| authenticated.now - contacted_at >= interval)
+        contacted_at.is_none_or(|contacted_at| (authenticated.now - contacted_at).abs() >= interval)
     };
     let manager = authenticated.manager.as_ref();
     let manager_due = contact.has_manager()

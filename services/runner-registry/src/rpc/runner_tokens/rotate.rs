@@ -1,7 +1,8 @@
 //! The rotation of a token. What needs no new successor is answered without a lock; a new one is minted under the lock of
 //! its runner, so that two calls never mint two.
 
-use time::OffsetDateTime;
+use sea_orm::DatabaseTransaction;
+use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use super::{
@@ -45,13 +46,14 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
     let authenticated = authenticate(state, text, contact).await?;
     contact::record(state, &authenticated, contact).await;
     let Authenticated { token, runner, now, .. } = authenticated;
-    // What needs no write is decided without a lock, so that clients that are refused do not hold up the others.
-    let successor = match token.overlap_ends_at {
-        Some(_) => tokens::successor(&state.database, runner.id).await?,
-        None => None,
+    // What needs no write is decided without a lock, so that clients that are refused do not hold up the others. The token is
+    // read again with its successor: one that was superseded in between must not get the successor of another token.
+    let rows = match token.overlap_ends_at {
+        Some(_) => tokens::living_and(&state.database, runner.id, token.id).await?,
+        None => vec![token.clone()],
     };
     let unassigned = store::runners::is_unassigned(&state.database, &runner).await?;
-    match decide(&state.seal, &token, successor.as_ref(), unassigned, now)? {
+    match decide(&state.seal, presented(&rows, &token)?, &rows, unassigned, now)? {
         Some(same) => Ok(Answer::Repeated(same)),
         None => mint(state, &token, now).await,
     }
@@ -61,10 +63,11 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
 fn decide(
     seal: &SealKeys,
     token: &runner_token::Model,
-    successor: Option<&runner_token::Model>,
+    rows: &[runner_token::Model],
     unassigned: bool,
     now: OffsetDateTime,
 ) -> Result<Option<Rotated>> {
+    let successor = successor(rows);
     let opened = successor.and_then(|successor| open(seal, successor));
     let usable = successor.filter(|_| opened.is_some()).map(rotation::Token::from);
     match rotation::rotate(&token.into(), usable.as_ref(), unassigned, now) {
@@ -74,6 +77,15 @@ fn decide(
         Rotation::Unassigned => Err(Error::RunnerUnassigned),
         Rotation::DeadlinePassed => Err(Error::RotationDeadlinePassed),
     }
+}
+
+/// The presented token as it is now.
+fn presented<'a>(rows: &'a [runner_token::Model], token: &runner_token::Model) -> Result<&'a runner_token::Model> {
+    rows.iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)
+}
+
+fn successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
+    rows.iter().find(|row| row.state == TokenState::Successor)
 }
 
 /// Opens a sealed successor. One that does not open is of no use to anybody, so it is replaced.
@@ -97,29 +109,28 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     let tx = store::begin(&state.database).await?;
     let runner = tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
     let rows = tokens::living_and(&tx, runner.id, token.id).await?;
-    let token = rows.iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
-    let successor = rows.iter().find(|row| row.state == TokenState::Successor);
+    let token = presented(&rows, token)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
-    if let Some(same) = decide(&state.seal, token, successor, scope.is_unassigned(), now)? {
+    if let Some(same) = decide(&state.seal, token, &rows, scope.is_unassigned(), now)? {
         tx.commit().await?;
         return Ok(Answer::Repeated(same));
     }
-    if successor.is_some() {
+    if successor(&rows).is_some() {
         tokens::discard_successor(&tx, runner.id, now).await?;
     }
-    let overlap = state.config.rotation.overlap();
-    tokens::set_overlap(&tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
+    let begins_as = make_room(&tx, token, state.config.rotation.overlap(), now).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let generation = tokens::next_generation(&rows)?;
-    // Without an overlap the answer cannot be repeated.
-    let sealed = overlap.is_positive().then(|| state.seal.seal(minted.expose(), place(runner.id, generation)));
-    let sealed = sealed.transpose().map_err(Error::internal)?;
+    let sealed = (begins_as == TokenState::Successor)
+        .then(|| state.seal.seal(minted.expose(), place(runner.id, generation)))
+        .transpose()
+        .map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);
     let new = tokens::NewToken {
         runner_id: runner.id,
         generation,
         digest: minted.digest(),
-        state: TokenState::Successor,
+        state: begins_as,
         predecessor_id: Some(token.id),
         expires_at: expiry::expires_at(now, interval),
         rotation_deadline: None,
@@ -129,6 +140,23 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     tx.commit().await?;
     tracing::info!(runner_id = runner.id, generation, expires_at = ?row.expires_at, "runner token rotated");
     Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at: row.expires_at }))
+}
+
+/// Says until when the rotated token stays valid, and what the new one begins as. Without an overlap the new one takes the
+/// place at once: a window of no length would still be open to a call that arrived a moment earlier and waited for the lock,
+/// and to a process whose clock is behind.
+async fn make_room(
+    tx: &DatabaseTransaction,
+    token: &runner_token::Model,
+    overlap: Duration,
+    now: OffsetDateTime,
+) -> Result<TokenState> {
+    if overlap.is_zero() {
+        tokens::supersede(tx, token.runner_id, now).await?;
+        return Ok(TokenState::Current);
+    }
+    tokens::set_overlap(tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
+    Ok(TokenState::Successor)
 }
 
 /// The label of the outcome in the metric.

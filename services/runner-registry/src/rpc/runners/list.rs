@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     runner_status::RunnerStatus,
     runner_type::RunnerType,
-    runner_validation::normalize_tags,
+    runner_validation::{MAX_NAME as MAX_INFO, MAX_TAGS, normalize_tags},
     store::{paging::Window, runner_lists::Filter},
     text,
 };
@@ -45,9 +45,7 @@ impl Parameters {
         if let Some(scope) = self.scope.filter(|scope| !scope.is_empty()) {
             add_scope(&mut filter, &scope)?;
         }
-        for tag in &filter.tags {
-            text::forbid_nul("tag_list", tag)?;
-        }
+        check_tags(&filter.tags)?;
         filter.version_prefix = self.version_prefix.map(check_version).transpose()?;
         Ok((filter, Window::new(self.page, self.per_page)?))
     }
@@ -86,10 +84,18 @@ fn add_scope(filter: &mut Filter, scope: &str) -> Result<()> {
     Ok(())
 }
 
-/// Digits, dots and `+`, so that nothing in it has a meaning in a pattern.
+/// No more tags than a runner can have: each is a condition, and a query of thousands of them overflows the stack.
+fn check_tags(tags: &[String]) -> Result<()> {
+    if tags.len() > MAX_TAGS {
+        return Err(Error::ParameterInvalid("tag_list is invalid".to_owned()));
+    }
+    tags.iter().try_for_each(|tag| text::forbid_nul("tag_list", tag))
+}
+
+/// Digits, dots and `+`, so that nothing in it has a meaning in a pattern; no longer than a version can be.
 fn check_version(prefix: String) -> Result<String> {
     let allowed = |byte: u8| byte.is_ascii_digit() || byte == b'.' || byte == b'+';
-    let valid = !prefix.is_empty() && prefix.bytes().all(allowed);
+    let valid = (1..=MAX_INFO).contains(&prefix.len()) && prefix.bytes().all(allowed);
     if valid { Ok(prefix) } else { Err(Error::ParameterInvalid("version_prefix is invalid".to_owned())) }
 }
 
@@ -129,7 +135,9 @@ mod tests {
         for prefix in ["18", "18.", "18.4.0", "17+1"] {
             assert!(check_version(prefix.to_owned()).is_ok(), "{prefix}");
         }
-        for prefix in ["", "v18", "18%", "1_8", "18.4-rc1", "\u{661}", "1\0"] {
+        let (fits, over) = ("1".repeat(256), "1".repeat(257));
+        assert!(check_version(fits).is_ok());
+        for prefix in ["", "v18", "18%", "1_8", "18.4-rc1", "\u{661}", "1\0", &over] {
             assert!(check_version(prefix.to_owned()).is_err(), "{prefix}");
         }
     }

@@ -8,6 +8,7 @@ use proto::paddock::{
     },
 };
 use runner_registry::entity::member::AccessLevel;
+use sea_orm::ConnectionTrait as _;
 use tonic::{Response, Status};
 
 use super::{instance, of_group, of_project};
@@ -118,5 +119,26 @@ both_databases! {
             assert_eq!(alice.runners().unassign_runner(request).await.reason(), "project_not_found", "{id:?}");
         }
         unassign(&alice, &second, runner.id).await.answer();
+    }
+    async fn a_runner_of_very_many_projects_is_shown_with_all(registry) {
+        let group = registry.group("group", None).await;
+        let project = registry.project("project", &group).await;
+        let runner = registry.create(of_project(&project)).await;
+        // More than SQLite takes as parameters of one statement.
+        let further = 33_000;
+        let projects = format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {further}) \
+             INSERT INTO projects (group_id, name, path, full_path, visibility, created_at) \
+             SELECT group_id, name, path || n, full_path || n, visibility, created_at FROM projects, numbers"
+        );
+        let assignments = format!(
+            "INSERT INTO runner_projects (runner_id, project_id, created_at) \
+             SELECT {}, id, created_at FROM projects WHERE id <> {}",
+            runner.id, project.id
+        );
+        for statement in [projects, assignments] {
+            registry.database.execute_unprepared(&statement).await.unwrap();
+        }
+        assert_eq!(registry.details(runner.id).await.projects.len(), further + 1);
     }
 }

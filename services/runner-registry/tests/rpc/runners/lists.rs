@@ -24,6 +24,10 @@ async fn own(actor: &Actor) -> Vec<i64> {
     ids(&actor.runners().list_runners(ListRunnersRequest::default()).await.answer().runners)
 }
 
+fn tags(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("tag{number}")).collect()
+}
+
 /// A tree with a runner at every place: instance, top, sub, beside, project in sub, project beside.
 struct Scene {
     top: Group,
@@ -216,6 +220,8 @@ both_databases! {
             let tag_list = tags.iter().map(|tag| (*tag).to_owned()).collect();
             assert_eq!(all(registry, ListAllRunnersRequest { tag_list, ..Default::default() }).await, expected, "{tags:?}");
         }
+        // As many as a runner can have.
+        assert!(all(registry, ListAllRunnersRequest { tag_list: tags(50), ..Default::default() }).await.is_empty());
     }
 
     async fn a_runner_is_found_by_the_version_of_a_manager(registry) {
@@ -243,6 +249,8 @@ both_databases! {
             (ListAllRunnersRequest { status: Some(99), ..Default::default() }, "parameter_invalid", "status does not have a valid value"),
             (ListAllRunnersRequest { r#type: Some(99), ..Default::default() }, "parameter_invalid", "type does not have a valid value"),
             (ListAllRunnersRequest { version_prefix: Some("v18".into()), ..Default::default() }, "parameter_invalid", "version_prefix is invalid"),
+            (ListAllRunnersRequest { version_prefix: Some("1".repeat(60_000)), ..Default::default() }, "parameter_invalid", "version_prefix is invalid"),
+            (ListAllRunnersRequest { tag_list: tags(51), ..Default::default() }, "parameter_invalid", "tag_list is invalid"),
             (ListAllRunnersRequest { tag_list: vec!["\0".into()], ..Default::default() }, "parameter_invalid", "tag_list is invalid"),
             (ListAllRunnersRequest { page: Some(0), ..Default::default() }, "parameter_invalid", "page does not have a valid value"),
         ];

@@ -180,4 +180,20 @@ both_databases! {
         let [manager] = managers(registry, runner.id).await.try_into().unwrap();
         assert_eq!(manager.version.as_deref(), Some("18.5.0"), "what is not said stays");
     }
+    async fn a_contact_in_the_future_is_recorded_anew(registry) {
+        let runner = registry.create(instance()).await;
+        let contacted = async || {
+            let [manager] = managers(registry, runner.id).await.try_into().unwrap();
+            (seconds(manager.contacted_at), seconds(registry.details(runner.id).await.contacted_at))
+        };
+        // The clock was a day ahead.
+        registry.stand_at(86_400);
+        poll(registry, &runner.token, Some("s_1"), None).await;
+        registry.stand_at(86_401 - INTERVAL);
+        poll(registry, &runner.token, Some("s_1"), None).await;
+        assert_eq!(contacted().await, (Some(86_400), Some(86_400)), "as with processes whose clocks differ a little");
+        registry.stand_at(10);
+        poll(registry, &runner.token, Some("s_1"), None).await;
+        assert_eq!(contacted().await, (Some(10), Some(10)));
+    }
 }

@@ -249,4 +249,15 @@ both_databases! {
         assert!(tokens(registry).await.iter().all(|token| token.sealed.is_none()));
         registry.verify(&new).await.answer();
     }
+
+    async fn without_an_overlap_a_clock_that_is_behind_revives_nothing(registry) {
+        let old = registry.create(instance()).await.token;
+        let new = registry.rotate(&old).await.answer().token;
+        // A call that arrived earlier and waited, or a process on another machine, decides by an earlier time.
+        registry.stand_at(-1);
+        assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
+        assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
+        registry.verify(&new).await.answer();
+        assert_eq!(states(registry).await, [(1, TokenState::Superseded), (2, TokenState::Current)]);
+    }
 }
