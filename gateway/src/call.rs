@@ -3,13 +3,16 @@
 use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::access::CallContext;
 use chassis::client::PeerChannel;
-use chassis::status::Rejection;
+use chassis::status::{Refusal, Rejection};
 use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::paddock::contract::v1::Reason;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status};
+
+/// The largest message that a peer reads, in bytes: the default of gRPC.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// The largest answer that is read, in bytes. Answers are as large as what was stored; the peer is one of ours, so that
 /// this only bounds what a mistake of it can cost.
@@ -29,7 +32,7 @@ pub struct CallPlan {
 /// Calls the method. A call that found the peer unavailable is repeated once if the contract allows it.
 ///
 /// # Errors
-/// The peer's refusal, or a fault if there was no answer in time or none at all.
+/// The peer's refusal, one of a message that is too large for it, or a fault if there was no answer in time or none at all.
 pub async fn unary(
     channel: &PeerChannel,
     plan: &CallPlan,
@@ -37,6 +40,9 @@ pub async fn unary(
     context: CallContext,
 ) -> Result<DynamicMessage, Rejection> {
     let bytes = Bytes::from(message.encode_to_vec());
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(Refusal::new(Reason::BodyTooLarge).with_detail("the message is larger than the peer reads").into());
+    }
     match once(channel, plan, bytes.clone(), context.clone()).await {
         Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && plan.idempotent => {
             once(channel, plan, bytes, context).await

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::process;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -28,6 +29,9 @@ use sniff::Version;
 /// How long to wait after the operating system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Open files that are kept from clients, for what the process itself needs to answer them.
+const RESERVED_FILES: u64 = 128;
+
 /// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window only helps whoever
 /// wants to fill the memory.
 const STREAM_WINDOW: u32 = 128 << 10;
@@ -39,7 +43,8 @@ const CONNECTION_WINDOW: u32 = 512 << 10;
 pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener, shutdown: CancellationToken) {
     let server = Arc::new(Server::new(gateway, config, shutdown.clone()));
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let places = Arc::new(Semaphore::new(places(config.max_connections, process::allow_open_files())));
+    let mut accepts = true;
     loop {
         let accepted = async {
             // The semaphore is never closed.
@@ -49,6 +54,7 @@ pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener
         match shutdown.run_until_cancelled(accepted).await {
             None => break,
             Some((place, Ok((stream, peer)))) => {
+                accepts = true;
                 let server = server.clone();
                 connections.spawn(async move {
                     server.connection(stream, peer).await;
@@ -56,7 +62,9 @@ pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener
                 });
             }
             Some((_, Err(error))) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if std::mem::replace(&mut accepts, false) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -69,6 +77,16 @@ pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener
         server.abort.cancel();
         connections.wait().await;
     }
+}
+
+/// How many connections are served at the same time, of those that are wished for.
+fn places(wished: usize, open_files: u64) -> usize {
+    let most = open_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS as u64);
+    let most = usize::try_from(most).unwrap_or(wished);
+    if most < wished {
+        tracing::warn!(most, wished, "fewer connections than gateway.max_connections: raise the limit of open files");
+    }
+    wished.min(most)
 }
 
 /// What every connection needs.
@@ -154,6 +172,19 @@ impl Server {
         tokio::select! {
             ended = connection => ended.map_err(io::Error::other),
             () = goodbye => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_never_use_up_the_open_files() {
+        for (wished, open_files, served) in [(10_000, 1024, 896), (100, 1024, 100), (10_000, 128, 1), (7, u64::MAX, 7)]
+        {
+            assert_eq!(places(wished, open_files), served, "{wished} of {open_files}");
         }
     }
 }

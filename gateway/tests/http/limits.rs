@@ -31,6 +31,17 @@ async fn a_body_that_is_too_large_is_refused_whether_its_size_is_announced_or_no
 }
 
 #[tokio::test]
+async fn what_the_registry_would_not_read_is_too_large_however_much_the_gateway_reads() {
+    let world = World::start_with(|config| config.max_body_bytes = 8 << 20).await;
+    let (header, user) = token::user_header();
+    for (size, status) in [(3 << 20, 201), (5 << 20, 413)] {
+        let body = json!({"runner_type": "instance_type", "description": "a".repeat(size)});
+        let answer = send(world.post("/api/v4/user/runners").header(header, &user).json(&body)).await;
+        assert_eq!(answer.status, status, "{size}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_before_sending_too_much_is_answered_at_once() {
     let world = World::start().await;
     let head =

@@ -42,9 +42,9 @@ pub struct ClientConfig {
 
 impl Validate for ClientConfig {
     fn validate(&self, problems: &mut Problems) {
-        if let Err(error) = Endpoint::from_shared(self.endpoint.clone()) {
-            problems.push("endpoint", error);
-        }
+        let has_scheme = ["http://", "https://"].iter().any(|scheme| self.endpoint.starts_with(scheme));
+        let is_address = has_scheme && Endpoint::from_shared(self.endpoint.clone()).is_ok();
+        problems.require(is_address, "endpoint", "must be an address like http://127.0.0.1:7101");
         problems.require((1..=600_000).contains(&self.deadline_ms), "deadline_ms", "must be between 1 and 600000");
     }
 }
@@ -92,6 +92,7 @@ pub enum PeerProblem {
 #[derive(Clone)]
 pub struct PeerChannel {
     channel: Channel,
+    channel_address: String,
     speaker: Process,
     audience: Process,
     keys: IdentityKeys,
@@ -123,6 +124,7 @@ impl PeerChannel {
             .connect_lazy();
         Ok(Self {
             channel,
+            channel_address: config.endpoint.clone(),
             speaker,
             audience,
             keys,
@@ -140,11 +142,14 @@ impl PeerChannel {
     /// What differs, or why the peer cannot be asked.
     pub async fn check(&self) -> Result<(), PeerProblem> {
         let peer = self.audience.name();
-        let unreachable = |problem: String| PeerProblem::Unreachable { peer, problem };
+        let unreachable = |problem: &str| {
+            let problem = format!("{problem} from {}", self.channel_address);
+            PeerProblem::Unreachable { peer, problem }
+        };
         let mut client = ContractServiceClient::new(self.channel.clone());
         let asked = tokio::time::timeout(self.deadline, client.get_contract(GetContractRequest {})).await;
-        let answer = asked.map_err(|_| unreachable("no answer in time".into()))?;
-        let theirs = answer.map_err(|status| unreachable(format!("{:?}", status.code())))?.into_inner();
+        let answer = asked.map_err(|_| unreachable("no answer in time"))?;
+        let theirs = answer.map_err(|_| unreachable("no answer"))?.into_inner();
         if theirs.digest != DIGEST {
             return Err(PeerProblem::Contract { peer, version: theirs.version, ours: DIGEST, theirs: theirs.digest });
         }

@@ -90,7 +90,6 @@ fn load_from<T: DeserializeOwned + Validate>(
         .prefix_separator("_")
         .separator(SEPARATOR)
         .try_parsing(true)
-        .ignore_empty(true)
         .source(Some(environment));
     let from_file = Config::builder().add_source(file.clone()).build().map_err(one)?;
     let from_environment = Config::builder().add_source(environment.clone()).build().map_err(one)?;
@@ -127,8 +126,13 @@ fn from_texts(texts: &[&str]) -> config::ConfigBuilder<config::builder::DefaultS
 
 fn read_file(path: Option<&Path>) -> Result<File<config::FileSourceString, FileFormat>, ConfigError> {
     let text = match path {
-        Some(path) => std::fs::read_to_string(path)
-            .map_err(|error| ConfigError { problems: vec![format!("{}: {error}", path.display())] })?,
+        Some(path) => {
+            let named = |error: String| ConfigError { problems: vec![format!("{}: {error}", path.display())] };
+            let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+            // Read here once more for the sake of the message: merged with the others, nobody knows whose mistake it is.
+            let alone = from_texts(&[&text]).build();
+            alone.map(|_| text).map_err(|error| named(error.to_string()))?
+        }
         None => String::new(),
     };
     Ok(File::from_str(&text, FileFormat::Toml))
@@ -202,7 +206,8 @@ mod tests {
     use serde::Deserialize;
     use std::os::unix::ffi::OsStringExt as _;
 
-    const SCHEMA: &str = "[gateway]\nlisten = \"a:1\"\nlimit = 5\nstrict = false\n[gateway.inner]\nratio = 0.5\n";
+    const SCHEMA: &str =
+        "[gateway]\nlisten = \"a:1\"\nnowhere = \"a:2\"\nlimit = 5\nstrict = false\n[gateway.inner]\nratio = 0.5\n";
 
     #[derive(Debug, Deserialize)]
     struct Settings {
@@ -212,6 +217,7 @@ mod tests {
     #[derive(Debug, Deserialize)]
     struct Gateway {
         listen: String,
+        nowhere: String,
         limit: i64,
         strict: bool,
         inner: Inner,
@@ -242,6 +248,7 @@ mod tests {
         let file = "port = 1\n[gateway]\nlimit = 6\nlisten = \"b:2\"\n[runner_registry]\nwhatever = 1\n";
         let environment = [
             ("PADDOCK_GATEWAY__LIMIT", "7"),
+            ("PADDOCK_GATEWAY__NOWHERE", ""),
             ("PADDOCK_GATEWAY__INNER__RATIO", "1"),
             ("PADDOCK_PORT", "8080"),
             ("PADDOCK_RUNNER_REGISTRY__LISTEN", "x"),
@@ -249,6 +256,7 @@ mod tests {
         ];
         let settings = load_with(file, &environment).unwrap().gateway;
         assert_eq!((settings.listen.as_str(), settings.limit, settings.strict), ("b:2", 7, false));
+        assert_eq!(settings.nowhere, "", "a setting can be emptied");
         assert!((settings.inner.ratio - 1.0).abs() < f64::EPSILON);
     }
 
@@ -291,6 +299,12 @@ mod tests {
     fn values_that_make_no_sense_are_reported_at_once() {
         let error = load_with("[gateway]\nlimit = -1\n[gateway.inner]\nratio = 2.0\n", &[]).unwrap_err();
         assert_eq!(error.problems, ["gateway.limit: must be positive", "gateway.inner.ratio: must be at most 1"]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_named() {
+        let error = load_with("[gateway\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("paddock.toml"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,6 +21,15 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// Lets the process open as many files and connections as the system allows it, and tells how many that are. Most systems
+/// start a process with a low soft limit, which one client could use up with connections.
+pub fn allow_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let allowed = if raised.is_ok() { maximum } else { current };
+    allowed.unwrap_or(u64::MAX)
 }
 
 /// What `main` returns: success, or failure after one line on standard error that says what went wrong.
@@ -55,4 +65,18 @@ pub fn shutdown_signal() -> std::io::Result<CancellationToken> {
         cancelled.cancel();
     });
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_of_open_files_becomes_the_hard_one() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let low = Rlimit { current: maximum.map(|maximum| maximum.min(256)).or(Some(256)), maximum };
+        assert!(setrlimit(Resource::Nofile, low).is_ok());
+        assert_eq!(allow_open_files(), maximum.unwrap_or(u64::MAX));
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
 }

@@ -53,7 +53,7 @@ pub struct SecretError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// There is no file.
-    #[error("the file does not exist; create it, or let `paddock serve` generate it")]
+    #[error("the file does not exist")]
     Missing,
     /// The file cannot be read or written.
     #[error("{0}")]

@@ -7,6 +7,7 @@ use chassis::{
     server::ServerConfig,
     telemetry::TelemetryConfig,
 };
+use runner_registry::config::DatabaseKind;
 use serde::Deserialize;
 
 /// Every setting. `config.default.toml` of each crate says what it means.
@@ -38,6 +39,9 @@ pub struct Paddock {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         problems.require(!self.data.as_os_str().is_empty(), "data", "must name a folder");
+        let embedded = self.runner_registry.database == DatabaseKind::Sqlite;
+        let apart = "`paddock serve` keeps everything in its data folder; run `runner-registry` and `gateway` for another database";
+        problems.require(embedded, "runner_registry.database", apart);
         self.telemetry.validate(problems);
         self.server.validate(problems);
         self.gateway.validate(problems);

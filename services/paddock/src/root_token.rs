@@ -23,7 +23,8 @@ pub async fn replace(config: &Config) -> anyhow::Result<()> {
     let database = open_database(&folder, 1).await?;
     let token = runner_registry::replace_root_token(&database, &Clock::system()).await?;
     folder.write_root_token(&token)?;
-    writeln!(std::io::stdout(), "{}", folder.root_token().display())?;
+    let file = folder.root_token();
+    writeln!(std::io::stdout(), "wrote a new token to {}; the one before is revoked", file.display())?;
     Ok(())
 }
 

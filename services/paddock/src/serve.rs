@@ -29,7 +29,8 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     let rest =
         process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;
     let shutdown = process::shutdown_signal()?;
-    telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await?;
+    let metrics = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
+    metrics.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
 
     let secrets = folder.secrets()?;
     let keys = IdentityKeys::load(&secrets)?;

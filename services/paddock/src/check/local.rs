@@ -1,8 +1,8 @@
 //! What can be seen on this machine without a running server.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
-use chassis::secrets::SecretStore;
+use chassis::secrets::{Problem, SecretStore};
 use proto::contract::SecretSpec;
 use proto::paddock::contract::v1::{Process, Secret};
 
@@ -11,18 +11,44 @@ use crate::{config::Config, data_folder};
 
 pub fn check(config: &Config, report: &mut Report) {
     let folder = &config.data;
-    if !folder.is_dir() {
-        let finding = format!("{} does not exist", folder.display());
-        report.add(Finding::bad(
-            "data-folder",
-            finding,
-            "Start `paddock serve` once, or set PADDOCK_DATA to its folder.",
-        ));
+    if let Some(finding) = absent(folder) {
+        let remedy = "Start `paddock serve` once, or set PADDOCK_DATA to the folder that it uses.";
+        report.add(Finding::bad("data-folder", finding, remedy));
         return;
     }
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));
     check_secrets(folder, report);
-    report.add(root_token(&data_folder::root_token(folder), data_folder::database(folder).exists()));
+    report.add(root_token(&data_folder::root_token(folder)));
+}
+
+/// Why the folder is not that of an installation.
+fn absent(folder: &Path) -> Option<String> {
+    let what = match fs::metadata(folder) {
+        Err(error) => error.to_string(),
+        Ok(metadata) if !metadata.is_dir() => "is not a folder".to_owned(),
+        Ok(_) => match fs::metadata(data_folder::database(folder)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "nothing was installed here yet".to_owned(),
+            Err(error) => error.to_string(),
+            Ok(_) => return None,
+        },
+    };
+    Some(format!("{}: {what}", folder.display()))
+}
+
+/// What to do about a secret that cannot be used.
+fn remedy(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Io(_) => "Give the user that runs `paddock serve` the right to read it.",
+        Problem::Padded => "Write the value again without white space around it, as with printf.",
+        Problem::Missing => {
+            "Restore the file from a backup; without it, `paddock serve` makes a new one at the next start."
+        }
+        Problem::Empty
+        | Problem::Encoding(_)
+        | Problem::TooShort { .. }
+        | Problem::Placeholder
+        | Problem::Undescribed => "Restore the file from a backup, or remove it: `paddock serve` then makes a new one.",
+    }
 }
 
 fn check_secrets(folder: &Path, report: &mut Report) {
@@ -31,15 +57,12 @@ fn check_secrets(folder: &Path, report: &mut Report) {
     for secret in Secret::ALL.into_iter().filter(|secret| secret.spec().is_some_and(produced)) {
         report.add(match store.require(secret) {
             Ok(_) => Finding::good("secrets", format!("{} is sound", secret.spec().map_or("", |spec| spec.file))),
-            Err(error) => {
-                let remedy = "Restore the file from a backup; `paddock serve` makes a new one only when there is none.";
-                Finding::bad("secrets", error.to_string(), remedy)
-            }
+            Err(error) => Finding::bad("secrets", error.to_string(), remedy(&error.problem)),
         });
     }
 }
 
-fn root_token(path: &Path, has_database: bool) -> Finding {
+fn root_token(path: &Path) -> Finding {
     match fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
             let finding = format!("others than its owner may read {}", path.display());
@@ -47,24 +70,30 @@ fn root_token(path: &Path, has_database: bool) -> Finding {
         }
         Ok(_) => Finding::good("root-token", format!("only its owner may read {}", path.display())),
         Err(error) => {
-            let remedy = if has_database {
-                "Stop the server and run `paddock root-token`, which makes a new token."
-            } else {
-                "Start `paddock serve` once; it writes the token on first start."
-            };
+            let remedy = "Stop the server and run `paddock root-token`, which makes a new token.";
             Finding::warning("root-token", format!("{}: {error}", path.display()), remedy)
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_lost_token_is_not_written_by_another_start() {
-        let lost = Path::new("/nowhere/root.token");
-        assert!(root_token(lost, false).remedy.contains("first start"));
-        assert!(root_token(lost, true).remedy.contains("paddock root-token"));
+        assert!(root_token(Path::new("/nowhere/root.token")).remedy.contains("paddock root-token"));
+    }
+
+    #[test]
+    fn a_folder_that_is_none_or_holds_nothing_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(absent(folder.path()).unwrap().ends_with("nothing was installed here yet"));
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(absent(&file).unwrap().ends_with("is not a folder"));
+        fs::write(data_folder::database(folder.path()), "").unwrap();
+        assert_eq!(absent(folder.path()), None);
     }
 }

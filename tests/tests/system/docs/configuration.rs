@@ -13,11 +13,15 @@ const FILES: [(&str, &str, &str); 4] = [
         "Read by `paddock serve` alone; what stands here overrides the defaults of the sections below.",
     ),
     ("Every process", "services/chassis/config.default.toml", "Read by every process."),
-    ("gateway", "gateway/config.default.toml", "Read by `gateway` and `paddock serve`."),
+    (
+        "gateway",
+        "gateway/config.default.toml",
+        "Read by `gateway`, and by `paddock serve` but for `listen`, `metrics_listen` and `endpoint`: it sets those itself.",
+    ),
     (
         "runner-registry",
         "services/runner-registry/config.default.toml",
-        "Read by `runner-registry` and `paddock serve`.",
+        "Read by `runner-registry`, and by `paddock serve` but for `listen`, `metrics_listen`, `sqlite_path` and\n`root_token_file`: it sets those itself, and refuses another `database`.",
     ),
 ];
 

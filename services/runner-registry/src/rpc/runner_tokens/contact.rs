@@ -22,6 +22,9 @@ const LEGACY: &str = "<legacy>";
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
 
+/// How long a call waits for its contact to be recorded, when others keep the row locked.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Who calls, besides the token.
 #[derive(Debug)]
 pub struct Contact {
@@ -82,10 +85,14 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
     let manager_due = contact.has_manager()
         && (due(manager.map(|manager| manager.contacted_at))
             || manager.is_some_and(|manager| is_news(manager, &contact.info)));
-    if (manager_due || due(authenticated.runner.contacted_at))
-        && let Err(error) = write(state, authenticated, contact).await
-    {
-        tracing::warn!(%error, runner_id = authenticated.runner.id, "contact of a runner not recorded");
+    if !manager_due && !due(authenticated.runner.contacted_at) {
+        return;
+    }
+    let runner_id = authenticated.runner.id;
+    match tokio::time::timeout(PATIENCE, write(state, authenticated, contact)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, runner_id, "contact of a runner not recorded"),
+        Err(_) => tracing::warn!(runner_id, "contact of a runner not recorded in time"),
     }
 }
 

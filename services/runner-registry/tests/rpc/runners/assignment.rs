@@ -120,6 +120,7 @@ both_databases! {
         }
         unassign(&alice, &second, runner.id).await.answer();
     }
+
     async fn a_runner_of_very_many_projects_is_shown_with_all(registry) {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;

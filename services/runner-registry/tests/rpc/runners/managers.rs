@@ -180,6 +180,7 @@ both_databases! {
         let [manager] = managers(registry, runner.id).await.try_into().unwrap();
         assert_eq!(manager.version.as_deref(), Some("18.5.0"), "what is not said stays");
     }
+
     async fn a_contact_in_the_future_is_recorded_anew(registry) {
         let runner = registry.create(instance()).await;
         let contacted = async || {

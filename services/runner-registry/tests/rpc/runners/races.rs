@@ -113,4 +113,16 @@ both_databases! {
         registry.rotate(&runner.token).await.answer();
         assert_eq!(registry.details(runner.id).await.contacted_at, None);
     }
+
+    async fn a_contact_that_has_to_wait_holds_nobody_up(registry) {
+        let runner = registry.create(instance()).await;
+        let other = chassis::db::begin_write(&registry.database).await.unwrap();
+        let statement = format!("UPDATE runners SET paused = paused WHERE id = {}", runner.id);
+        other.execute_unprepared(&statement).await.unwrap();
+        assert_eq!(registry.verify(&runner.token).await.answer().id, runner.id);
+        assert_eq!(registry.details(runner.id).await.contacted_at, None);
+        other.rollback().await.unwrap();
+        registry.verify(&runner.token).await.answer();
+        assert!(registry.details(runner.id).await.contacted_at.is_some());
+    }
 }
