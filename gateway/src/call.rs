@@ -43,11 +43,12 @@ pub async fn unary(
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(Refusal::new(Reason::BodyTooLarge).with_detail("the message is larger than the peer reads").into());
     }
-    match once(channel, plan, bytes.clone(), context.clone()).await {
-        Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && plan.idempotent => {
-            once(channel, plan, bytes, context).await
+    let mut may_repeat = plan.idempotent;
+    loop {
+        match once(channel, plan, bytes.clone(), context.clone()).await {
+            Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && may_repeat => may_repeat = false,
+            answer => return answer,
         }
-        other => other,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +67,11 @@ impl Gateway {
         let mut record = Record::new(&parts, request::id(&parts.headers), remote_ip);
         let mut allow = None;
         // A bug in the handling of one request must not take the connection with its other requests down.
-        let answered = AssertUnwindSafe(self.answer(&parts, body, &mut record, &mut allow)).catch_unwind().await;
+        let answered = {
+            // Pinned here, so that only its address moves into what wraps it: the whole of it is kilobytes.
+            let answering = pin!(self.answer(&parts, body, &mut record, &mut allow));
+            AssertUnwindSafe(answering).catch_unwind().await
+        };
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
         let mut answer = answered.unwrap_or_else(|rejection| {
             record.reject(&rejection);
@@ -153,7 +158,7 @@ impl Gateway {
         drop(body);
 
         let deadline = Duration::from_millis(self.config.request_timeout_ms);
-        let calling = self.authenticate_and_call(route, parts, builder, record);
+        let calling = pin!(self.authenticate_and_call(route, parts, builder, record));
         let calling = calling.instrument(span(route, parts));
         let answer = tokio::time::timeout(deadline, calling).await;
         let answer = answer.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))??;
@@ -211,7 +216,8 @@ impl Gateway {
             return if plan.optional { Ok(Caller::Anonymous) } else { Err(plan.missing().into()) };
         };
         plan.check(token)?;
-        let user = self.exchange.user(token, context).await?;
+        // Boxed, so that the requests of runners do not carry its state along.
+        let user = Box::pin(self.exchange.user(token, context)).await?;
         record.set_user(&user);
         Ok(Caller::User(user))
     }

@@ -1,5 +1,6 @@
 //! What a request says of itself besides its parameters: its id, its body, its address.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -87,7 +88,7 @@ impl BodyReader {
             Err(Refusal::new(Reason::BodyTooLarge))
         } else {
             let late = |_| Err(Refusal::new(Reason::RequestTimeout));
-            tokio::time::timeout(self.timeout, self.collect(&mut body)).await.unwrap_or_else(late)
+            tokio::time::timeout(self.timeout, pin!(self.collect(&mut body))).await.unwrap_or_else(late)
         };
         // A client that asks first has not sent the body yet.
         let is_too_large = matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge);

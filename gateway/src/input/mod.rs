@@ -33,7 +33,7 @@ pub async fn read(builder: &mut Builder<'_>, headers: &HeaderMap, body: Bytes, q
             let text = std::str::from_utf8(&body).map_err(|_| malformed("the form is not UTF-8".into()))?;
             form::read_pairs(text, builder).map_err(|_| malformed("the form is not percent-encoded UTF-8".into()))?;
         }
-        Media::Multipart(boundary) => form::read_multipart(body, boundary, builder)
+        Media::Multipart(boundary) => Box::pin(form::read_multipart(body, boundary, builder))
             .await
             .map_err(|_| malformed("the parts of the form cannot be read".into()))?,
     }
