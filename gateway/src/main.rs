@@ -9,10 +9,6 @@ use clap::Parser;
 use gateway::ProcessConfig;
 use proto::paddock::contract::v1::Process;
 
-/// A tenth of a request's CPU time is memory management; the system's allocator takes twice that.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Serves GitLab's REST API for runners, and asks runner-registry.
 #[derive(Parser)]
 #[command(version)]

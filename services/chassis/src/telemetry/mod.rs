@@ -37,6 +37,9 @@ use crate::{
 /// The target of the spans that are exported: one per request and process.
 pub const SPAN_TARGET: &str = "request";
 
+/// How many log lines wait for a slow reader before the process waits with them; no line is dropped.
+const BUFFERED_LINES: usize = 8_192;
+
 /// The buckets of every `_seconds` histogram.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
@@ -102,7 +105,8 @@ pub struct Telemetry {
 /// If a setting cannot be used, or if it was started before.
 pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, TelemetryError> {
     // The writer's thread flushes whenever no line waits, so that only a busy process buffers, and then writes less often.
-    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(BufWriter::new(io::stderr()));
+    let buffered = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(BUFFERED_LINES);
+    let (writer, guard) = buffered.finish(BufWriter::new(io::stderr()));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match config.log_format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
