@@ -184,3 +184,52 @@ fn provider(config: &TelemetryConfig, process: Process) -> Result<SdkTracerProvi
     let resource = Resource::builder().with_service_name(process.name()).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler).with_resource(resource).build())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    /// What the filter lets through, line by line.
+    fn written(directives: &str, write: impl FnOnce()) -> String {
+        let buffer = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&buffer);
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Sink(Arc::clone(&sink)));
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(line_filter(directives).unwrap()));
+        tracing::subscriber::with_default(subscriber, write);
+        let bytes = buffer.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_finest_lines_of_the_http_libraries_stay_out_whatever_the_filter_says() {
+        let text = written("trace,h2=trace,hyper=trace", || {
+            tracing::trace!(target: "h2::codec::framed_write", "a header with a credential");
+            tracing::debug!(target: "hyper::proto", "another credential");
+            tracing::debug!(target: "tonic::transport", "a third credential");
+            tracing::info!(target: "hyper::server", "a coarse line");
+            tracing::trace!(target: "gateway", "one of ours");
+        });
+        assert!(!text.contains("credential"), "{text}");
+        assert!(text.contains("a coarse line") && text.contains("one of ours"), "{text}");
+    }
+
+    #[test]
+    fn the_filter_has_the_level_of_its_directives_so_that_finer_points_cost_nothing() {
+        assert_eq!(line_filter("info,sqlx=warn").unwrap().max_level_hint(), Some(LevelFilter::INFO));
+        assert_eq!(line_filter("warn,gateway=debug").unwrap().max_level_hint(), Some(LevelFilter::DEBUG));
+    }
+}

@@ -8,7 +8,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
     IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _,
-    sea_query::{LockType, Query},
+    sea_query::LockType,
 };
 use time::OffsetDateTime;
 
@@ -72,14 +72,7 @@ pub struct Changes {
 pub async fn find(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<Model>> {
     let query = match id {
         ObjectId::Number(number) => Entity::find_by_id(*number),
-        ObjectId::Path(key) => {
-            let holder = Query::select()
-                .column(route::Column::GroupId)
-                .from(route::Entity)
-                .and_where(route::Column::PathKey.eq(key))
-                .to_owned();
-            Entity::find().filter(Column::Id.in_subquery(holder))
-        }
+        ObjectId::Path(key) => Entity::find().filter(Column::Id.in_subquery(routes::held(route::Column::GroupId, key))),
     };
     Ok(query.one(db).await?)
 }

@@ -107,6 +107,11 @@ impl Below {
     }
 }
 
+/// The id in this column of the route with the path, for use in a query.
+pub fn held(column: route::Column, path_key: &str) -> SelectStatement {
+    Query::select().column(column).from(route::Entity).and_where(route::Column::PathKey.eq(path_key)).to_owned()
+}
+
 /// The ids of a group and of all groups below it.
 pub fn descendants(group_id: i64) -> SelectStatement {
     Query::select()

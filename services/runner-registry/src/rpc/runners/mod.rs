@@ -76,6 +76,22 @@ impl Runners {
     }
 }
 
+/// The parameters of one of the lists: its requests are of different types and have the same fields.
+macro_rules! parameters {
+    ($request:ident, scope: $scope:expr) => {
+        Parameters {
+            scope: $scope,
+            runner_type: $request.r#type,
+            status: $request.status,
+            paused: $request.paused,
+            tag_list: $request.tag_list,
+            version_prefix: $request.version_prefix,
+            page: $request.page,
+            per_page: $request.per_page,
+        }
+    };
+}
+
 #[tonic::async_trait]
 impl RunnerService for Runners {
     async fn create_runner(
@@ -92,16 +108,7 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::ListRunnersResponse>, Status> {
         let (user, request) = by_user(request)?;
         let within = if user.admin { Within::All } else { Within::AdministeredBy(user.id) };
-        let parameters = Parameters {
-            scope: request.scope,
-            runner_type: request.r#type,
-            status: request.status,
-            paused: request.paused,
-            tag_list: request.tag_list,
-            version_prefix: request.version_prefix,
-            page: request.page,
-            per_page: request.per_page,
-        };
+        let parameters = parameters!(request, scope: request.scope);
         let (runners, page) = self.list(within, parameters).await?;
         Ok(Response::new(wire::ListRunnersResponse { runners, page }))
     }
@@ -111,16 +118,7 @@ impl RunnerService for Runners {
         request: Request<wire::ListAllRunnersRequest>,
     ) -> Result<Response<wire::ListAllRunnersResponse>, Status> {
         let request = request.into_inner();
-        let parameters = Parameters {
-            scope: request.scope,
-            runner_type: request.r#type,
-            status: request.status,
-            paused: request.paused,
-            tag_list: request.tag_list,
-            version_prefix: request.version_prefix,
-            page: request.page,
-            per_page: request.per_page,
-        };
+        let parameters = parameters!(request, scope: request.scope);
         let (runners, page) = self.list(Within::All, parameters).await?;
         Ok(Response::new(wire::ListAllRunnersResponse { runners, page }))
     }
@@ -189,16 +187,7 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::ListProjectRunnersResponse>, Status> {
         let (user, request) = by_user(request)?;
         let project = self.maintained_project(&user, &request.id).await?;
-        let parameters = Parameters {
-            scope: request.scope,
-            runner_type: request.r#type,
-            status: request.status,
-            paused: request.paused,
-            tag_list: request.tag_list,
-            version_prefix: request.version_prefix,
-            page: request.page,
-            per_page: request.per_page,
-        };
+        let parameters = parameters!(request, scope: request.scope);
         let (runners, page) = self.list(Within::Project(project), parameters).await?;
         Ok(Response::new(wire::ListProjectRunnersResponse { runners, page }))
     }
@@ -232,16 +221,7 @@ impl RunnerService for Runners {
         let (user, request) = by_user(request)?;
         let group = objects::group(&self.0.database, &user, &request.id).await?;
         let group = group.check(Standing::may_see_group_runners)?;
-        let parameters = Parameters {
-            scope: None,
-            runner_type: request.r#type,
-            status: request.status,
-            paused: request.paused,
-            tag_list: request.tag_list,
-            version_prefix: request.version_prefix,
-            page: request.page,
-            per_page: request.per_page,
-        };
+        let parameters = parameters!(request, scope: None);
         let (runners, page) = self.list(Within::Group(group.id), parameters).await?;
         Ok(Response::new(wire::ListGroupRunnersResponse { runners, page }))
     }
