@@ -50,6 +50,8 @@ pub struct Config {
     pub identity_cache_ms: u64,
     /// How to reach runner-registry.
     pub runner_registry: ClientConfig,
+    /// How to reach job-token-auth.
+    pub job_token_auth: ClientConfig,
 }
 
 /// Every setting that the process `gateway` reads.
@@ -103,6 +105,7 @@ impl Validate for Config {
         let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
         range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
         problems.inside("gateway.runner_registry", &self.runner_registry);
+        problems.inside("gateway.job_token_auth", &self.job_token_auth);
     }
 }
 

@@ -47,7 +47,7 @@ impl CredentialPlan {
             let (name, scheme) = match carrier.place {
                 Place::Header(name) => (HeaderName::from_static(name), None),
                 Place::AuthorizationScheme(scheme) => (header::AUTHORIZATION, Some(scheme)),
-                Place::Parameter(_) => return None,
+                Place::Parameter(_) | Place::BasicUsername(_) => return None,
             };
             Some(HeaderCarrier { name, scheme, only_with_prefix: carrier.only_with_prefix })
         });
@@ -127,7 +127,7 @@ impl HeaderCarrier {
 pub fn parameters() -> impl Iterator<Item = &'static str> {
     carriers().filter_map(|place| match place {
         Place::Parameter(name) => Some(name),
-        Place::Header(_) | Place::AuthorizationScheme(_) => None,
+        Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     })
 }
 
@@ -135,7 +135,7 @@ pub fn parameters() -> impl Iterator<Item = &'static str> {
 pub fn schemes() -> impl Iterator<Item = &'static str> {
     carriers().filter_map(|place| match place {
         Place::AuthorizationScheme(name) => Some(name),
-        Place::Header(_) | Place::Parameter(_) => None,
+        Place::Header(_) | Place::Parameter(_) | Place::BasicUsername(_) => None,
     })
 }
 

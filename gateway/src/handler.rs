@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
-use chassis::client::PeerChannel;
 use chassis::status::{Fault, Refusal, Rejection};
 use chassis::telemetry;
 use futures::FutureExt as _;
@@ -25,6 +24,7 @@ use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::health::Health;
 use crate::input::builder::{Builder, Token};
+use crate::peers::Peers;
 use crate::request::BodyReader;
 use crate::routes::{Endpoint, Lookup, OwnPage, Route, Routes};
 use crate::{call, error, input, openapi, output, redact, request};
@@ -33,7 +33,7 @@ use crate::{call, error, input, openapi, output, redact, request};
 pub struct Gateway {
     config: Config,
     routes: Routes,
-    registry: PeerChannel,
+    peers: Peers,
     exchange: Exchange,
     health: Health,
     bodies: BodyReader,
@@ -44,17 +44,17 @@ type Answer = Response<Full<Bytes>>;
 
 impl Gateway {
     /// A gateway with the routes of the contract.
-    pub fn new(config: Config, routes: Routes, registry: PeerChannel, clock: chassis::clock::Clock) -> Self {
+    pub fn new(config: Config, routes: Routes, peers: Peers, clock: chassis::clock::Clock) -> Self {
         let max_age = Duration::from_millis(config.identity_cache_ms);
         let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
         Self {
             bodies: BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes),
-            exchange: Exchange::new(registry.clone(), clock, max_age),
-            health: Health::new(registry.clone()),
+            exchange: Exchange::new(peers.registry.clone(), clock, max_age),
+            health: Health::new(&peers),
             openapi: openapi::document(&routes),
             config,
             routes,
-            registry,
+            peers,
         }
     }
 
@@ -198,7 +198,7 @@ impl Gateway {
         if is_in_message {
             context.caller = put_token(route, token, &mut message)?;
         }
-        let answer = call::unary(&self.registry, &route.call, &message, context).await?;
+        let answer = call::unary(self.peers.serving(route.method.served_by), &route.call, &message, context).await?;
         note_runner(route, &answer, record);
         Ok(answer)
     }

@@ -1,10 +1,9 @@
-//! Whether the gateway lives, and whether it can serve: runner-registry answers, both were built from one contract, and
-//! both hold the same keys.
+//! Whether the gateway lives, and whether it can serve: every service answers, was built from the same
+//! contract, and holds the same keys.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis::client::PeerChannel;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use proto::contract::DIGEST;
@@ -14,8 +13,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::output::JSON;
+use crate::peers::Peers;
 
-/// How long a result is kept: anybody may ask, and asking must cost the registry nothing.
+/// How long a result is kept: anybody may ask, and asking must cost the services nothing.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// How long a check may take.
@@ -23,14 +23,14 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The checks, and what they last found.
 pub struct Health {
-    registry: PeerChannel,
+    peers: Peers,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Health {
-    /// Checks of this registry.
-    pub fn new(registry: PeerChannel) -> Self {
-        Self { registry, last: Mutex::new(None) }
+    /// Checks of these services.
+    pub fn new(peers: &Peers) -> Self {
+        Self { peers: peers.clone(), last: Mutex::new(None) }
     }
 
     /// The process answers, so it lives.
@@ -62,10 +62,13 @@ impl Health {
         {
             return result.clone();
         }
-        let result = match tokio::time::timeout(TIMEOUT, self.registry.check()).await {
-            Ok(checked) => checked.map_err(|problem| problem.to_string()),
-            Err(_) => Err(format!("{} does not answer", Process::RunnerRegistry.name())),
-        };
+        let checks = self.peers.all().map(|(process, peer)| async move {
+            match tokio::time::timeout(TIMEOUT, peer.check()).await {
+                Ok(checked) => checked.map_err(|problem| problem.to_string()),
+                Err(_) => Err(format!("{} does not answer", process.name())),
+            }
+        });
+        let result: Result<(), String> = futures::future::join_all(checks).await.into_iter().collect();
         let was = last.as_ref().map(|(_, result)| result.clone());
         if let Err(message) = &result
             && was.as_ref() != Some(&result)

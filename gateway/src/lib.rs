@@ -15,6 +15,7 @@ mod metrics;
 mod openapi;
 mod output;
 mod path;
+mod peers;
 mod redact;
 mod request;
 mod routes;
@@ -22,20 +23,20 @@ mod server;
 
 use std::sync::Arc;
 
-use chassis::client::PeerChannel;
 use chassis::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, DEFAULTS, ProcessConfig};
 pub use contract::ContractError;
+pub use peers::Peers;
 
 /// What the gateway stands on.
 pub struct Deps {
     /// Its settings.
     pub config: Config,
-    /// The channel to runner-registry.
-    pub registry: PeerChannel,
+    /// The channels to the services.
+    pub peers: Peers,
     /// The clock.
     pub clock: Clock,
 }
@@ -55,7 +56,7 @@ pub enum Error {
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     metrics::describe();
     let routes = routes::Routes::load()?;
-    let gateway = handler::Gateway::new(deps.config.clone(), routes, deps.registry, deps.clock);
+    let gateway = handler::Gateway::new(deps.config.clone(), routes, deps.peers, deps.clock);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving REST");
     }

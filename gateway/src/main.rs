@@ -4,12 +4,12 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::anyhow;
 use chassis::process::{announce_ready, listen, shutdown_signal};
-use chassis::{client::PeerChannel, clock::Clock, identity::IdentityKeys, secrets::SecretStore, telemetry};
+use chassis::{clock::Clock, identity::IdentityKeys, secrets::SecretStore, telemetry};
 use clap::Parser;
 use gateway::ProcessConfig;
 use proto::paddock::contract::v1::Process;
 
-/// Serves GitLab's REST API for runners, and asks runner-registry.
+/// Serves GitLab's REST API for runners, and asks the services behind it.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -31,13 +31,11 @@ async fn run(Arguments { config: file }: Arguments) -> anyhow::Result<()> {
     let (shutdown, clock, secrets) = (shutdown_signal()?, Clock::system(), SecretStore::open(&secrets.folder));
     let keys = IdentityKeys::load(&secrets)?;
     tokio::spawn(keys.clone().watch(secrets, shutdown.clone()));
-    let (speaker, audience) = (Process::Gateway, Process::RunnerRegistry);
-    let registry = PeerChannel::new(&config.runner_registry, speaker, audience, keys, clock.clone());
-    let registry = registry.map_err(|fault| anyhow!("gateway.runner_registry: {}", fault.detail()))?;
+    let peers = gateway::Peers::new(&config, &keys, &clock).map_err(|fault| anyhow!("gateway: {}", fault.detail()))?;
     telemetry.expose_metrics(&config.metrics_listen, shutdown.clone()).await?;
     let listener = listen(&config.listen).await?;
     announce_ready(Process::Gateway.name());
-    let served = gateway::run(gateway::Deps { config, registry, clock }, listener, shutdown).await;
+    let served = gateway::run(gateway::Deps { config, peers, clock }, listener, shutdown).await;
     telemetry.shutdown().await;
     Ok(served?)
 }

@@ -3,7 +3,8 @@
 //! Names of headers, secrets, prefixes and carriers stand in the `.proto` files and nowhere else; read them from here.
 
 use crate::paddock::contract::v1::{
-    CredentialKind, InternalHeader, LogLevel, Process, RateClass, Reason, Secret, SecretEncoding, TokenScope,
+    CredentialForm, CredentialKind, InternalHeader, LogLevel, Process, RateClass, Reason, Secret, SecretEncoding,
+    TokenScope,
 };
 
 include!("gen/contract.rs");
@@ -47,6 +48,8 @@ pub enum Place {
     Parameter(&'static str),
     /// The scheme of the Authorization header, lower case.
     AuthorizationScheme(&'static str),
+    /// The password of basic authentication with this user name, on protected routes that opt in.
+    BasicUsername(&'static str),
 }
 
 /// What a kind of credential looks like and how it is refused.
@@ -54,6 +57,8 @@ pub enum Place {
 pub struct CredentialSpec {
     /// The public start of every token of the kind.
     pub prefix: &'static str,
+    /// What follows the prefix.
+    pub form: CredentialForm,
     /// Where it may arrive, in the order of precedence.
     pub carriers: &'static [Carrier],
     /// The reason when a method needs it and none came.
@@ -103,6 +108,8 @@ pub struct MethodSpec {
     pub path: &'static str,
     /// The name of the method alone.
     pub name: &'static str,
+    /// The process that serves it; unspecified: every process that serves gRPC.
+    pub served_by: Process,
     /// The credential kinds that it accepts.
     pub accepts: &'static [CredentialKind],
     /// The token scopes of which a user needs one.

@@ -101,7 +101,7 @@ fn header_of(kind: CredentialKind) -> &'static str {
     let carriers = kind.spec().expect("a kind of the contract").carriers;
     let header = carriers.iter().find_map(|carrier| match carrier.place {
         Place::Header(name) => Some(name),
-        Place::Parameter(_) | Place::AuthorizationScheme(_) => None,
+        Place::Parameter(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     });
     header.expect("a header carries it")
 }

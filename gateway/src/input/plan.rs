@@ -93,7 +93,7 @@ impl InputPlan {
         let carriers = accepts.iter().filter_map(|kind| kind.spec()).flat_map(|spec| spec.carriers);
         let carriers = carriers.filter_map(|carrier| match carrier.place {
             Place::Parameter(name) => Some(name),
-            Place::Header(_) | Place::AuthorizationScheme(_) => None,
+            Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
         });
         let mut plan = Self {
             message: MessagePlan { descriptor: message.clone(), fields: Vec::new(), names: Vec::new() },

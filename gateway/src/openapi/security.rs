@@ -19,6 +19,8 @@ pub fn schemes() -> Value {
                     json!({"type": "apiKey", "in": "query", "name": name, "description": description})
                 }
                 Place::AuthorizationScheme(name) => json!({"type": "http", "scheme": name, "description": description}),
+                // No method of the contract takes it; protected routes are not in this document.
+                Place::BasicUsername(_) => continue,
             };
             schemes.insert(name(kind, carrier), scheme);
         }
@@ -34,9 +36,14 @@ pub fn requirements(accepts: &[CredentialKind]) -> Vec<Value> {
             alternatives.push(json!({}));
         }
         let carriers = kind.spec().map(|spec| spec.carriers).unwrap_or_default();
-        alternatives.extend(carriers.iter().map(|carrier| json!({name(*kind, carrier): []})));
+        alternatives.extend(carriers.iter().filter(is_offered).map(|carrier| json!({name(*kind, carrier): []})));
     }
     alternatives
+}
+
+/// Whether methods of the contract take a credential from there; basic authentication is for protected routes.
+fn is_offered(carrier: &&Carrier) -> bool {
+    !matches!(carrier.place, Place::BasicUsername(_))
 }
 
 fn name(kind: CredentialKind, carrier: &Carrier) -> String {
@@ -44,7 +51,7 @@ fn name(kind: CredentialKind, carrier: &Carrier) -> String {
     match carrier.place {
         Place::Header(name) => format!("{kind}.header.{name}"),
         Place::Parameter(name) => format!("{kind}.parameter.{name}"),
-        Place::AuthorizationScheme(name) => format!("{kind}.{name}"),
+        Place::AuthorizationScheme(name) | Place::BasicUsername(name) => format!("{kind}.{name}"),
     }
 }
 
@@ -52,6 +59,7 @@ fn title(kind: CredentialKind) -> &'static str {
     match kind {
         CredentialKind::UserToken => "A personal access token",
         CredentialKind::RunnerToken => "A runner authentication token",
+        CredentialKind::JobToken => "A CI job token",
         CredentialKind::Unspecified | CredentialKind::None | CredentialKind::Process => "A credential",
     }
 }

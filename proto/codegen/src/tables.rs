@@ -23,6 +23,7 @@ pub fn render(compiled: &Compiled) -> String {
 
 fn render_methods(compiled: &Compiled, out: &mut String) {
     let contract = compiled.pool.get_extension_by_name("paddock.contract.v1.method").expect("the method option");
+    let served = compiled.pool.get_extension_by_name("paddock.contract.v1.service").expect("the service option");
     let http = compiled.pool.get_extension_by_name("google.api.http").expect("the HTTP option");
     let mut methods: Vec<(String, String)> = compiled
         .pool
@@ -35,7 +36,10 @@ fn render_methods(compiled: &Compiled, out: &mut String) {
             let spec = options.get_extension(&contract);
             let rest =
                 options.has_extension(&http).then(|| rest(options.get_extension(&http).as_message().expect("a rule")));
-            let text = method_spec(&path, &method, spec.as_message().expect("a MethodContract"), rest);
+            let service = method.parent_service().options();
+            let served_by = service.get_extension(&served);
+            let served_by = enums(served_by.as_message().expect("a ServiceContract"), "served_by").concat();
+            let text = method_spec(&path, &method, spec.as_message().expect("a MethodContract"), &served_by, rest);
             (path, text)
         })
         .collect();
@@ -47,7 +51,13 @@ fn render_methods(compiled: &Compiled, out: &mut String) {
     out.push_str("];\n\n");
 }
 
-fn method_spec(path: &str, method: &MethodDescriptor, spec: &DynamicMessage, rest: Option<(String, String)>) -> String {
+fn method_spec(
+    path: &str,
+    method: &MethodDescriptor,
+    spec: &DynamicMessage,
+    served_by: &str,
+    rest: Option<(String, String)>,
+) -> String {
     let field = string(spec, "success_status_field");
     let success = match field.as_str() {
         "" => format!("Success::Status({})", number(spec, "success_status")),
@@ -55,8 +65,9 @@ fn method_spec(path: &str, method: &MethodDescriptor, spec: &DynamicMessage, res
     };
     let rest = rest.map_or("None".to_owned(), |(verb, path)| format!("Some(({verb:?}, {path:?}))"));
     format!(
-        "MethodSpec {{ path: {path:?}, name: {:?}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, unrecognized: {}, rest: {rest} }}",
+        "MethodSpec {{ path: {path:?}, name: {:?}, served_by: {}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, unrecognized: {}, rest: {rest} }}",
         method.name(),
+        served_by,
         enums(spec, "accepts").join(", "),
         enums(spec, "scopes").join(", "),
         boolean(spec, "admin"),
@@ -149,8 +160,9 @@ fn credential(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     let carriers: Vec<_> =
         carriers.as_list().expect("a list").iter().map(|c| carrier(c.as_message().expect("a Carrier"))).collect();
     format!(
-        "{{ prefix: {:?}, carriers: &[{}], missing: {}, malformed: {}, wrong_kind: {} }}",
+        "{{ prefix: {:?}, form: {}, carriers: &[{}], missing: {}, malformed: {}, wrong_kind: {} }}",
         string(spec, "prefix"),
+        enums(spec, "form").concat(),
         carriers.join(", "),
         enums(spec, "missing").concat(),
         enums(spec, "malformed").concat(),
@@ -159,11 +171,13 @@ fn credential(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
 }
 
 fn carrier(spec: &DynamicMessage) -> String {
-    let (field, place) =
-        [("header", "Header"), ("parameter", "Parameter"), ("authorization_scheme", "AuthorizationScheme")]
-            .into_iter()
-            .find(|(field, _)| spec.has_field_by_name(field))
-            .expect("a place");
+    let places = [
+        ("header", "Header"),
+        ("parameter", "Parameter"),
+        ("authorization_scheme", "AuthorizationScheme"),
+        ("basic_username", "BasicUsername"),
+    ];
+    let (field, place) = places.into_iter().find(|(field, _)| spec.has_field_by_name(field)).expect("a place");
     let only = boolean(spec, "only_with_prefix");
     format!("Carrier {{ place: Place::{place}({:?}), only_with_prefix: {only} }}", string(spec, field))
 }

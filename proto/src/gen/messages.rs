@@ -10,6 +10,16 @@ pub mod paddock {
             include!("paddock.directory.v1.rs");
         }
     }
+    pub mod document {
+        pub mod v1 {
+            include!("paddock.document.v1.rs");
+        }
+    }
+    pub mod job_token {
+        pub mod v1 {
+            include!("paddock.job_token.v1.rs");
+        }
+    }
     pub mod page {
         pub mod v1 {
             include!("paddock.page.v1.rs");

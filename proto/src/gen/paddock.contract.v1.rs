@@ -181,6 +181,52 @@ pub enum Reason {
     IdentityWrongAudience = 127,
     /// The method is not in the contract, or does not accept this kind of caller.
     CallerNotAccepted = 128,
+    /// No job token came with a request to a protected route.
+    JobTokenMissing = 140,
+    /// The job token has not the form of one.
+    JobTokenMalformed = 141,
+    /// A credential of another kind stands where a job token is expected.
+    JobTokenWrongKind = 142,
+    /// The job token is not signed by a key that is in force, or belongs to no job that is known.
+    JobTokenInvalid = 143,
+    /// The job token has expired.
+    JobTokenExpired = 144,
+    /// The job of the token has not begun, or has ended.
+    JobNotRunning = 145,
+    /// The project of the job was deleted.
+    JobProjectDeleted = 146,
+    /// The project does not allow job tokens of the job's project.
+    JobTokenNotInScope = 147,
+    /// The entry of the allowlist lacks a policy that the route requires.
+    JobTokenPolicyMissing = 148,
+    /// The route requires no policy that an entry of the allowlist could grant.
+    JobTokenRouteUnauthorized = 149,
+    /// The job does not exist.
+    JobNotFound = 150,
+    /// The job has ended.
+    JobFinished = 151,
+    /// The project to allow does not exist, or the caller may not see it.
+    AllowlistProjectNotFound = 152,
+    /// The group to allow does not exist, or the caller may not see it.
+    AllowlistGroupNotFound = 153,
+    /// The allowlist has the entry already.
+    AllowlistEntryExists = 154,
+    /// The allowlist has no such entry.
+    AllowlistEntryNotFound = 155,
+    /// The allowlist has as many entries as it may.
+    AllowlistFull = 156,
+    /// The user has no role of its own in the object.
+    MemberNotFound = 157,
+    /// The user has a role in the object already.
+    MemberExists = 158,
+    /// The request asks to change the protocol, and the route does not allow it.
+    UpgradeRefused = 159,
+    /// The access could not be recorded as the route promises, so the request was not answered with success.
+    CaptureUnavailable = 160,
+    /// The protected upstream cannot be reached, or broke off.
+    UpstreamUnavailable = 161,
+    /// The protected upstream did not answer in time.
+    UpstreamTimeout = 162,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -247,6 +293,29 @@ impl Reason {
             Self::IdentityNotYetValid => "REASON_IDENTITY_NOT_YET_VALID",
             Self::IdentityWrongAudience => "REASON_IDENTITY_WRONG_AUDIENCE",
             Self::CallerNotAccepted => "REASON_CALLER_NOT_ACCEPTED",
+            Self::JobTokenMissing => "REASON_JOB_TOKEN_MISSING",
+            Self::JobTokenMalformed => "REASON_JOB_TOKEN_MALFORMED",
+            Self::JobTokenWrongKind => "REASON_JOB_TOKEN_WRONG_KIND",
+            Self::JobTokenInvalid => "REASON_JOB_TOKEN_INVALID",
+            Self::JobTokenExpired => "REASON_JOB_TOKEN_EXPIRED",
+            Self::JobNotRunning => "REASON_JOB_NOT_RUNNING",
+            Self::JobProjectDeleted => "REASON_JOB_PROJECT_DELETED",
+            Self::JobTokenNotInScope => "REASON_JOB_TOKEN_NOT_IN_SCOPE",
+            Self::JobTokenPolicyMissing => "REASON_JOB_TOKEN_POLICY_MISSING",
+            Self::JobTokenRouteUnauthorized => "REASON_JOB_TOKEN_ROUTE_UNAUTHORIZED",
+            Self::JobNotFound => "REASON_JOB_NOT_FOUND",
+            Self::JobFinished => "REASON_JOB_FINISHED",
+            Self::AllowlistProjectNotFound => "REASON_ALLOWLIST_PROJECT_NOT_FOUND",
+            Self::AllowlistGroupNotFound => "REASON_ALLOWLIST_GROUP_NOT_FOUND",
+            Self::AllowlistEntryExists => "REASON_ALLOWLIST_ENTRY_EXISTS",
+            Self::AllowlistEntryNotFound => "REASON_ALLOWLIST_ENTRY_NOT_FOUND",
+            Self::AllowlistFull => "REASON_ALLOWLIST_FULL",
+            Self::MemberNotFound => "REASON_MEMBER_NOT_FOUND",
+            Self::MemberExists => "REASON_MEMBER_EXISTS",
+            Self::UpgradeRefused => "REASON_UPGRADE_REFUSED",
+            Self::CaptureUnavailable => "REASON_CAPTURE_UNAVAILABLE",
+            Self::UpstreamUnavailable => "REASON_UPSTREAM_UNAVAILABLE",
+            Self::UpstreamTimeout => "REASON_UPSTREAM_TIMEOUT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -310,6 +379,31 @@ impl Reason {
             "REASON_IDENTITY_NOT_YET_VALID" => Some(Self::IdentityNotYetValid),
             "REASON_IDENTITY_WRONG_AUDIENCE" => Some(Self::IdentityWrongAudience),
             "REASON_CALLER_NOT_ACCEPTED" => Some(Self::CallerNotAccepted),
+            "REASON_JOB_TOKEN_MISSING" => Some(Self::JobTokenMissing),
+            "REASON_JOB_TOKEN_MALFORMED" => Some(Self::JobTokenMalformed),
+            "REASON_JOB_TOKEN_WRONG_KIND" => Some(Self::JobTokenWrongKind),
+            "REASON_JOB_TOKEN_INVALID" => Some(Self::JobTokenInvalid),
+            "REASON_JOB_TOKEN_EXPIRED" => Some(Self::JobTokenExpired),
+            "REASON_JOB_NOT_RUNNING" => Some(Self::JobNotRunning),
+            "REASON_JOB_PROJECT_DELETED" => Some(Self::JobProjectDeleted),
+            "REASON_JOB_TOKEN_NOT_IN_SCOPE" => Some(Self::JobTokenNotInScope),
+            "REASON_JOB_TOKEN_POLICY_MISSING" => Some(Self::JobTokenPolicyMissing),
+            "REASON_JOB_TOKEN_ROUTE_UNAUTHORIZED" => {
+                Some(Self::JobTokenRouteUnauthorized)
+            }
+            "REASON_JOB_NOT_FOUND" => Some(Self::JobNotFound),
+            "REASON_JOB_FINISHED" => Some(Self::JobFinished),
+            "REASON_ALLOWLIST_PROJECT_NOT_FOUND" => Some(Self::AllowlistProjectNotFound),
+            "REASON_ALLOWLIST_GROUP_NOT_FOUND" => Some(Self::AllowlistGroupNotFound),
+            "REASON_ALLOWLIST_ENTRY_EXISTS" => Some(Self::AllowlistEntryExists),
+            "REASON_ALLOWLIST_ENTRY_NOT_FOUND" => Some(Self::AllowlistEntryNotFound),
+            "REASON_ALLOWLIST_FULL" => Some(Self::AllowlistFull),
+            "REASON_MEMBER_NOT_FOUND" => Some(Self::MemberNotFound),
+            "REASON_MEMBER_EXISTS" => Some(Self::MemberExists),
+            "REASON_UPGRADE_REFUSED" => Some(Self::UpgradeRefused),
+            "REASON_CAPTURE_UNAVAILABLE" => Some(Self::CaptureUnavailable),
+            "REASON_UPSTREAM_UNAVAILABLE" => Some(Self::UpstreamUnavailable),
+            "REASON_UPSTREAM_TIMEOUT" => Some(Self::UpstreamTimeout),
             _ => None,
         }
     }
@@ -321,7 +415,7 @@ pub struct Carrier {
     #[prost(bool, tag = "4")]
     pub only_with_prefix: bool,
     /// The place.
-    #[prost(oneof = "carrier::Place", tags = "1, 2, 3")]
+    #[prost(oneof = "carrier::Place", tags = "1, 2, 3, 5")]
     pub place: ::core::option::Option<carrier::Place>,
 }
 /// Nested message and enum types in `Carrier`.
@@ -338,6 +432,9 @@ pub mod carrier {
         /// The scheme of the Authorization header.
         #[prost(string, tag = "3")]
         AuthorizationScheme(::prost::alloc::string::String),
+        /// The password of basic authentication with this user name. Only on protected routes that opt in.
+        #[prost(string, tag = "5")]
+        BasicUsername(::prost::alloc::string::String),
     }
 }
 /// What a kind of credential looks like and how it is refused.
@@ -358,6 +455,42 @@ pub struct CredentialSpec {
     /// The reason when a credential of another kind came in its place.
     #[prost(enumeration = "Reason", tag = "5")]
     pub wrong_kind: i32,
+    /// What follows the prefix.
+    #[prost(enumeration = "CredentialForm", tag = "6")]
+    pub form: i32,
+}
+/// How a credential proves, by itself, that it was copied completely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum CredentialForm {
+    /// Never used.
+    Unspecified = 0,
+    /// Random characters and a checksum over all of it.
+    Checksum = 1,
+    /// A JSON Web Token (RFC 7519) in compact form.
+    Jwt = 2,
+}
+impl CredentialForm {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CREDENTIAL_FORM_UNSPECIFIED",
+            Self::Checksum => "CREDENTIAL_FORM_CHECKSUM",
+            Self::Jwt => "CREDENTIAL_FORM_JWT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CREDENTIAL_FORM_UNSPECIFIED" => Some(Self::Unspecified),
+            "CREDENTIAL_FORM_CHECKSUM" => Some(Self::Checksum),
+            "CREDENTIAL_FORM_JWT" => Some(Self::Jwt),
+            _ => None,
+        }
+    }
 }
 /// A kind of caller, by the credential that it presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -373,6 +506,8 @@ pub enum CredentialKind {
     RunnerToken = 3,
     /// A process of Paddock that speaks for itself.
     Process = 4,
+    /// The token of a running CI job. Source of the carriers: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
+    JobToken = 5,
 }
 impl CredentialKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -386,6 +521,7 @@ impl CredentialKind {
             Self::UserToken => "CREDENTIAL_KIND_USER_TOKEN",
             Self::RunnerToken => "CREDENTIAL_KIND_RUNNER_TOKEN",
             Self::Process => "CREDENTIAL_KIND_PROCESS",
+            Self::JobToken => "CREDENTIAL_KIND_JOB_TOKEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -396,6 +532,48 @@ impl CredentialKind {
             "CREDENTIAL_KIND_USER_TOKEN" => Some(Self::UserToken),
             "CREDENTIAL_KIND_RUNNER_TOKEN" => Some(Self::RunnerToken),
             "CREDENTIAL_KIND_PROCESS" => Some(Self::Process),
+            "CREDENTIAL_KIND_JOB_TOKEN" => Some(Self::JobToken),
+            _ => None,
+        }
+    }
+}
+/// A process: the name in a signed identity, in a configuration section and in a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Process {
+    /// Never sent.
+    Unspecified = 0,
+    /// Owns runner records, their tokens, and the directory of users, groups and projects.
+    RunnerRegistry = 1,
+    /// Translates REST to gRPC and faces the clients.
+    Gateway = 2,
+    /// Decides what a job token may reach, and keeps the log of it.
+    JobTokenAuth = 3,
+    /// All services in one process, and the operator's command line.
+    Paddock = 4,
+}
+impl Process {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROCESS_UNSPECIFIED",
+            Self::RunnerRegistry => "PROCESS_RUNNER_REGISTRY",
+            Self::Gateway => "PROCESS_GATEWAY",
+            Self::JobTokenAuth => "PROCESS_JOB_TOKEN_AUTH",
+            Self::Paddock => "PROCESS_PADDOCK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROCESS_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROCESS_RUNNER_REGISTRY" => Some(Self::RunnerRegistry),
+            "PROCESS_GATEWAY" => Some(Self::Gateway),
+            "PROCESS_JOB_TOKEN_AUTH" => Some(Self::JobTokenAuth),
+            "PROCESS_PADDOCK" => Some(Self::Paddock),
             _ => None,
         }
     }
@@ -427,6 +605,13 @@ pub struct MethodContract {
     /// The reason instead of the credential's own when what came starts like no credential that is known. Unset: the same.
     #[prost(enumeration = "Reason", tag = "8")]
     pub unrecognized: i32,
+}
+/// Who serves the methods of a service.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceContract {
+    /// The process. Unspecified: every process that serves gRPC.
+    #[prost(enumeration = "Process", tag = "1")]
+    pub served_by: i32,
 }
 /// What a field needs besides its type.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -507,6 +692,8 @@ pub enum RateClass {
     User = 2,
     /// Not limited: calls between processes.
     Internal = 3,
+    /// Keyed by the presented job token.
+    Job = 4,
 }
 impl RateClass {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -519,6 +706,7 @@ impl RateClass {
             Self::Runner => "RATE_CLASS_RUNNER",
             Self::User => "RATE_CLASS_USER",
             Self::Internal => "RATE_CLASS_INTERNAL",
+            Self::Job => "RATE_CLASS_JOB",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -528,6 +716,7 @@ impl RateClass {
             "RATE_CLASS_RUNNER" => Some(Self::Runner),
             "RATE_CLASS_USER" => Some(Self::User),
             "RATE_CLASS_INTERNAL" => Some(Self::Internal),
+            "RATE_CLASS_JOB" => Some(Self::Job),
             _ => None,
         }
     }
@@ -847,47 +1036,6 @@ pub mod contract_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// A process: the name in a signed identity, in a configuration section and in a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Process {
-    /// Never sent.
-    Unspecified = 0,
-    /// Owns runner records, their tokens, and the directory of users, groups and projects.
-    RunnerRegistry = 1,
-    /// Translates REST to gRPC and faces the clients.
-    Gateway = 2,
-    /// Decides what a job token may reach, and keeps the log of it.
-    JobTokenAuth = 3,
-    /// All services in one process, and the operator's command line.
-    Paddock = 4,
-}
-impl Process {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "PROCESS_UNSPECIFIED",
-            Self::RunnerRegistry => "PROCESS_RUNNER_REGISTRY",
-            Self::Gateway => "PROCESS_GATEWAY",
-            Self::JobTokenAuth => "PROCESS_JOB_TOKEN_AUTH",
-            Self::Paddock => "PROCESS_PADDOCK",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "PROCESS_UNSPECIFIED" => Some(Self::Unspecified),
-            "PROCESS_RUNNER_REGISTRY" => Some(Self::RunnerRegistry),
-            "PROCESS_GATEWAY" => Some(Self::Gateway),
-            "PROCESS_JOB_TOKEN_AUTH" => Some(Self::JobTokenAuth),
-            "PROCESS_PADDOCK" => Some(Self::Paddock),
-            _ => None,
-        }
-    }
-}
 /// What a header is called and who handles it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeaderSpec {
@@ -911,6 +1059,8 @@ pub enum InternalHeader {
     CallerIdentity = 1,
     /// The digest of the contract that the sender was built with. It explains a refusal, it never causes one.
     ContractDigest = 2,
+    /// The signed identity of a job for a protected upstream: which job of which project, for which user, reaches which projects.
+    JobIdentity = 3,
 }
 impl InternalHeader {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -922,6 +1072,7 @@ impl InternalHeader {
             Self::Unspecified => "INTERNAL_HEADER_UNSPECIFIED",
             Self::CallerIdentity => "INTERNAL_HEADER_CALLER_IDENTITY",
             Self::ContractDigest => "INTERNAL_HEADER_CONTRACT_DIGEST",
+            Self::JobIdentity => "INTERNAL_HEADER_JOB_IDENTITY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -930,6 +1081,7 @@ impl InternalHeader {
             "INTERNAL_HEADER_UNSPECIFIED" => Some(Self::Unspecified),
             "INTERNAL_HEADER_CALLER_IDENTITY" => Some(Self::CallerIdentity),
             "INTERNAL_HEADER_CONTRACT_DIGEST" => Some(Self::ContractDigest),
+            "INTERNAL_HEADER_JOB_IDENTITY" => Some(Self::JobIdentity),
             _ => None,
         }
     }
@@ -1011,6 +1163,15 @@ pub enum Secret {
     SuccessorSealKeyPrevious = 4,
     /// The connection URL of runner-registry's Postgres, password included. Not read with the SQLite default.
     RegistryDatabaseUrl = 5,
+    /// Signs job tokens and the identities for upstreams: the seed of an Ed25519 key (RFC 8032).
+    JobTokenSigningKey = 6,
+    /// The signing key before the last rotation: it still verifies, it signs nothing. Keep it as long as the longest job runs.
+    JobTokenSigningKeyPrevious = 7,
+    /// The connection URL of job-token-auth's Postgres, password included. Not read with the SQLite default.
+    JobTokenAuthDatabaseUrl = 8,
+    /// The connection URLs of the Redis that holds captures, passwords included, separated by commas: one server, or the known
+    /// sentinels, or some nodes of the cluster. Not read when captures are kept in the database.
+    CapturesRedisUrl = 9,
 }
 impl Secret {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1025,6 +1186,10 @@ impl Secret {
             Self::SuccessorSealKey => "SECRET_SUCCESSOR_SEAL_KEY",
             Self::SuccessorSealKeyPrevious => "SECRET_SUCCESSOR_SEAL_KEY_PREVIOUS",
             Self::RegistryDatabaseUrl => "SECRET_REGISTRY_DATABASE_URL",
+            Self::JobTokenSigningKey => "SECRET_JOB_TOKEN_SIGNING_KEY",
+            Self::JobTokenSigningKeyPrevious => "SECRET_JOB_TOKEN_SIGNING_KEY_PREVIOUS",
+            Self::JobTokenAuthDatabaseUrl => "SECRET_JOB_TOKEN_AUTH_DATABASE_URL",
+            Self::CapturesRedisUrl => "SECRET_CAPTURES_REDIS_URL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1036,6 +1201,12 @@ impl Secret {
             "SECRET_SUCCESSOR_SEAL_KEY" => Some(Self::SuccessorSealKey),
             "SECRET_SUCCESSOR_SEAL_KEY_PREVIOUS" => Some(Self::SuccessorSealKeyPrevious),
             "SECRET_REGISTRY_DATABASE_URL" => Some(Self::RegistryDatabaseUrl),
+            "SECRET_JOB_TOKEN_SIGNING_KEY" => Some(Self::JobTokenSigningKey),
+            "SECRET_JOB_TOKEN_SIGNING_KEY_PREVIOUS" => {
+                Some(Self::JobTokenSigningKeyPrevious)
+            }
+            "SECRET_JOB_TOKEN_AUTH_DATABASE_URL" => Some(Self::JobTokenAuthDatabaseUrl),
+            "SECRET_CAPTURES_REDIS_URL" => Some(Self::CapturesRedisUrl),
             _ => None,
         }
     }

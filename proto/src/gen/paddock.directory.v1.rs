@@ -823,643 +823,6 @@ pub mod group_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// The settings of the instance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Settings {
-    /// Seconds that a new token of an instance runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "1")]
-    pub runner_token_expiration_interval: ::core::option::Option<i64>,
-    /// Seconds that a new token of a group runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "2")]
-    pub group_runner_token_expiration_interval: ::core::option::Option<i64>,
-    /// Seconds that a new token of a project runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "3")]
-    pub project_runner_token_expiration_interval: ::core::option::Option<i64>,
-}
-/// Asks for the settings.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetSettingsRequest {}
-/// The settings.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetSettingsResponse {
-    /// The settings.
-    #[prost(message, optional, tag = "1")]
-    pub settings: ::core::option::Option<Settings>,
-}
-/// What to change.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateSettingsRequest {
-    /// Seconds that a new token of an instance runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "1")]
-    pub runner_token_expiration_interval: ::core::option::Option<i64>,
-    /// Seconds that a new token of a group runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "2")]
-    pub group_runner_token_expiration_interval: ::core::option::Option<i64>,
-    /// Seconds that a new token of a project runner is valid. Unset: no limit here.
-    #[prost(int64, optional, tag = "3")]
-    pub project_runner_token_expiration_interval: ::core::option::Option<i64>,
-    /// The fields to change; a listed field that is unset is cleared. In REST: the parameters that were sent.
-    #[prost(message, optional, tag = "4")]
-    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
-}
-/// The changed settings.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UpdateSettingsResponse {
-    /// The settings.
-    #[prost(message, optional, tag = "1")]
-    pub settings: ::core::option::Option<Settings>,
-}
-/// Asks for the version.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetVersionRequest {}
-/// The version.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetVersionResponse {
-    /// The version of the GitLab API that is spoken.
-    #[prost(string, tag = "1")]
-    pub version: ::prost::alloc::string::String,
-    /// `paddock-` and Paddock's version.
-    #[prost(string, tag = "2")]
-    pub revision: ::prost::alloc::string::String,
-}
-/// Asks for the metadata.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetMetadataRequest {}
-/// The metadata.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetMetadataResponse {
-    /// The version of the GitLab API that is spoken.
-    #[prost(string, tag = "1")]
-    pub version: ::prost::alloc::string::String,
-    /// `paddock-` and Paddock's version.
-    #[prost(string, tag = "2")]
-    pub revision: ::prost::alloc::string::String,
-    /// The agent server.
-    #[prost(message, optional, tag = "3")]
-    pub kas: ::core::option::Option<Kas>,
-    /// Always false.
-    #[prost(bool, tag = "4")]
-    pub enterprise: bool,
-}
-/// The agent server, which Paddock has not.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Kas {
-    /// Always false.
-    #[prost(bool, tag = "1")]
-    pub enabled: bool,
-}
-/// Generated client implementations.
-pub mod instance_service_client {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    use tonic::codegen::http::Uri;
-    /// Settings and version of the instance. Source: https://docs.gitlab.com/api/settings/, https://docs.gitlab.com/api/version/
-    #[derive(Debug, Clone)]
-    pub struct InstanceServiceClient<T> {
-        inner: tonic::client::Grpc<T>,
-    }
-    impl<T> InstanceServiceClient<T>
-    where
-        T: tonic::client::GrpcService<tonic::body::Body>,
-        T::Error: Into<StdError>,
-        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
-        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
-    {
-        pub fn new(inner: T) -> Self {
-            let inner = tonic::client::Grpc::new(inner);
-            Self { inner }
-        }
-        pub fn with_origin(inner: T, origin: Uri) -> Self {
-            let inner = tonic::client::Grpc::with_origin(inner, origin);
-            Self { inner }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InstanceServiceClient<InterceptedService<T, F>>
-        where
-            F: tonic::service::Interceptor,
-            T::ResponseBody: Default,
-            T: tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<
-                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
-                >,
-            >,
-            <T as tonic::codegen::Service<
-                http::Request<tonic::body::Body>,
-            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
-        {
-            InstanceServiceClient::new(InterceptedService::new(inner, interceptor))
-        }
-        /// Compress requests with the given encoding.
-        ///
-        /// This requires the server to support it otherwise it might respond with an
-        /// error.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.send_compressed(encoding);
-            self
-        }
-        /// Enable decompressing responses.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.inner = self.inner.accept_compressed(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_decoding_message_size(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.inner = self.inner.max_encoding_message_size(limit);
-            self
-        }
-        /// Returns the settings of the instance. For administrators.
-        /// REST: GET /api/v4/application/settings
-        pub async fn get_settings(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetSettingsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetSettingsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.directory.v1.InstanceService/GetSettings",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "paddock.directory.v1.InstanceService",
-                        "GetSettings",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Changes the listed settings. Tokens that exist keep their expiry. For administrators.
-        /// REST: PUT /api/v4/application/settings
-        pub async fn update_settings(
-            &mut self,
-            request: impl tonic::IntoRequest<super::UpdateSettingsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::UpdateSettingsResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.directory.v1.InstanceService/UpdateSettings",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "paddock.directory.v1.InstanceService",
-                        "UpdateSettings",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
-        /// REST: GET /api/v4/version
-        pub async fn get_version(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetVersionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetVersionResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.directory.v1.InstanceService/GetVersion",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new("paddock.directory.v1.InstanceService", "GetVersion"),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Returns the same with what clients ask beside it.
-        /// REST: GET /api/v4/metadata
-        pub async fn get_metadata(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetMetadataRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetMetadataResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.directory.v1.InstanceService/GetMetadata",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "paddock.directory.v1.InstanceService",
-                        "GetMetadata",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-    }
-}
-/// Generated server implementations.
-pub mod instance_service_server {
-    #![allow(
-        unused_variables,
-        dead_code,
-        missing_docs,
-        clippy::wildcard_imports,
-        clippy::let_unit_value,
-    )]
-    use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with InstanceServiceServer.
-    #[async_trait]
-    pub trait InstanceService: std::marker::Send + std::marker::Sync + 'static {
-        /// Returns the settings of the instance. For administrators.
-        /// REST: GET /api/v4/application/settings
-        async fn get_settings(
-            &self,
-            request: tonic::Request<super::GetSettingsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetSettingsResponse>,
-            tonic::Status,
-        >;
-        /// Changes the listed settings. Tokens that exist keep their expiry. For administrators.
-        /// REST: PUT /api/v4/application/settings
-        async fn update_settings(
-            &self,
-            request: tonic::Request<super::UpdateSettingsRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::UpdateSettingsResponse>,
-            tonic::Status,
-        >;
-        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
-        /// REST: GET /api/v4/version
-        async fn get_version(
-            &self,
-            request: tonic::Request<super::GetVersionRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetVersionResponse>,
-            tonic::Status,
-        >;
-        /// Returns the same with what clients ask beside it.
-        /// REST: GET /api/v4/metadata
-        async fn get_metadata(
-            &self,
-            request: tonic::Request<super::GetMetadataRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::GetMetadataResponse>,
-            tonic::Status,
-        >;
-    }
-    /// Settings and version of the instance. Source: https://docs.gitlab.com/api/settings/, https://docs.gitlab.com/api/version/
-    #[derive(Debug)]
-    pub struct InstanceServiceServer<T> {
-        inner: Arc<T>,
-        accept_compression_encodings: EnabledCompressionEncodings,
-        send_compression_encodings: EnabledCompressionEncodings,
-        max_decoding_message_size: Option<usize>,
-        max_encoding_message_size: Option<usize>,
-    }
-    impl<T> InstanceServiceServer<T> {
-        pub fn new(inner: T) -> Self {
-            Self::from_arc(Arc::new(inner))
-        }
-        pub fn from_arc(inner: Arc<T>) -> Self {
-            Self {
-                inner,
-                accept_compression_encodings: Default::default(),
-                send_compression_encodings: Default::default(),
-                max_decoding_message_size: None,
-                max_encoding_message_size: None,
-            }
-        }
-        pub fn with_interceptor<F>(
-            inner: T,
-            interceptor: F,
-        ) -> InterceptedService<Self, F>
-        where
-            F: tonic::service::Interceptor,
-        {
-            InterceptedService::new(Self::new(inner), interceptor)
-        }
-        /// Enable decompressing requests with the given encoding.
-        #[must_use]
-        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.accept_compression_encodings.enable(encoding);
-            self
-        }
-        /// Compress responses with the given encoding, if the client supports it.
-        #[must_use]
-        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
-            self.send_compression_encodings.enable(encoding);
-            self
-        }
-        /// Limits the maximum size of a decoded message.
-        ///
-        /// Default: `4MB`
-        #[must_use]
-        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
-            self.max_decoding_message_size = Some(limit);
-            self
-        }
-        /// Limits the maximum size of an encoded message.
-        ///
-        /// Default: `usize::MAX`
-        #[must_use]
-        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
-            self.max_encoding_message_size = Some(limit);
-            self
-        }
-    }
-    impl<T, B> tonic::codegen::Service<http::Request<B>> for InstanceServiceServer<T>
-    where
-        T: InstanceService,
-        B: Body + std::marker::Send + 'static,
-        B::Error: Into<StdError> + std::marker::Send + 'static,
-    {
-        type Response = http::Response<tonic::body::Body>;
-        type Error = std::convert::Infallible;
-        type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(
-            &mut self,
-            _cx: &mut Context<'_>,
-        ) -> Poll<std::result::Result<(), Self::Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, req: http::Request<B>) -> Self::Future {
-            match req.uri().path() {
-                "/paddock.directory.v1.InstanceService/GetSettings" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetSettingsSvc<T: InstanceService>(pub Arc<T>);
-                    impl<
-                        T: InstanceService,
-                    > tonic::server::UnaryService<super::GetSettingsRequest>
-                    for GetSettingsSvc<T> {
-                        type Response = super::GetSettingsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetSettingsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as InstanceService>::get_settings(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetSettingsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/paddock.directory.v1.InstanceService/UpdateSettings" => {
-                    #[allow(non_camel_case_types)]
-                    struct UpdateSettingsSvc<T: InstanceService>(pub Arc<T>);
-                    impl<
-                        T: InstanceService,
-                    > tonic::server::UnaryService<super::UpdateSettingsRequest>
-                    for UpdateSettingsSvc<T> {
-                        type Response = super::UpdateSettingsResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::UpdateSettingsRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as InstanceService>::update_settings(&inner, request)
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = UpdateSettingsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/paddock.directory.v1.InstanceService/GetVersion" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetVersionSvc<T: InstanceService>(pub Arc<T>);
-                    impl<
-                        T: InstanceService,
-                    > tonic::server::UnaryService<super::GetVersionRequest>
-                    for GetVersionSvc<T> {
-                        type Response = super::GetVersionResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetVersionRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as InstanceService>::get_version(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetVersionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/paddock.directory.v1.InstanceService/GetMetadata" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetMetadataSvc<T: InstanceService>(pub Arc<T>);
-                    impl<
-                        T: InstanceService,
-                    > tonic::server::UnaryService<super::GetMetadataRequest>
-                    for GetMetadataSvc<T> {
-                        type Response = super::GetMetadataResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetMetadataRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as InstanceService>::get_metadata(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetMetadataSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                _ => {
-                    Box::pin(async move {
-                        let mut response = http::Response::new(
-                            tonic::body::Body::default(),
-                        );
-                        let headers = response.headers_mut();
-                        headers
-                            .insert(
-                                tonic::Status::GRPC_STATUS,
-                                (tonic::Code::Unimplemented as i32).into(),
-                            );
-                        headers
-                            .insert(
-                                http::header::CONTENT_TYPE,
-                                tonic::metadata::GRPC_CONTENT_TYPE,
-                            );
-                        Ok(response)
-                    })
-                }
-            }
-        }
-    }
-    impl<T> Clone for InstanceServiceServer<T> {
-        fn clone(&self) -> Self {
-            let inner = self.inner.clone();
-            Self {
-                inner,
-                accept_compression_encodings: self.accept_compression_encodings,
-                send_compression_encodings: self.send_compression_encodings,
-                max_decoding_message_size: self.max_decoding_message_size,
-                max_encoding_message_size: self.max_encoding_message_size,
-            }
-        }
-    }
-    /// Generated gRPC service name
-    pub const SERVICE_NAME: &str = "paddock.directory.v1.InstanceService";
-    impl<T> tonic::server::NamedService for InstanceServiceServer<T> {
-        const NAME: &'static str = SERVICE_NAME;
-    }
-}
 /// Where a project lives: a group, or a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Namespace {
@@ -2260,6 +1623,2833 @@ pub mod project_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "paddock.directory.v1.ProjectService";
     impl<T> tonic::server::NamedService for ProjectServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Which project, and for whom.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectAccessRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub project: ::prost::alloc::string::String,
+    /// The user. Unset: nobody.
+    #[prost(int64, optional, tag = "2")]
+    pub user_id: ::core::option::Option<i64>,
+}
+/// A project, and what a user is to it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectAccessResponse {
+    /// The project.
+    #[prost(message, optional, tag = "1")]
+    pub project: ::core::option::Option<Project>,
+    /// The group it lives in and all above it, the nearest first. Empty: it lives in a personal namespace.
+    #[prost(int64, repeated, tag = "2")]
+    pub ancestor_group_ids: ::prost::alloc::vec::Vec<i64>,
+    /// The greatest role of the user in the project. Unset: none.
+    #[prost(int32, optional, tag = "3")]
+    pub access_level: ::core::option::Option<i32>,
+    /// Whether the user exists.
+    #[prost(bool, tag = "4")]
+    pub user_exists: bool,
+    /// Whether the user is an administrator.
+    #[prost(bool, tag = "5")]
+    pub user_is_admin: bool,
+    /// The username. Empty: the user does not exist.
+    #[prost(string, tag = "6")]
+    pub username: ::prost::alloc::string::String,
+}
+/// Which projects, and who asks for them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeProjectsRequest {
+    /// The ids. At most 1000.
+    #[prost(int64, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<i64>,
+    /// The user whose sight counts for `visible`. Unset: nobody's.
+    #[prost(int64, optional, tag = "2")]
+    pub viewer_id: ::core::option::Option<i64>,
+    /// Whether that user is an administrator.
+    #[prost(bool, tag = "3")]
+    pub viewer_is_admin: bool,
+}
+/// The projects that exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeProjectsResponse {
+    /// In no order.
+    #[prost(message, repeated, tag = "1")]
+    pub projects: ::prost::alloc::vec::Vec<ProjectDescription>,
+}
+/// A project.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProjectDescription {
+    /// The project.
+    #[prost(message, optional, tag = "1")]
+    pub project: ::core::option::Option<Project>,
+    /// Whether the viewer may see it.
+    #[prost(bool, tag = "2")]
+    pub visible: bool,
+    /// The group it lives in and all above it, the nearest first.
+    #[prost(int64, repeated, tag = "3")]
+    pub ancestor_group_ids: ::prost::alloc::vec::Vec<i64>,
+}
+/// Which groups, and who asks for them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeGroupsRequest {
+    /// The ids. At most 1000.
+    #[prost(int64, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<i64>,
+    /// The user whose sight counts for `visible`. Unset: nobody's.
+    #[prost(int64, optional, tag = "2")]
+    pub viewer_id: ::core::option::Option<i64>,
+    /// Whether that user is an administrator.
+    #[prost(bool, tag = "3")]
+    pub viewer_is_admin: bool,
+}
+/// The groups that exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeGroupsResponse {
+    /// In no order.
+    #[prost(message, repeated, tag = "1")]
+    pub groups: ::prost::alloc::vec::Vec<GroupDescription>,
+}
+/// A group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupDescription {
+    /// The group.
+    #[prost(message, optional, tag = "1")]
+    pub group: ::core::option::Option<Group>,
+    /// Whether the viewer may see it.
+    #[prost(bool, tag = "2")]
+    pub visible: bool,
+}
+/// Which users.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeUsersRequest {
+    /// The ids. At most 1000.
+    #[prost(int64, repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<i64>,
+}
+/// The users that exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DescribeUsersResponse {
+    /// In no order.
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<UserDescription>,
+}
+/// A user.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UserDescription {
+    /// The id.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// The username.
+    #[prost(string, tag = "2")]
+    pub username: ::prost::alloc::string::String,
+    /// The full name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Whether the user is an administrator.
+    #[prost(bool, tag = "4")]
+    pub is_admin: bool,
+}
+/// Generated client implementations.
+pub mod directory_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Look-ups between processes. An answer tells what is, not what a caller may see of it; the asking process decides that.
+    #[derive(Debug, Clone)]
+    pub struct DirectoryServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> DirectoryServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> DirectoryServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            DirectoryServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Returns a project, and what a user is to it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
+        pub async fn get_project_access(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProjectAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProjectAccessResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.DirectoryService/GetProjectAccess",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.DirectoryService",
+                        "GetProjectAccess",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the projects with these ids, without those that do not exist.
+        pub async fn describe_projects(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeProjectsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.DirectoryService/DescribeProjects",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.DirectoryService",
+                        "DescribeProjects",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the groups with these ids, without those that do not exist.
+        pub async fn describe_groups(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeGroupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeGroupsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.DirectoryService/DescribeGroups",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.DirectoryService",
+                        "DescribeGroups",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the users with these ids, without those that do not exist.
+        pub async fn describe_users(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DescribeUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeUsersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.DirectoryService/DescribeUsers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.DirectoryService",
+                        "DescribeUsers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod directory_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with DirectoryServiceServer.
+    #[async_trait]
+    pub trait DirectoryService: std::marker::Send + std::marker::Sync + 'static {
+        /// Returns a project, and what a user is to it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
+        async fn get_project_access(
+            &self,
+            request: tonic::Request<super::GetProjectAccessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProjectAccessResponse>,
+            tonic::Status,
+        >;
+        /// Returns the projects with these ids, without those that do not exist.
+        async fn describe_projects(
+            &self,
+            request: tonic::Request<super::DescribeProjectsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeProjectsResponse>,
+            tonic::Status,
+        >;
+        /// Returns the groups with these ids, without those that do not exist.
+        async fn describe_groups(
+            &self,
+            request: tonic::Request<super::DescribeGroupsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeGroupsResponse>,
+            tonic::Status,
+        >;
+        /// Returns the users with these ids, without those that do not exist.
+        async fn describe_users(
+            &self,
+            request: tonic::Request<super::DescribeUsersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DescribeUsersResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Look-ups between processes. An answer tells what is, not what a caller may see of it; the asking process decides that.
+    #[derive(Debug)]
+    pub struct DirectoryServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> DirectoryServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for DirectoryServiceServer<T>
+    where
+        T: DirectoryService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/paddock.directory.v1.DirectoryService/GetProjectAccess" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProjectAccessSvc<T: DirectoryService>(pub Arc<T>);
+                    impl<
+                        T: DirectoryService,
+                    > tonic::server::UnaryService<super::GetProjectAccessRequest>
+                    for GetProjectAccessSvc<T> {
+                        type Response = super::GetProjectAccessResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProjectAccessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DirectoryService>::get_project_access(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProjectAccessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.DirectoryService/DescribeProjects" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeProjectsSvc<T: DirectoryService>(pub Arc<T>);
+                    impl<
+                        T: DirectoryService,
+                    > tonic::server::UnaryService<super::DescribeProjectsRequest>
+                    for DescribeProjectsSvc<T> {
+                        type Response = super::DescribeProjectsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeProjectsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DirectoryService>::describe_projects(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeProjectsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.DirectoryService/DescribeGroups" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeGroupsSvc<T: DirectoryService>(pub Arc<T>);
+                    impl<
+                        T: DirectoryService,
+                    > tonic::server::UnaryService<super::DescribeGroupsRequest>
+                    for DescribeGroupsSvc<T> {
+                        type Response = super::DescribeGroupsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeGroupsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DirectoryService>::describe_groups(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeGroupsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.DirectoryService/DescribeUsers" => {
+                    #[allow(non_camel_case_types)]
+                    struct DescribeUsersSvc<T: DirectoryService>(pub Arc<T>);
+                    impl<
+                        T: DirectoryService,
+                    > tonic::server::UnaryService<super::DescribeUsersRequest>
+                    for DescribeUsersSvc<T> {
+                        type Response = super::DescribeUsersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DescribeUsersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as DirectoryService>::describe_users(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DescribeUsersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for DirectoryServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "paddock.directory.v1.DirectoryService";
+    impl<T> tonic::server::NamedService for DirectoryServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// The settings of the instance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Settings {
+    /// Seconds that a new token of an instance runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "1")]
+    pub runner_token_expiration_interval: ::core::option::Option<i64>,
+    /// Seconds that a new token of a group runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "2")]
+    pub group_runner_token_expiration_interval: ::core::option::Option<i64>,
+    /// Seconds that a new token of a project runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "3")]
+    pub project_runner_token_expiration_interval: ::core::option::Option<i64>,
+}
+/// Asks for the settings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSettingsRequest {}
+/// The settings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSettingsResponse {
+    /// The settings.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<Settings>,
+}
+/// What to change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateSettingsRequest {
+    /// Seconds that a new token of an instance runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "1")]
+    pub runner_token_expiration_interval: ::core::option::Option<i64>,
+    /// Seconds that a new token of a group runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "2")]
+    pub group_runner_token_expiration_interval: ::core::option::Option<i64>,
+    /// Seconds that a new token of a project runner is valid. Unset: no limit here.
+    #[prost(int64, optional, tag = "3")]
+    pub project_runner_token_expiration_interval: ::core::option::Option<i64>,
+    /// The fields to change; a listed field that is unset is cleared. In REST: the parameters that were sent.
+    #[prost(message, optional, tag = "4")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+}
+/// The changed settings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateSettingsResponse {
+    /// The settings.
+    #[prost(message, optional, tag = "1")]
+    pub settings: ::core::option::Option<Settings>,
+}
+/// Asks for the version.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVersionRequest {}
+/// The version.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVersionResponse {
+    /// The version of the GitLab API that is spoken.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// `paddock-` and Paddock's version.
+    #[prost(string, tag = "2")]
+    pub revision: ::prost::alloc::string::String,
+}
+/// Asks for the metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMetadataRequest {}
+/// The metadata.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetMetadataResponse {
+    /// The version of the GitLab API that is spoken.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    /// `paddock-` and Paddock's version.
+    #[prost(string, tag = "2")]
+    pub revision: ::prost::alloc::string::String,
+    /// The agent server.
+    #[prost(message, optional, tag = "3")]
+    pub kas: ::core::option::Option<Kas>,
+    /// Always false.
+    #[prost(bool, tag = "4")]
+    pub enterprise: bool,
+}
+/// The agent server, which Paddock has not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Kas {
+    /// Always false.
+    #[prost(bool, tag = "1")]
+    pub enabled: bool,
+}
+/// Generated client implementations.
+pub mod instance_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Settings and version of the instance. Source: https://docs.gitlab.com/api/settings/, https://docs.gitlab.com/api/version/
+    #[derive(Debug, Clone)]
+    pub struct InstanceServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> InstanceServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InstanceServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            InstanceServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Returns the settings of the instance. For administrators.
+        /// REST: GET /api/v4/application/settings
+        pub async fn get_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.InstanceService/GetSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.InstanceService",
+                        "GetSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the listed settings. Tokens that exist keep their expiry. For administrators.
+        /// REST: PUT /api/v4/application/settings
+        pub async fn update_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSettingsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.InstanceService/UpdateSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.InstanceService",
+                        "UpdateSettings",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
+        /// REST: GET /api/v4/version
+        pub async fn get_version(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVersionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.InstanceService/GetVersion",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("paddock.directory.v1.InstanceService", "GetVersion"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns the same with what clients ask beside it.
+        /// REST: GET /api/v4/metadata
+        pub async fn get_metadata(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetMetadataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMetadataResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.InstanceService/GetMetadata",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.InstanceService",
+                        "GetMetadata",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod instance_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with InstanceServiceServer.
+    #[async_trait]
+    pub trait InstanceService: std::marker::Send + std::marker::Sync + 'static {
+        /// Returns the settings of the instance. For administrators.
+        /// REST: GET /api/v4/application/settings
+        async fn get_settings(
+            &self,
+            request: tonic::Request<super::GetSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSettingsResponse>,
+            tonic::Status,
+        >;
+        /// Changes the listed settings. Tokens that exist keep their expiry. For administrators.
+        /// REST: PUT /api/v4/application/settings
+        async fn update_settings(
+            &self,
+            request: tonic::Request<super::UpdateSettingsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateSettingsResponse>,
+            tonic::Status,
+        >;
+        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
+        /// REST: GET /api/v4/version
+        async fn get_version(
+            &self,
+            request: tonic::Request<super::GetVersionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVersionResponse>,
+            tonic::Status,
+        >;
+        /// Returns the same with what clients ask beside it.
+        /// REST: GET /api/v4/metadata
+        async fn get_metadata(
+            &self,
+            request: tonic::Request<super::GetMetadataRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetMetadataResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Settings and version of the instance. Source: https://docs.gitlab.com/api/settings/, https://docs.gitlab.com/api/version/
+    #[derive(Debug)]
+    pub struct InstanceServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> InstanceServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for InstanceServiceServer<T>
+    where
+        T: InstanceService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/paddock.directory.v1.InstanceService/GetSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSettingsSvc<T: InstanceService>(pub Arc<T>);
+                    impl<
+                        T: InstanceService,
+                    > tonic::server::UnaryService<super::GetSettingsRequest>
+                    for GetSettingsSvc<T> {
+                        type Response = super::GetSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InstanceService>::get_settings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.InstanceService/UpdateSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateSettingsSvc<T: InstanceService>(pub Arc<T>);
+                    impl<
+                        T: InstanceService,
+                    > tonic::server::UnaryService<super::UpdateSettingsRequest>
+                    for UpdateSettingsSvc<T> {
+                        type Response = super::UpdateSettingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateSettingsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InstanceService>::update_settings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.InstanceService/GetVersion" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetVersionSvc<T: InstanceService>(pub Arc<T>);
+                    impl<
+                        T: InstanceService,
+                    > tonic::server::UnaryService<super::GetVersionRequest>
+                    for GetVersionSvc<T> {
+                        type Response = super::GetVersionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetVersionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InstanceService>::get_version(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetVersionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.InstanceService/GetMetadata" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetMetadataSvc<T: InstanceService>(pub Arc<T>);
+                    impl<
+                        T: InstanceService,
+                    > tonic::server::UnaryService<super::GetMetadataRequest>
+                    for GetMetadataSvc<T> {
+                        type Response = super::GetMetadataResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetMetadataRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as InstanceService>::get_metadata(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetMetadataSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for InstanceServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "paddock.directory.v1.InstanceService";
+    impl<T> tonic::server::NamedService for InstanceServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A user with a role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Member {
+    /// The user id.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// The username.
+    #[prost(string, tag = "2")]
+    pub username: ::prost::alloc::string::String,
+    /// The full name.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Always `active`.
+    #[prost(string, tag = "4")]
+    pub state: ::prost::alloc::string::String,
+    /// Always unset; kept because clients read it.
+    #[prost(string, optional, tag = "5")]
+    pub avatar_url: ::core::option::Option<::prost::alloc::string::String>,
+    /// Always unset; kept because clients read it.
+    #[prost(string, optional, tag = "6")]
+    pub web_url: ::core::option::Option<::prost::alloc::string::String>,
+    /// The role: 10 guest, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    #[prost(int32, tag = "7")]
+    pub access_level: i32,
+    /// Always unset; kept because clients read it.
+    #[prost(string, optional, tag = "8")]
+    pub expires_at: ::core::option::Option<::prost::alloc::string::String>,
+    /// Always `active`.
+    #[prost(string, tag = "9")]
+    pub membership_state: ::prost::alloc::string::String,
+}
+/// Whose members to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListProjectMembersRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The page, from 1. Unset: 1.
+    #[prost(int32, optional, tag = "2")]
+    pub page: ::core::option::Option<i32>,
+    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    #[prost(int32, optional, tag = "3")]
+    pub per_page: ::core::option::Option<i32>,
+}
+/// A page of members.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListProjectMembersResponse {
+    /// The items of the page.
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+    /// Where the page stands.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<super::super::page::v1::Page>,
+}
+/// Whose members to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAllProjectMembersRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The page, from 1. Unset: 1.
+    #[prost(int32, optional, tag = "2")]
+    pub page: ::core::option::Option<i32>,
+    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    #[prost(int32, optional, tag = "3")]
+    pub per_page: ::core::option::Option<i32>,
+}
+/// A page of members.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAllProjectMembersResponse {
+    /// The items of the page.
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+    /// Where the page stands.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<super::super::page::v1::Page>,
+}
+/// Which member to return.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectMemberRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetProjectMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who gets which role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddProjectMemberRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+    /// The role: 10 guest, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    #[prost(int32, tag = "3")]
+    pub access_level: i32,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddProjectMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who gets which other role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateProjectMemberRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+    /// The role: 10 guest, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    #[prost(int32, tag = "3")]
+    pub access_level: i32,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateProjectMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who loses the role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveProjectMemberRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+}
+/// The role is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveProjectMemberResponse {}
+/// Whose members to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGroupMembersRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The page, from 1. Unset: 1.
+    #[prost(int32, optional, tag = "2")]
+    pub page: ::core::option::Option<i32>,
+    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    #[prost(int32, optional, tag = "3")]
+    pub per_page: ::core::option::Option<i32>,
+}
+/// A page of members.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGroupMembersResponse {
+    /// The items of the page.
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+    /// Where the page stands.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<super::super::page::v1::Page>,
+}
+/// Whose members to list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAllGroupMembersRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The page, from 1. Unset: 1.
+    #[prost(int32, optional, tag = "2")]
+    pub page: ::core::option::Option<i32>,
+    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    #[prost(int32, optional, tag = "3")]
+    pub per_page: ::core::option::Option<i32>,
+}
+/// A page of members.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAllGroupMembersResponse {
+    /// The items of the page.
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+    /// Where the page stands.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<super::super::page::v1::Page>,
+}
+/// Which member to return.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGroupMemberRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGroupMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who gets which role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddGroupMemberRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+    /// The role: 10 guest, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    #[prost(int32, tag = "3")]
+    pub access_level: i32,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddGroupMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who gets which other role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateGroupMemberRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+    /// The role: 10 guest, 20 reporter, 30 developer, 40 maintainer, 50 owner.
+    #[prost(int32, tag = "3")]
+    pub access_level: i32,
+}
+/// The member.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateGroupMemberResponse {
+    /// The member.
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<Member>,
+}
+/// Who loses the role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveGroupMemberRequest {
+    /// The group: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The user.
+    #[prost(int64, tag = "2")]
+    pub user_id: i64,
+}
+/// The role is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveGroupMemberResponse {}
+/// Generated client implementations.
+pub mod member_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Roles. A role in a group holds in everything below it. Source: https://docs.gitlab.com/api/members/
+    #[derive(Debug, Clone)]
+    pub struct MemberServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> MemberServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> MemberServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            MemberServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists the direct members of a project. Refuses with PROJECT_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members
+        pub async fn list_project_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListProjectMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/ListProjectMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "ListProjectMembers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the members of a project, inherited ones too, each with the greatest role. Refuses with PROJECT_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members/all
+        pub async fn list_all_project_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAllProjectMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAllProjectMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/ListAllProjectMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "ListAllProjectMembers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a direct member. Refuses with PROJECT_NOT_FOUND or MEMBER_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members/{user_id}
+        pub async fn get_project_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProjectMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/GetProjectMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "GetProjectMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a user a role. For maintainers, up to the caller's own role. Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND, MEMBER_EXISTS or ACCESS_DENIED.
+        /// REST: POST /api/v4/projects/{id}/members
+        pub async fn add_project_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddProjectMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/AddProjectMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "AddProjectMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the role of a direct member. For maintainers, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: PUT /api/v4/projects/{id}/members/{user_id}
+        pub async fn update_project_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateProjectMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/UpdateProjectMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "UpdateProjectMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the role from a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: DELETE /api/v4/projects/{id}/members/{user_id}
+        pub async fn remove_project_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveProjectMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/RemoveProjectMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "RemoveProjectMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the direct members of a group. Refuses with GROUP_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members
+        pub async fn list_group_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListGroupMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGroupMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/ListGroupMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "ListGroupMembers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists the members of a group, inherited ones too, each with the greatest role. Refuses with GROUP_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members/all
+        pub async fn list_all_group_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAllGroupMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAllGroupMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/ListAllGroupMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "ListAllGroupMembers",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns a direct member. Refuses with GROUP_NOT_FOUND or MEMBER_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members/{user_id}
+        pub async fn get_group_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGroupMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/GetGroupMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "GetGroupMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Gives a user a role. For owners, up to the caller's own role. Refuses with GROUP_NOT_FOUND, USER_NOT_FOUND, MEMBER_EXISTS or ACCESS_DENIED.
+        /// REST: POST /api/v4/groups/{id}/members
+        pub async fn add_group_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AddGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddGroupMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/AddGroupMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "AddGroupMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: PUT /api/v4/groups/{id}/members/{user_id}
+        pub async fn update_group_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateGroupMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/UpdateGroupMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "UpdateGroupMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes the role from a direct member. For owners, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
+        pub async fn remove_group_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveGroupMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.directory.v1.MemberService/RemoveGroupMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.directory.v1.MemberService",
+                        "RemoveGroupMember",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod member_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with MemberServiceServer.
+    #[async_trait]
+    pub trait MemberService: std::marker::Send + std::marker::Sync + 'static {
+        /// Lists the direct members of a project. Refuses with PROJECT_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members
+        async fn list_project_members(
+            &self,
+            request: tonic::Request<super::ListProjectMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListProjectMembersResponse>,
+            tonic::Status,
+        >;
+        /// Lists the members of a project, inherited ones too, each with the greatest role. Refuses with PROJECT_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members/all
+        async fn list_all_project_members(
+            &self,
+            request: tonic::Request<super::ListAllProjectMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAllProjectMembersResponse>,
+            tonic::Status,
+        >;
+        /// Returns a direct member. Refuses with PROJECT_NOT_FOUND or MEMBER_NOT_FOUND.
+        /// REST: GET /api/v4/projects/{id}/members/{user_id}
+        async fn get_project_member(
+            &self,
+            request: tonic::Request<super::GetProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetProjectMemberResponse>,
+            tonic::Status,
+        >;
+        /// Gives a user a role. For maintainers, up to the caller's own role. Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND, MEMBER_EXISTS or ACCESS_DENIED.
+        /// REST: POST /api/v4/projects/{id}/members
+        async fn add_project_member(
+            &self,
+            request: tonic::Request<super::AddProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddProjectMemberResponse>,
+            tonic::Status,
+        >;
+        /// Changes the role of a direct member. For maintainers, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: PUT /api/v4/projects/{id}/members/{user_id}
+        async fn update_project_member(
+            &self,
+            request: tonic::Request<super::UpdateProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateProjectMemberResponse>,
+            tonic::Status,
+        >;
+        /// Takes the role from a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: DELETE /api/v4/projects/{id}/members/{user_id}
+        async fn remove_project_member(
+            &self,
+            request: tonic::Request<super::RemoveProjectMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveProjectMemberResponse>,
+            tonic::Status,
+        >;
+        /// Lists the direct members of a group. Refuses with GROUP_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members
+        async fn list_group_members(
+            &self,
+            request: tonic::Request<super::ListGroupMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGroupMembersResponse>,
+            tonic::Status,
+        >;
+        /// Lists the members of a group, inherited ones too, each with the greatest role. Refuses with GROUP_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members/all
+        async fn list_all_group_members(
+            &self,
+            request: tonic::Request<super::ListAllGroupMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAllGroupMembersResponse>,
+            tonic::Status,
+        >;
+        /// Returns a direct member. Refuses with GROUP_NOT_FOUND or MEMBER_NOT_FOUND.
+        /// REST: GET /api/v4/groups/{id}/members/{user_id}
+        async fn get_group_member(
+            &self,
+            request: tonic::Request<super::GetGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGroupMemberResponse>,
+            tonic::Status,
+        >;
+        /// Gives a user a role. For owners, up to the caller's own role. Refuses with GROUP_NOT_FOUND, USER_NOT_FOUND, MEMBER_EXISTS or ACCESS_DENIED.
+        /// REST: POST /api/v4/groups/{id}/members
+        async fn add_group_member(
+            &self,
+            request: tonic::Request<super::AddGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AddGroupMemberResponse>,
+            tonic::Status,
+        >;
+        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: PUT /api/v4/groups/{id}/members/{user_id}
+        async fn update_group_member(
+            &self,
+            request: tonic::Request<super::UpdateGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateGroupMemberResponse>,
+            tonic::Status,
+        >;
+        /// Takes the role from a direct member. For owners, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
+        async fn remove_group_member(
+            &self,
+            request: tonic::Request<super::RemoveGroupMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveGroupMemberResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Roles. A role in a group holds in everything below it. Source: https://docs.gitlab.com/api/members/
+    #[derive(Debug)]
+    pub struct MemberServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> MemberServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for MemberServiceServer<T>
+    where
+        T: MemberService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/paddock.directory.v1.MemberService/ListProjectMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListProjectMembersSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::ListProjectMembersRequest>
+                    for ListProjectMembersSvc<T> {
+                        type Response = super::ListProjectMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListProjectMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::list_project_members(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListProjectMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/ListAllProjectMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAllProjectMembersSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::ListAllProjectMembersRequest>
+                    for ListAllProjectMembersSvc<T> {
+                        type Response = super::ListAllProjectMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAllProjectMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::list_all_project_members(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAllProjectMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/GetProjectMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetProjectMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::GetProjectMemberRequest>
+                    for GetProjectMemberSvc<T> {
+                        type Response = super::GetProjectMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetProjectMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::get_project_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetProjectMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/AddProjectMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddProjectMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::AddProjectMemberRequest>
+                    for AddProjectMemberSvc<T> {
+                        type Response = super::AddProjectMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddProjectMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::add_project_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddProjectMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/UpdateProjectMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateProjectMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::UpdateProjectMemberRequest>
+                    for UpdateProjectMemberSvc<T> {
+                        type Response = super::UpdateProjectMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateProjectMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::update_project_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateProjectMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/RemoveProjectMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveProjectMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::RemoveProjectMemberRequest>
+                    for RemoveProjectMemberSvc<T> {
+                        type Response = super::RemoveProjectMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveProjectMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::remove_project_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveProjectMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/ListGroupMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGroupMembersSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::ListGroupMembersRequest>
+                    for ListGroupMembersSvc<T> {
+                        type Response = super::ListGroupMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListGroupMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::list_group_members(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGroupMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/ListAllGroupMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAllGroupMembersSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::ListAllGroupMembersRequest>
+                    for ListAllGroupMembersSvc<T> {
+                        type Response = super::ListAllGroupMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAllGroupMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::list_all_group_members(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAllGroupMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/GetGroupMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetGroupMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::GetGroupMemberRequest>
+                    for GetGroupMemberSvc<T> {
+                        type Response = super::GetGroupMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetGroupMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::get_group_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetGroupMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/AddGroupMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct AddGroupMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::AddGroupMemberRequest>
+                    for AddGroupMemberSvc<T> {
+                        type Response = super::AddGroupMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AddGroupMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::add_group_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AddGroupMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/UpdateGroupMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateGroupMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::UpdateGroupMemberRequest>
+                    for UpdateGroupMemberSvc<T> {
+                        type Response = super::UpdateGroupMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateGroupMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::update_group_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateGroupMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.directory.v1.MemberService/RemoveGroupMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveGroupMemberSvc<T: MemberService>(pub Arc<T>);
+                    impl<
+                        T: MemberService,
+                    > tonic::server::UnaryService<super::RemoveGroupMemberRequest>
+                    for RemoveGroupMemberSvc<T> {
+                        type Response = super::RemoveGroupMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveGroupMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as MemberService>::remove_group_member(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveGroupMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for MemberServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "paddock.directory.v1.MemberService";
+    impl<T> tonic::server::NamedService for MemberServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -16,3 +16,14 @@ pub struct Page {
     #[prost(bool, tag = "4")]
     pub has_next: bool,
 }
+/// Where the next page of a list begins. In REST it becomes the headers X-Per-Page, X-Next-Cursor and Link. Source:
+/// <https://docs.gitlab.com/api/rest/#keyset-based-pagination>
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cursor {
+    /// How many items a page holds, 1 to 100.
+    #[prost(int32, tag = "1")]
+    pub per_page: i32,
+    /// The value of the parameter `cursor` for the next page. Unset: this is the last one.
+    #[prost(string, optional, tag = "2")]
+    pub next: ::core::option::Option<::prost::alloc::string::String>,
+}

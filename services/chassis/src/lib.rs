@@ -10,6 +10,7 @@ pub mod config;
 #[cfg(feature = "database")]
 pub mod db;
 pub mod identity;
+pub mod iso8601;
 pub mod process;
 pub mod secrets;
 pub mod server;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use chassis::{
     config::{ConfigError, Problems, Validate},
+    db::DatabaseKind,
     server::ServerConfig,
     telemetry::TelemetryConfig,
 };
-use runner_registry::config::DatabaseKind;
 use serde::Deserialize;
 
 /// Every setting. `config.default.toml` of each crate says what it means.
@@ -25,6 +25,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The settings of the gateway.
     pub gateway: gateway::Config,
+    /// The settings of job-token-auth.
+    pub job_token_auth: job_token_auth::Config,
     /// The settings of runner-registry.
     pub runner_registry: runner_registry::Config,
 }
@@ -40,11 +42,14 @@ impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         problems.require(!self.data.as_os_str().is_empty(), "data", "must name a folder");
         let embedded = self.runner_registry.database == DatabaseKind::Sqlite;
-        let apart = "`paddock serve` keeps everything in its data folder; run `runner-registry` and `gateway` for another database";
+        let apart = "`paddock serve` keeps everything in its data folder; run the services apart for another database";
         problems.require(embedded, "runner_registry.database", apart);
+        let embedded = self.job_token_auth.database == DatabaseKind::Sqlite;
+        problems.require(embedded, "job_token_auth.database", apart);
         self.telemetry.validate(problems);
         self.server.validate(problems);
         self.gateway.validate(problems);
+        self.job_token_auth.validate(problems);
         self.runner_registry.validate(problems);
     }
 }
@@ -57,6 +62,7 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     let defaults = [
         chassis::config::DEFAULTS,
         gateway::DEFAULTS,
+        job_token_auth::config::DEFAULTS,
         runner_registry::config::DEFAULTS,
         include_str!("../config.default.toml"),
     ];

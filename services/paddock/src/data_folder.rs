@@ -53,6 +53,16 @@ impl DataFolder {
         database(&self.path)
     }
 
+    /// The file of the database of job-token-auth.
+    pub fn job_database(&self) -> PathBuf {
+        self.path.join("job-token-auth.sqlite")
+    }
+
+    /// The folder of captures that wait to be shipped.
+    pub fn spool(&self) -> PathBuf {
+        self.path.join("spool")
+    }
+
     /// Keeps the token of the first administrator where only the owner of the folder can read it.
     ///
     /// # Errors

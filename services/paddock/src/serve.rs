@@ -3,12 +3,15 @@
 
 use anyhow::Context as _;
 use chassis::{
-    client::{ClientConfig, PeerChannel},
+    client::PeerChannel,
     clock::Clock,
     db::{self, DatabaseConnection, DatabaseLocation},
     identity::IdentityKeys,
-    process, telemetry,
+    process,
+    secrets::SecretStore,
+    telemetry,
 };
+use job_token_auth::keys::SigningKeys;
 use proto::paddock::contract::v1::Process;
 use runner_registry::{seal::SealKeys, token::UserToken};
 use tokio::net::TcpListener;
@@ -39,26 +42,33 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     if runner_registry::bootstrap_root(&registry.database, &registry.clock, keep).await? {
         tracing::info!(file = %folder.root_token().display(), "created the user root and wrote its token");
     }
-
-    let (grpc, endpoint) = loopback().await?;
-    let gateway = gateway_deps(config, &endpoint, keys)?;
+    let (registry_listener, registry_endpoint) = loopback().await?;
+    let (auth_listener, auth_endpoint) = loopback().await?;
+    let auth = auth_deps(config, &folder, &secrets, keys.clone(), &registry_endpoint).await?;
+    let gateway = gateway_deps(config, registry_endpoint, auth_endpoint, &keys)?;
     tracing::info!(address = %rest.local_addr()?, data = %config.data.display(), "serving REST");
     process::announce_ready(Process::Paddock.name());
 
-    // The registry outlives the gateway, whose last requests still need it; and neither goes on without the other.
-    let registry_shutdown = CancellationToken::new();
+    // A service outlives whoever calls it, whose last requests still need it; and none goes on without the others.
+    let (auth_shutdown, registry_shutdown) = (CancellationToken::new(), CancellationToken::new());
     let gateway = async {
         let served = gateway::run(gateway, rest, shutdown.clone()).await;
-        registry_shutdown.cancel();
+        auth_shutdown.cancel();
         served.context("the gateway failed")
     };
+    let auth = async {
+        let served = job_token_auth::run(auth, auth_listener, auth_shutdown.clone()).await;
+        shutdown.cancel();
+        registry_shutdown.cancel();
+        served.context("job-token-auth failed")
+    };
     let registry = async {
-        let served = runner_registry::run(registry, grpc, registry_shutdown.clone()).await;
+        let served = runner_registry::run(registry, registry_listener, registry_shutdown.clone()).await;
         shutdown.cancel();
         served.context("runner-registry failed")
     };
-    let (gateway, registry) = tokio::join!(gateway, registry);
-    registry.and(gateway)
+    let (gateway, auth, registry) = tokio::join!(gateway, auth, registry);
+    registry.and(auth).and(gateway)
 }
 
 async fn registry_deps(
@@ -79,18 +89,51 @@ async fn registry_deps(
     })
 }
 
+async fn auth_deps(
+    config: &Config,
+    folder: &DataFolder,
+    secrets: &SecretStore,
+    keys: IdentityKeys,
+    registry_endpoint: &str,
+) -> anyhow::Result<job_token_auth::Deps> {
+    let mut auth = config.job_token_auth.clone();
+    auth.captures.spool_folder = folder.spool();
+    auth.runner_registry.endpoint = registry_endpoint.to_owned();
+    let clock = Clock::system();
+    let location = DatabaseLocation::Sqlite(folder.job_database());
+    let database = db::connect(&location, auth.max_connections).await.context("cannot open the database")?;
+    let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
+    let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
+    Ok(job_token_auth::Deps {
+        redis_url: auth.redis_url(secrets)?,
+        registry: registry.map_err(|fault| anyhow::anyhow!("{}", fault.detail()))?,
+        config: auth,
+        server: config.server.clone(),
+        database,
+        keys,
+        signing: SigningKeys::load(secrets)?,
+        clock,
+    })
+}
+
 /// The database in the data folder.
 pub async fn open_database(folder: &DataFolder, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
     let location = DatabaseLocation::Sqlite(folder.database());
     db::connect(&location, max_connections).await.context("cannot open the database")
 }
 
-fn gateway_deps(config: &Config, endpoint: &str, keys: IdentityKeys) -> anyhow::Result<gateway::Deps> {
+fn gateway_deps(
+    config: &Config,
+    registry_endpoint: String,
+    auth_endpoint: String,
+    keys: &IdentityKeys,
+) -> anyhow::Result<gateway::Deps> {
     let clock = Clock::system();
-    let peer = ClientConfig { endpoint: endpoint.to_owned(), ..config.gateway.runner_registry.clone() };
-    let registry = PeerChannel::new(&peer, Process::Gateway, Process::RunnerRegistry, keys, clock.clone())
-        .map_err(|fault| anyhow::anyhow!("{}", fault.detail()))?;
-    Ok(gateway::Deps { config: config.gateway.clone(), registry, clock })
+    let mut config = config.gateway.clone();
+    config.runner_registry.endpoint = registry_endpoint;
+    config.job_token_auth.endpoint = auth_endpoint;
+    let peers = gateway::Peers::new(&config, keys, &clock).map_err(|fault| anyhow::anyhow!("{}", fault.detail()))?;
+    Ok(gateway::Deps { config, peers, clock })
 }
 
 /// A port of the system's choice, and the address to reach it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chassis::{
     config::{Problems, Validate},
-    db::DatabaseLocation,
+    db::{DatabaseKind, DatabaseLocation},
     secrets::{SecretError, SecretStore, SecretsConfig},
     server::ServerConfig,
     telemetry::TelemetryConfig,
@@ -35,16 +35,6 @@ pub struct Config {
     pub rotation: Rotation,
     /// See [`Heartbeat`].
     pub heartbeat: Heartbeat,
-}
-
-/// Which database is used.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum DatabaseKind {
-    /// A file.
-    Sqlite,
-    /// A server.
-    Postgres,
 }
 
 /// How runner tokens are rotated.

@@ -19,7 +19,6 @@ pub mod config;
 pub mod entity;
 pub mod error;
 pub mod expiry;
-pub mod iso8601;
 pub mod migration;
 pub mod paths;
 pub mod permission;

@@ -102,7 +102,7 @@ fn the_search_can_fail() {
     let carrier =
         CredentialKind::UserToken.spec().expect("a specification").carriers.iter().find_map(|c| match c.place {
             Place::Header(name) => Some(name),
-            Place::Parameter(_) | Place::AuthorizationScheme(_) => None,
+            Place::Parameter(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
         });
     let carrier = carrier.expect("a header");
     let cases = [

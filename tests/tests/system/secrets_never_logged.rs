@@ -1,5 +1,6 @@
 //! No token ever stands in a log line or a metric, at whatever level, wherever in a request it stood.
 
+use base64::Engine as _;
 use proto::contract::Place;
 use proto::paddock::contract::v1::{CredentialKind, Secret};
 use serde_json::json;
@@ -42,6 +43,10 @@ async fn misplace(paddock: &Paddock, token: &str) {
             Place::Parameter(name) => request(&format!("GET /api/v4/user?{name}={token}&x%5B{token}%5D=1"), &[], b""),
             Place::AuthorizationScheme(scheme) => {
                 request("GET /api/v4/user", &[("authorization", &format!("{scheme} {token}"))], b"")
+            }
+            Place::BasicUsername(user) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{token}"));
+                request("GET /api/v4/user", &[("authorization", &format!("Basic {pair}"))], b"")
             }
         });
     }

@@ -9,13 +9,11 @@ pub mod token;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chassis::client::PeerChannel;
 use chassis::clock::Clock;
 use chassis::config::{Problems, Validate};
 use chassis::identity::IdentityKeys;
-use gateway::{Config, Deps};
+use gateway::{Config, Deps, Peers};
 use http::{HeaderMap, Method};
-use proto::paddock::contract::v1::Process;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -81,18 +79,12 @@ impl World {
         config.runner_registry.endpoint = format!("http://{registry}");
         change(&mut config);
         let clock = Clock::manual(time::OffsetDateTime::from_unix_timestamp(1_795_395_723).unwrap());
-        let channel = PeerChannel::new(
-            &config.runner_registry,
-            Process::Gateway,
-            Process::RunnerRegistry,
-            fake.keys.clone(),
-            // The fake verifies identities with the clock of the machine.
-            Clock::system(),
-        );
+        // The fake verifies identities with the clock of the machine.
+        let peers = Peers::new(&config, &fake.keys, &Clock::system()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let deps = Deps { config, registry: channel.unwrap(), clock: clock.clone() };
+        let deps = Deps { config, peers, clock: clock.clone() };
         let serving = gateway::run(deps, listener, shutdown.clone());
         let running = tokio::spawn(async move { serving.await.unwrap() });
         let stop = [shutdown.clone().drop_guard(), fake.shutdown.clone().drop_guard()];

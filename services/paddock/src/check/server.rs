@@ -86,7 +86,7 @@ fn token_header() -> &'static str {
     let carriers = CredentialKind::UserToken.spec().map(|spec| spec.carriers).unwrap_or_default();
     let header = carriers.iter().find_map(|carrier| match carrier.place {
         Place::Header(name) => Some(name),
-        Place::Parameter(_) | Place::AuthorizationScheme(_) => None,
+        Place::Parameter(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     });
     header.unwrap_or_default()
 }

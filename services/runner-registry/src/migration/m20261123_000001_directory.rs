@@ -2,7 +2,7 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
-use super::columns::{self, NAME, cascade, exactly_one, index, set_null, table, time, time_null, unique};
+use chassis::db::columns::{self, NAME, cascade, exactly_one, index, set_null, table, time, time_null, unique};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;

@@ -2,7 +2,7 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
-use super::columns::{self, cascade, index, set_null, table, time, time_null, unique};
+use chassis::db::columns::{self, cascade, index, set_null, table, time, time_null, unique};
 
 /// The length of what a runner program says of itself.
 const INFO: u32 = 256;

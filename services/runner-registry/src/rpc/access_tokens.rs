@@ -1,5 +1,6 @@
 //! Personal access tokens: making one for a user, and telling whose a presented one is.
 
+use chassis::iso8601;
 use proto::paddock::{
     contract::v1::{CredentialKind, TokenScope},
     directory::v1::{
@@ -12,7 +13,6 @@ use super::{State, convert::timestamp};
 use crate::{
     entity::personal_access_token::Model,
     error::{Error, FieldErrors, Result},
-    iso8601,
     store::{
         access_tokens::{self, New},
         users,

@@ -1,6 +1,7 @@
 //! Groups.
 
 use chassis::access::User;
+use chassis::db::paging::{Paged, Window};
 use proto::paddock::directory::v1::{
     CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
     GetGroupResponse, Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
@@ -19,10 +20,7 @@ use crate::{
     error::{Error, FieldErrors, Result},
     paths,
     permission::Standing,
-    store::{
-        groups::{self, Changes, New},
-        paging::{Paged, Window},
-    },
+    store::groups::{self, Changes, New},
     text,
 };
 

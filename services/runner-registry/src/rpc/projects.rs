@@ -1,6 +1,7 @@
 //! Projects.
 
 use chassis::access::User;
+use chassis::db::paging::{Paged, Window};
 use proto::paddock::directory::v1::{
     CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse, GetProjectRequest,
     GetProjectResponse, ListProjectsRequest, ListProjectsResponse, Namespace as NamespaceMessage, Project,
@@ -19,10 +20,7 @@ use crate::{
     error::{Error, FieldErrors, Result},
     paths,
     permission::Standing,
-    store::{
-        paging::{Paged, Window},
-        projects::{self, Changes, Home, Located, Namespace, New},
-    },
+    store::projects::{self, Changes, Home, Located, Namespace, New},
     text,
 };
 

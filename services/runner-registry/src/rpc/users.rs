@@ -1,6 +1,7 @@
 //! Users, and whom a personal access token belongs to.
 
 use chassis::access;
+use chassis::db::paging::{Paged, Window};
 use proto::paddock::directory::v1::{
     AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
     CreatePersonalAccessTokenResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest, DeleteUserResponse,
@@ -16,7 +17,6 @@ use crate::{
     paths,
     store::{
         self,
-        paging::{Paged, Window},
         users::{self, Changes, New},
     },
     text,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use chassis::db::paging::{Paged, Window};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -14,7 +15,6 @@ use time::OffsetDateTime;
 
 use super::{
     change, members,
-    paging::{Paged, Window},
     routes::{self, Holder},
     search,
 };
@@ -88,7 +88,7 @@ pub async fn list(
         .add_option(seen_by.map(members::visible_groups))
         .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
     let query = Entity::find().filter(condition).order_by_asc(Column::Name).order_by_asc(Column::Id);
-    window.fetch(query, db).await
+    Ok(window.fetch(query, db).await?)
 }
 
 /// The names of the groups with those of all their ancestors before them, by group id.

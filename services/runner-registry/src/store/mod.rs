@@ -10,14 +10,12 @@ pub mod intervals;
 pub mod json;
 pub mod managers;
 pub mod members;
-pub mod paging;
 pub mod projects;
 pub mod routes;
 pub mod runner_lists;
 pub mod runners;
 pub mod search;
 pub mod settings;
-pub mod times;
 pub mod tokens;
 pub mod users;
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use chassis::db::paging::{Paged, Window};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -14,7 +15,6 @@ use time::OffsetDateTime;
 
 use super::{
     change, groups, members,
-    paging::{Paged, Window},
     routes::{self, Holder},
     search, users,
 };
@@ -119,7 +119,7 @@ pub async fn list(
     let condition = Condition::all()
         .add_option(seen_by.map(members::visible_projects))
         .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
-    window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await
+    Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
 /// Adds to each project where it lives. A project whose namespace is gone by now is gone too, and left out.

@@ -1,5 +1,9 @@
 //! Lists of runners: which runners a list is about, and the filters that all lists share.
 
+use chassis::db::{
+    paging::{Paged, Window},
+    times,
+};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DatabaseBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
@@ -17,11 +21,7 @@ use crate::{
     error::Result,
     runner_status::{ONLINE, RunnerStatus, STALE},
     runner_type::RunnerType,
-    store::{
-        json, members,
-        paging::{Paged, Window},
-        runners, times,
-    },
+    store::{json, members, runners},
 };
 
 /// Which runners a list is about.
@@ -64,7 +64,7 @@ pub async fn list(
         .filter(about(within))
         .filter(matching(db.get_database_backend(), filter, now))
         .order_by_desc(Column::Id);
-    window.fetch(query, db).await
+    Ok(window.fetch(query, db).await?)
 }
 
 fn about(within: Within) -> Condition {

@@ -1,5 +1,6 @@
 //! Users. The username is the path of the personal namespace, so it is unique among users and groups.
 
+use chassis::db::paging::{Paged, Window};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -11,7 +12,6 @@ use time::OffsetDateTime;
 
 use super::{
     change,
-    paging::{Paged, Window},
     routes::{self, Holder},
     search,
 };
@@ -71,7 +71,7 @@ pub async fn list(
     let condition = Condition::all()
         .add_option(username.map(|username| search::equals(Column::Username, username)))
         .add_option(search.map(|text| search::contains(&[Column::Name, Column::Username], text)));
-    window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await
+    Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
 /// Reads a user and keeps others from changing the username until the transaction ends.

@@ -95,6 +95,9 @@ pub fn credentials() -> String {
             let place = match carrier.place {
                 Place::Header(name) => format!("the header `{name}`"),
                 Place::Parameter(name) => format!("the parameter `{name}` of body or query"),
+                Place::BasicUsername(user) => {
+                    format!("the password of basic authentication with the user name `{user}`")
+                }
                 Place::AuthorizationScheme(scheme) => format!("the header `authorization` with the scheme `{scheme}`"),
             };
             let only = if carrier.only_with_prefix { ", if the value begins so" } else { "" };

@@ -83,8 +83,10 @@ fn caller(spec: &MethodSpec) -> String {
             format!("{who}, token with scope {}", scopes.join(" or "))
         }
         CredentialKind::RunnerToken => "a runner, by its token".to_owned(),
+        CredentialKind::JobToken => "a running job, by its token".to_owned(),
         CredentialKind::None => "anybody".to_owned(),
-        CredentialKind::Process | CredentialKind::Unspecified => panic!("{}: not a caller of REST", spec.name),
+        CredentialKind::Process => "another process".to_owned(),
+        CredentialKind::Unspecified => panic!("{}: not a caller of REST", spec.name),
     });
     kinds.collect::<Vec<_>>().join("; ")
 }

@@ -1,5 +1,6 @@
 //! The parameters that all lists of runners share.
 
+use chassis::db::paging::Window;
 use proto::paddock::runner::v1 as message;
 
 use super::message::{not_in_list, runner_type};
@@ -8,7 +9,7 @@ use crate::{
     runner_status::RunnerStatus,
     runner_type::RunnerType,
     runner_validation::{MAX_NAME as MAX_INFO, MAX_TAGS, normalize_tags},
-    store::{paging::Window, runner_lists::Filter},
+    store::runner_lists::Filter,
     text,
 };
 
@@ -47,7 +48,8 @@ impl Parameters {
         }
         check_tags(&filter.tags)?;
         filter.version_prefix = self.version_prefix.map(check_version).transpose()?;
-        Ok((filter, Window::new(self.page, self.per_page)?))
+        let window = Window::new(self.page, self.per_page);
+        Ok((filter, window.map_err(|refusal| Error::ParameterInvalid(refusal.message().to_owned()))?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chassis::db::paging::Paged;
 use proto::paddock::{page::v1::Page, runner::v1 as message};
 use sea_orm::ConnectionTrait;
 use time::OffsetDateTime;
@@ -15,7 +16,7 @@ use crate::{
     rpc::timestamp,
     runner_status::RunnerStatus,
     runner_type::RunnerType,
-    store::{paging::Paged, projects::Located, runners, tokens},
+    store::{projects::Located, runners, tokens},
 };
 
 /// What is shown of runners besides their own rows, for a whole page at once.

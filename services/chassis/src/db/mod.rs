@@ -1,14 +1,21 @@
 //! The database of a service: Postgres, or a SQLite file, by the same code.
 
+pub mod columns;
+pub mod paging;
+pub mod times;
+
 use std::{path::PathBuf, time::Duration};
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseBackend, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseBackend, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
 pub use sea_orm::DatabaseConnection;
+
+use sea_orm_migration::MigratorTrait;
+use serde::Deserialize;
 
 use crate::secrets::SecretBytes;
 
@@ -17,6 +24,16 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a request waits for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which database a service uses.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseKind {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -71,4 +88,20 @@ pub async fn begin_write(database: &DatabaseConnection) -> Result<DatabaseTransa
             sqlite_transaction_mode: sqlite.then_some(SqliteTransactionMode::Immediate),
         })
         .await
+}
+
+/// The key of the lock that a process holds while it changes the schema. Nothing else uses it.
+const MIGRATION_LOCK: i64 = 0x0070_6164_646f_636b;
+
+/// Brings the schema up to date. Processes that start at the same moment take turns.
+///
+/// # Errors
+/// Those of the database.
+pub async fn migrate<M: MigratorTrait>(database: &DatabaseConnection) -> Result<(), DbErr> {
+    let tx = begin_write(database).await?;
+    if tx.get_database_backend() == DatabaseBackend::Postgres {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+    }
+    M::up(&tx, None).await?;
+    tx.commit().await
 }

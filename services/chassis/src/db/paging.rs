@@ -1,12 +1,12 @@
 //! Pages of a list: which rows, how many there are in all, and whether more follow.
 
-use proto::paddock::page::v1::Page;
+use proto::paddock::{contract::v1::Reason, page::v1::Page};
 use sea_orm::{
-    ConnectionTrait, EntityTrait, QuerySelect as _, Select,
+    ConnectionTrait, DbErr, EntityTrait, QuerySelect as _, Select,
     sea_query::{Alias, Expr, Query},
 };
 
-use crate::error::{Error, Result};
+use crate::status::Refusal;
 
 /// How many items a page holds when the caller does not say.
 const DEFAULT_PER_PAGE: i32 = 20;
@@ -37,12 +37,13 @@ impl Window {
     /// The part that the parameters of a list request ask for.
     ///
     /// # Errors
-    /// [`Error::ParameterInvalid`] for a number below 1.
-    pub fn new(page: Option<i32>, per_page: Option<i32>) -> Result<Self> {
+    /// A refusal for a number below 1.
+    pub fn new(page: Option<i32>, per_page: Option<i32>) -> Result<Self, Refusal> {
         let (page, per_page) = (page.unwrap_or(1), per_page.unwrap_or(DEFAULT_PER_PAGE));
         for (name, value) in [("page", page), ("per_page", per_page)] {
             if value < 1 {
-                return Err(Error::ParameterInvalid(format!("{name} does not have a valid value")));
+                let text = format!("{name} does not have a valid value");
+                return Err(Refusal::new(Reason::ParameterInvalid).with_message(text));
             }
         }
         Ok(Self { page, per_page: per_page.min(MAX_PER_PAGE) })
@@ -60,7 +61,11 @@ impl Window {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn fetch<E: EntityTrait>(self, query: Select<E>, db: &impl ConnectionTrait) -> Result<Paged<E::Model>> {
+    pub async fn fetch<E: EntityTrait>(
+        self,
+        query: Select<E>,
+        db: &impl ConnectionTrait,
+    ) -> Result<Paged<E::Model>, DbErr> {
         let counted = count(&query, db).await?;
         // One row more than the page holds tells whether a further page follows.
         let mut items = query.limit(self.limit() + 1).offset(self.offset()).all(db).await?;
@@ -81,14 +86,14 @@ impl<T> Paged<T> {
 }
 
 /// Counts the rows, but not far beyond what is shown: a count over a large table is slow.
-async fn count<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64> {
+async fn count<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64, DbErr> {
     let mut rows = sea_orm::QueryTrait::query(&mut query.clone()).to_owned();
     rows.clear_selects().clear_order_by().expr(Expr::val(1)).limit(MAX_COUNTED + 1);
     let count =
         Query::select().expr_as(Expr::cust("COUNT(*)"), "count").from_subquery(rows, Alias::new("counted")).to_owned();
-    let row = db.query_one(&count).await?.ok_or_else(|| Error::internal("a count has no row"))?;
+    let row = db.query_one(&count).await?.ok_or_else(|| DbErr::Custom("a count has no row".to_owned()))?;
     let count: i64 = row.try_get("", "count")?;
-    u64::try_from(count).map_err(Error::internal)
+    u64::try_from(count).map_err(|error| DbErr::Custom(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! The settings of the section `job_token_auth`, and those of the process around it.
+
+use std::{path::PathBuf, time::Duration};
+
+use chassis::{
+    client::ClientConfig,
+    config::{Problems, Validate},
+    db::{DatabaseKind, DatabaseLocation},
+    secrets::{SecretBytes, SecretError, SecretStore, SecretsConfig},
+    server::ServerConfig,
+    telemetry::TelemetryConfig,
+};
+use proto::paddock::contract::v1::Secret;
+use serde::Deserialize;
+
+/// The documented default settings of this crate.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The settings of the section `job_token_auth`. `config.default.toml` says what each means.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Config {
+    /// Where gRPC is served.
+    pub listen: String,
+    /// Where `/metrics` is served; empty: nowhere.
+    pub metrics_listen: String,
+    /// Which database is used.
+    pub database: DatabaseKind,
+    /// The file of the SQLite database.
+    pub sqlite_path: PathBuf,
+    /// The greatest number of connections to the database.
+    pub max_connections: u32,
+    /// How long a fact is believed without asking again, in milliseconds.
+    pub cache_ms: u64,
+    /// How to reach runner-registry.
+    pub runner_registry: ClientConfig,
+    /// See [`Captures`].
+    pub captures: Captures,
+}
+
+/// Where captures are kept until they are in the log.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum CaptureStoreKind {
+    /// In the database of the service.
+    Database,
+    /// In Redis.
+    Redis,
+}
+
+/// How captures are kept.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Captures {
+    /// Where.
+    pub store: CaptureStoreKind,
+    /// How long a request may be without a verdict, in seconds.
+    pub deadline_seconds: u32,
+    /// How long a request waits for the store, in milliseconds.
+    pub timeout_ms: u64,
+    /// How many captures may wait in memory for the store.
+    pub queue_length: usize,
+    /// The folder of the spool.
+    pub spool_folder: PathBuf,
+    /// How large the spool may grow, in bytes.
+    pub spool_max_bytes: u64,
+    /// How often overdue captures and gaps are looked for, in milliseconds.
+    pub maintenance_interval_ms: u64,
+    /// See [`Redis`].
+    pub redis: Redis,
+}
+
+/// How Redis is reached.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum RedisKind {
+    /// One server.
+    Single,
+    /// The master that the sentinels name.
+    Sentinel,
+    /// A cluster.
+    Cluster,
+}
+
+/// The Redis that holds captures.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Redis {
+    /// How it is reached.
+    pub kind: RedisKind,
+    /// The name of the master that the sentinels watch.
+    pub sentinel_master: String,
+    /// What every key begins with.
+    pub key_prefix: String,
+    /// How many partitions the captures have.
+    pub partitions: u16,
+    /// Whether a Redis that does not write every change to disk at once is refused.
+    pub require_fsync: bool,
+}
+
+/// Every setting that the process `job-token-auth` reads.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProcessConfig {
+    /// The settings of the service.
+    pub job_token_auth: Config,
+    /// The settings of its server.
+    pub server: ServerConfig,
+    /// The settings of logs, spans and metrics.
+    pub telemetry: TelemetryConfig,
+    /// Where the secrets are.
+    pub secrets: SecretsConfig,
+}
+
+impl Config {
+    /// Where the database is; the URL of a server comes from the secrets.
+    ///
+    /// # Errors
+    /// If the secret is missing or broken.
+    pub fn database(&self, secrets: &SecretStore) -> Result<DatabaseLocation, SecretError> {
+        match self.database {
+            DatabaseKind::Sqlite => Ok(DatabaseLocation::Sqlite(self.sqlite_path.clone())),
+            DatabaseKind::Postgres => secrets.require(Secret::JobTokenAuthDatabaseUrl).map(DatabaseLocation::Postgres),
+        }
+    }
+
+    /// The URL of the Redis that holds captures; none when the database holds them.
+    ///
+    /// # Errors
+    /// If the secret is missing or broken.
+    pub fn redis_url(&self, secrets: &SecretStore) -> Result<Option<SecretBytes>, SecretError> {
+        match self.captures.store {
+            CaptureStoreKind::Database => Ok(None),
+            CaptureStoreKind::Redis => secrets.require(Secret::CapturesRedisUrl).map(Some),
+        }
+    }
+
+    /// How long a fact is believed without asking again.
+    #[must_use]
+    pub fn max_lag(&self) -> Duration {
+        Duration::from_millis(self.cache_ms)
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self, problems: &mut Problems) {
+        let connections = (1..=1000).contains(&self.max_connections);
+        problems.require(connections, "job_token_auth.max_connections", "must be between 1 and 1000");
+        problems.require(self.cache_ms <= 1000, "job_token_auth.cache_ms", "must be at most 1000");
+        let path = self.database != DatabaseKind::Sqlite || !self.sqlite_path.as_os_str().is_empty();
+        problems.require(path, "job_token_auth.sqlite_path", "must not be empty");
+        problems.inside("job_token_auth.runner_registry", &self.runner_registry);
+        problems.inside("job_token_auth.captures", &self.captures);
+    }
+}
+
+impl Validate for Captures {
+    fn validate(&self, problems: &mut Problems) {
+        let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
+            let inside = (least..=most).contains(&value);
+            problems.require(inside, name, format!("must be between {least} and {most}"));
+        };
+        range(problems, "deadline_seconds", self.deadline_seconds.into(), 5, 86_400);
+        range(problems, "timeout_ms", self.timeout_ms, 100, 60_000);
+        range(problems, "queue_length", self.queue_length as u64, 1, 1 << 24);
+        range(problems, "spool_max_bytes", self.spool_max_bytes, 1 << 16, 1 << 50);
+        range(problems, "maintenance_interval_ms", self.maintenance_interval_ms, 10, 60_000);
+        range(problems, "redis.partitions", self.redis.partitions.into(), 1, 64);
+        problems.require(!self.spool_folder.as_os_str().is_empty(), "spool_folder", "must name a folder");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.');
+        let prefix = &self.redis.key_prefix;
+        let prefix_is_plain = !prefix.is_empty() && prefix.bytes().all(plain);
+        problems.require(prefix_is_plain, "redis.key_prefix", "must be letters, digits, `-`, `_`, `:` and `.`");
+        let master = self.redis.kind != RedisKind::Sentinel || !self.redis.sentinel_master.is_empty();
+        problems.require(master, "redis.sentinel_master", "must not be empty");
+    }
+}
+
+impl Validate for ProcessConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.job_token_auth.validate(problems);
+        self.server.validate(problems);
+        self.telemetry.validate(problems);
+    }
+}

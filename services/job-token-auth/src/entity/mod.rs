@@ -1,0 +1,1 @@
+//! The tables that are read row by row, as sea-orm entities.

@@ -1,0 +1,86 @@
+//! Decides what a CI job token may reach in another project, and keeps the log of every such access. It is a process of its
+//! own and a function, so that a test or `paddock serve` runs the same thing.
+
+use chassis::{
+    client::PeerChannel,
+    clock::Clock,
+    identity::IdentityKeys,
+    secrets::SecretBytes,
+    server::{GrpcServer, ServerConfig},
+};
+use proto::paddock::{
+    contract::v1::Process,
+    job_token::v1::{
+        authentication_log_service_server::AuthenticationLogServiceServer,
+        authorization_service_server::AuthorizationServiceServer, job_service_server::JobServiceServer,
+        scope_service_server::ScopeServiceServer,
+    },
+};
+use sea_orm::DatabaseConnection;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub mod capture;
+pub mod config;
+pub mod directory;
+pub mod entity;
+pub mod error;
+pub mod keys;
+pub mod migration;
+pub mod policy;
+mod rpc;
+mod store;
+pub mod time;
+
+pub use config::Config;
+pub use error::Error;
+
+/// What the service stands on.
+pub struct Deps {
+    /// The settings of the service.
+    pub config: Config,
+    /// The settings of its server.
+    pub server: ServerConfig,
+    /// Where jobs, allowlists and the log are.
+    pub database: DatabaseConnection,
+    /// What verifies who calls.
+    pub keys: IdentityKeys,
+    /// What signs job tokens and the identities for upstreams.
+    pub signing: keys::SigningKeys,
+    /// The channel to runner-registry.
+    pub registry: PeerChannel,
+    /// The URL of the Redis that holds captures; none when the database holds them.
+    pub redis_url: Option<SecretBytes>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// Brings the schema up to date, then serves until shutdown.
+///
+/// # Errors
+/// If the schema cannot be brought up to date, the store of captures cannot be used, or the listener fails.
+pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    migration::up(&deps.database).await?;
+    let server = GrpcServer::new(Process::JobTokenAuth, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
+    let stopped = CancellationToken::new();
+    let captures = capture::Captures::start(
+        &deps.config.captures,
+        deps.redis_url.as_ref(),
+        deps.database.clone(),
+        deps.clock.clone(),
+        stopped.clone(),
+    )
+    .await?;
+    let state = rpc::State::new(deps, captures.clone());
+    let served = server
+        .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
+        .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))
+        .add_service(ScopeServiceServer::new(rpc::scope::Scope(state.clone())))
+        .add_service(AuthenticationLogServiceServer::new(rpc::log::AuthenticationLog(state)))
+        .serve(listener, shutdown)
+        .await;
+    // Calls that are under way have ended; what they left behind is written before the process goes.
+    stopped.cancel();
+    captures.stopped().await;
+    served.map_err(Error::internal)
+}

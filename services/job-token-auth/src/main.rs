@@ -1,0 +1,53 @@
+//! The process `job-token-auth`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, anyhow};
+use chassis::{client::PeerChannel, clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
+use job_token_auth::{
+    Deps,
+    config::{DEFAULTS, ProcessConfig},
+    keys::SigningKeys,
+    migration,
+};
+use proto::paddock::contract::v1::Process;
+
+/// Decides what a CI job token may reach in another project, and keeps the log of every such access.
+#[derive(clap::Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file. Without one the defaults and the environment count.
+    #[arg(long, env = "PADDOCK_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let served = run(<Arguments as clap::Parser>::parse()).await;
+    process::exit_code(Process::JobTokenAuth.name(), served.map(|()| ExitCode::SUCCESS))
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config: ProcessConfig = config::load(&[chassis::config::DEFAULTS, DEFAULTS], arguments.config.as_deref())?;
+    let telemetry = telemetry::init(&config.telemetry, Process::JobTokenAuth)?;
+    let shutdown = process::shutdown_signal()?;
+    let store = secrets::SecretStore::open(&config.secrets.folder);
+    let (auth, clock) = (config.job_token_auth, Clock::system());
+    let keys = IdentityKeys::load(&store)?;
+    let signing = SigningKeys::load(&store)?;
+    let redis_url = auth.redis_url(&store)?;
+    let database = db::connect(&auth.database(&store)?, auth.max_connections).await.context("database")?;
+    migration::up(&database).await.context("database")?;
+    let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
+    let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
+    let registry = registry.map_err(|fault| anyhow!("job_token_auth.runner_registry: {}", fault.detail()))?;
+    tokio::spawn(keys.clone().watch(store, shutdown.clone()));
+
+    let listener = process::listen(&auth.listen).await?;
+    telemetry.expose_metrics(&auth.metrics_listen, shutdown.clone()).await?;
+    process::announce_ready(Process::JobTokenAuth.name());
+    let deps = Deps { config: auth, server: config.server, database, keys, signing, registry, redis_url, clock };
+    let served = job_token_auth::run(deps, listener, shutdown).await;
+    telemetry.shutdown().await;
+    Ok(served?)
+}

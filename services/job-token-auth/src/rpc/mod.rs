@@ -1,0 +1,85 @@
+//! The services of the contract: complete? → convert → rules and store → convert back.
+
+use std::sync::Arc;
+
+use chassis::{
+    access::{self, CallContext, User},
+    clock::Clock,
+};
+use proto::paddock::{contract::v1::Reason, directory::v1::GetProjectAccessResponse};
+use sea_orm::DatabaseConnection;
+use tonic::{Request, Status};
+
+use chassis::status::Refusal;
+
+use crate::{Deps, capture::Captures, config::Config, directory::Directory, error::Result, keys::SigningKeys};
+
+pub mod authorization;
+pub mod jobs;
+pub mod log;
+pub mod scope;
+
+/// The role from which a user administers a project: <https://docs.gitlab.com/user/permissions/>
+const MAINTAINER: i32 = 40;
+
+/// What every handler stands on.
+#[derive(Clone)]
+pub struct State {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Where jobs, allowlists and the log are.
+    pub database: DatabaseConnection,
+    /// What signs job tokens and the identities for upstreams.
+    pub signing: SigningKeys,
+    /// What runner-registry knows.
+    pub directory: Directory,
+    /// The captures.
+    pub captures: Captures,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl State {
+    /// What handlers need of what the service stands on.
+    pub fn new(deps: Deps, captures: Captures) -> Self {
+        Self {
+            config: Arc::new(deps.config),
+            database: deps.database,
+            signing: deps.signing,
+            directory: Directory::new(deps.registry),
+            captures,
+            clock: deps.clock,
+        }
+    }
+
+    /// The project that an id or a full path means, for a user who administers it.
+    ///
+    /// # Errors
+    /// A refusal with `PROJECT_NOT_FOUND` for a project that the user does not see, or with `ACCESS_DENIED`.
+    pub async fn administered(
+        &self,
+        project: &str,
+        user: &User,
+        context: &CallContext,
+    ) -> Result<GetProjectAccessResponse> {
+        let access = self.directory.project(project, Some(user.id), context).await?;
+        if user.admin || access.access_level.is_some_and(|role| role >= MAINTAINER) {
+            return Ok(access);
+        }
+        let private = proto::paddock::directory::v1::Visibility::Private;
+        let is_hidden = access.access_level.is_none()
+            && access.project.as_ref().is_none_or(|project| project.visibility() == private);
+        let reason = if is_hidden { Reason::ProjectNotFound } else { Reason::AccessDenied };
+        Err(Refusal::new(reason).into())
+    }
+}
+
+/// The calling user, the context of the call, and the message.
+///
+/// # Errors
+/// A fault for a caller that the access table keeps away.
+pub fn by_user<T>(request: Request<T>) -> Result<(User, CallContext, T), Status> {
+    let context = access::context(&request)?.clone();
+    let user = context.user()?.clone();
+    Ok((user, context, request.into_inner()))
+}
