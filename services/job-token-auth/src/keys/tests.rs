@@ -1,0 +1,1 @@
+//! What is not ours is never believed.
