@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use proto::paddock::contract::v1::CredentialKind;
@@ -9,7 +10,6 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use reqwest::{Client, redirect::Policy};
 use system::{Api, REQUEST_ID, header_of, within};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 use super::{Scale, oracle::Ledger, world::World};
 
@@ -78,13 +78,15 @@ impl Clients {
         Self { shared: Arc::new(shared), scale, root: world.system.root() }
     }
 
-    /// Starts them: the number of requests that are done, and the tasks.
-    pub fn start(&self) -> (Arc<AtomicU64>, Vec<JoinHandle<()>>) {
-        let client = |number| {
-            let shared = Arc::clone(&self.shared);
-            tokio::spawn(run(shared, StdRng::seed_from_u64(self.scale.seed.wrapping_add(number)), number))
-        };
-        (Arc::clone(&self.shared.done), (0..CLIENTS).map(client).collect())
+    /// Starts them: the number of requests that are done, and the thread that all clients run on.
+    pub fn start(&self) -> (Arc<AtomicU64>, JoinHandle<()>) {
+        let (shared, seed) = (Arc::clone(&self.shared), self.scale.seed);
+        let running = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let client = |number| run(Arc::clone(&shared), StdRng::seed_from_u64(seed.wrapping_add(number)), number);
+            runtime.block_on(futures::future::join_all((0..CLIENTS).map(client)));
+        });
+        (Arc::clone(&self.shared.done), running)
     }
 
     /// Makes a last access in each mode, and waits until both are in the log and nothing is on its way there. What was recorded

@@ -61,9 +61,7 @@ async fn no_access_is_lost_and_none_is_invented() {
     let mut nemesis = Nemesis::new(scale);
     let (progress, running) = clients.start();
     nemesis.run(&mut world, &progress).await;
-    for client in running {
-        client.await.expect("a client works to the end");
-    }
+    running.join().expect("the clients work to the end");
     world.recover().await;
     clients.wait_until_everything_is_in_the_log().await;
     let findings = oracle::compare(&ledger, &world, &clients).await;

@@ -113,9 +113,8 @@ impl World {
         self.clock.set(0);
         self.redis.resume();
         let anonymous = self.system.anonymous().on_new_connection();
-        let ready = within(RECOVERY, async || {
-            (anonymous.get_outside("/-/readiness").await.status == 200).then_some(())
-        });
+        let ready =
+            within(RECOVERY, async || (anonymous.get_outside("/-/readiness").await.status == 200).then_some(()));
         assert!(ready.await.is_some(), "the system does not recover:\n{}", self.system.gateway.everything());
     }
 
@@ -218,7 +217,9 @@ impl FakeClock {
     /// Sets it to so many seconds from the true time. False: it cannot be set.
     pub fn set(&self, offset: i64) -> bool {
         let unfinished = self.file.with_extension("unfinished");
-        fs::write(&unfinished, format!("{offset:+}s\n")).and_then(|()| fs::rename(&unfinished, &self.file)).expect("a file");
+        fs::write(&unfinished, format!("{offset:+}s\n"))
+            .and_then(|()| fs::rename(&unfinished, &self.file))
+            .expect("a file");
         self.library.is_some()
     }
 }
