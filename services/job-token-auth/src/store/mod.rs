@@ -1,1 +1,4 @@
 //! Every query.
+
+pub mod gaps;
+pub mod log_writer;
