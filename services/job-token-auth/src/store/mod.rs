@@ -3,3 +3,5 @@
 pub mod allowlists;
 pub mod jobs;
 pub mod known_projects;
+pub mod gaps;
+pub mod log_writer;
