@@ -1,1 +1,5 @@
 //! Every query.
+
+pub mod allowlists;
+pub mod jobs;
+pub mod known_projects;
