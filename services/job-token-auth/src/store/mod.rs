@@ -3,3 +3,4 @@
 pub mod allowlists;
 pub mod jobs;
 pub mod known_projects;
+pub mod log_reader;
