@@ -5,3 +5,4 @@ pub mod jobs;
 pub mod known_projects;
 pub mod gaps;
 pub mod log_writer;
+pub mod log_reader;
