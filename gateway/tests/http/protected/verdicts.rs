@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{JOBS, Setup, Told, allowed, job_header};
+use crate::support::protected::{JOBS, Setup, Told, allowed, job_header};
 use crate::support::upstream::{Upstream, answer};
 use crate::support::{World, send};
 

@@ -3,6 +3,7 @@
 
 pub mod fake;
 pub mod log;
+pub mod protected;
 pub mod raw;
 pub mod token;
 pub mod upstream;

@@ -43,7 +43,7 @@ pub struct Seen {
 #[derive(Clone, Default)]
 pub struct Log {
     seen: Arc<Mutex<Vec<Seen>>>,
-    bytes: Arc<Mutex<Vec<u8>>>,
+    bytes: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// The upstream. It stops when it is dropped.
@@ -119,8 +119,8 @@ impl Upstream {
         std::mem::take(&mut self.log.seen.lock().unwrap())
     }
 
-    /// Every byte that came, of all connections.
-    pub fn bytes(&self) -> Vec<u8> {
+    /// Every byte that came, by connection.
+    pub fn bytes(&self) -> Vec<Vec<u8>> {
         self.log.bytes.lock().unwrap().clone()
     }
 }
@@ -149,7 +149,12 @@ where
 }
 
 async fn connection(stream: TcpStream, script: Arc<Mutex<Script>>, log: Log) {
-    let io = TokioIo::new(Tapped { stream, bytes: log.bytes.clone() });
+    let number = {
+        let mut connections = log.bytes.lock().unwrap();
+        connections.push(Vec::new());
+        connections.len() - 1
+    };
+    let io = TokioIo::new(Tapped { stream, number, bytes: log.bytes.clone() });
     let service = service_fn(move |request| {
         let playing = script.lock().unwrap().clone()(request, log.clone());
         async move { Ok::<_, Infallible>(playing.await) }
@@ -161,7 +166,8 @@ async fn connection(stream: TcpStream, script: Arc<Mutex<Script>>, log: Log) {
 /// A stream whose incoming bytes are kept.
 struct Tapped {
     stream: TcpStream,
-    bytes: Arc<Mutex<Vec<u8>>>,
+    number: usize,
+    bytes: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// Enough for every test that looks at bytes, and little for those that send millions.
@@ -171,10 +177,12 @@ impl AsyncRead for Tapped {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let mut bytes = self.bytes.lock().unwrap();
+        let mut connections = self.bytes.lock().unwrap();
+        let bytes = &mut connections[self.number];
         if bytes.len() < KEPT {
             bytes.extend_from_slice(&buffer.filled()[before..]);
         }
+        drop(connections);
         polled
     }
 }
