@@ -18,14 +18,14 @@ mod skip;
 mod upstream;
 mod wait;
 
-pub use api::{Answer, Api, send};
+pub use api::{Answer, Api, header_of, send};
 pub use distributed::{Database, Distributed, JobTokenAuth, Registry};
 pub use files::{files_below, root};
 pub use own_postgres::OwnPostgres;
 pub use paddock::Paddock;
-pub use postgres::postgres;
+pub use postgres::{OwnPostgres, postgres};
 pub use program::{Program, free_port};
-pub use redis::{Redis, find_program};
+pub use redis::{Redis, find_library, find_program};
 pub use skip::{say, skipped};
 pub use upstream::{LOCATION, Received, Upstream};
 pub use wait::within;

@@ -115,3 +115,13 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(|p| Path::new(p).to_owned()));
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
+
+/// A library of the machine, by its path below one of the folders where libraries are.
+#[must_use]
+pub fn find_library(name: &str) -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    folders
+        .chain(["/usr/lib", "/usr/lib64"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}

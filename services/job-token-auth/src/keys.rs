@@ -72,7 +72,7 @@ pub enum KeyError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// It has more bytes than a seed has.
-    #[error("{0:?}: an Ed25519 seed has 32 bytes, written as 64 hexadecimal digits")]
+    #[error("secret file {}: an Ed25519 seed has 32 bytes, written as 64 hexadecimal digits", file(*.0))]
     NoSeed(Secret),
 }
 
@@ -176,6 +176,10 @@ impl SigningKeys {
     fn keys(&self) -> Arc<KeySet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn file(secret: Secret) -> &'static str {
+    secret.spec().map_or("", |spec| spec.file)
 }
 
 impl KeySet {

@@ -13,6 +13,7 @@ mod docs;
 mod expiry_and_deadline;
 mod job_tokens;
 mod literals;
+mod loss;
 mod operator;
 mod quick_start;
 mod restart;
