@@ -5,6 +5,7 @@ pub mod fake;
 pub mod log;
 pub mod raw;
 pub mod token;
+pub mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
