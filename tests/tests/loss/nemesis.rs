@@ -1,140 +1,126 @@
-//! What goes wrong, one thing after the other, chosen by the seed.
+//! What goes wrong, and when: after so many requests, in an order that the seed decides.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rand::Rng as _;
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
+use proto::paddock::contract::v1::Process;
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use system::within;
 
-use crate::plan::Plan;
-use crate::stage::Stage;
+use super::{Scale, world::World};
 
-/// Something that goes wrong.
+/// How long the run may take as a whole.
+const PATIENCE: Duration = Duration::from_secs(7200);
+
+/// How long a full disk stays full, and the clock wrong.
+const FULL: Duration = Duration::from_millis(700);
+const WRONG: Duration = Duration::from_millis(2500);
+
+/// How far the clock jumps, in seconds.
+const JUMP: i64 = 3600;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    KillGateway,
-    KillRegistry,
-    KillAuth,
+    Kill(Process),
     RestartRedis,
     PauseRedis,
     RestartPostgres,
-    JumpClock,
+    FillSpool,
+    /// By so many seconds.
+    MoveClock(i64),
 }
 
-/// How often each is chosen.
-const CHOICES: [(Fault, u32); 7] = [
-    (Fault::KillAuth, 8),
-    (Fault::KillGateway, 6),
-    (Fault::KillRegistry, 4),
-    (Fault::RestartRedis, 3),
-    (Fault::PauseRedis, 1),
-    (Fault::RestartPostgres, 2),
-    (Fault::JumpClock, 2),
-];
-
-/// What went wrong so far.
-#[derive(Debug, Default)]
-pub struct Faults(BTreeMap<Fault, u64>);
-
-impl Faults {
-    fn kills(&self) -> u64 {
-        [Fault::KillGateway, Fault::KillRegistry, Fault::KillAuth].iter().map(|fault| self.count(*fault)).sum()
-    }
-
-    fn count(&self, fault: Fault) -> u64 {
-        self.0.get(&fault).copied().unwrap_or(0)
-    }
-
-    /// A run in which nothing went wrong would show nothing.
-    pub fn assert_happened(&self, plan: &Plan) {
-        assert!(self.kills() >= plan.kills, "{self}");
-        for fault in [Fault::KillGateway, Fault::KillRegistry, Fault::KillAuth, Fault::RestartRedis, Fault::PauseRedis]
-        {
-            assert!(self.count(fault) > 0, "no {fault:?}: {self}");
-        }
-    }
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<_> = self.0.iter().map(|(fault, count)| format!("{fault:?} {count}")).collect();
-        write!(f, "{} kills ({})", self.kills(), all.join(", "))
-    }
-}
-
-/// Whoever makes things go wrong.
+/// The plan, and what came of it.
 pub struct Nemesis {
-    plan: Plan,
-    stage: Stage,
-    choices: StdRng,
-    faults: Faults,
+    scale: Scale,
+    plan: Vec<Fault>,
+    done: BTreeMap<Fault, u64>,
 }
 
 impl Nemesis {
-    pub fn new(plan: Plan, stage: Stage) -> Self {
-        Self { choices: plan.choices(0), plan, stage, faults: Faults::default() }
+    pub fn new(scale: Scale) -> Self {
+        let processes = [Process::Gateway, Process::JobTokenAuth, Process::RunnerRegistry];
+        let mut plan: Vec<_> = processes.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
+        let clocks = [Fault::MoveClock(JUMP), Fault::MoveClock(-JUMP)];
+        let others = [Fault::RestartRedis, Fault::PauseRedis, Fault::RestartPostgres, Fault::FillSpool];
+        for fault in others.into_iter().chain(clocks) {
+            plan.extend(std::iter::repeat_n(fault, index(scale.faults)));
+        }
+        plan.shuffle(&mut StdRng::seed_from_u64(scale.seed));
+        Self { scale, plan, done: BTreeMap::new() }
     }
 
-    /// Goes on until it is enough. The processes come back every time.
-    pub fn run_until(&mut self, is_enough: impl Fn(u64) -> bool) {
-        // Every kind of fault once, then as they come.
-        let mut due: Vec<_> = CHOICES.iter().map(|(fault, _)| *fault).collect();
-        while !is_enough(self.faults.kills()) || !due.is_empty() {
-            let fault =
-                if due.is_empty() { self.choose() } else { due.swap_remove(self.choices.random_range(0..due.len())) };
-            if self.inflict(fault) {
-                *self.faults.0.entry(fault).or_default() += 1;
+    /// Injects one fault after another, spread over the requests.
+    pub async fn run(&mut self, world: &mut World, progress: &AtomicU64) {
+        let steps = self.plan.len() as u64 + 1;
+        for (step, fault) in (1..).zip(self.plan.clone()) {
+            let due = self.scale.requests * step / steps;
+            let reached = within(PATIENCE, async || (progress.load(Ordering::Relaxed) >= due).then_some(()));
+            assert!(reached.await.is_some(), "the requests do not go on: {}", progress.load(Ordering::Relaxed));
+            if inject(fault, world, self.scale).await {
+                *self.done.entry(fault).or_default() += 1;
             }
-            let calm = self.choices.random_range(self.plan.calm / 10..=self.plan.calm);
-            wait(calm);
         }
     }
 
-    /// Ends what goes wrong: the clock is right again.
-    pub fn rest(self) -> (Stage, Faults) {
-        self.stage.clock.set(0);
-        (self.stage, self.faults)
+    /// How many processes were killed.
+    pub fn kills(&self) -> u64 {
+        self.done.iter().filter(|(fault, _)| matches!(fault, Fault::Kill(_))).map(|(_, count)| count).sum()
     }
 
-    fn choose(&mut self) -> Fault {
-        CHOICES.choose_weighted(&mut self.choices, |(_, weight)| *weight).expect("there are choices").0
-    }
-
-    /// Makes one thing go wrong, and waits until what it concerns is back. Whether the machine can do it.
-    fn inflict(&mut self, fault: Fault) -> bool {
-        let stage = &mut self.stage;
-        match fault {
-            Fault::KillGateway => stage.system.gateway.crash_and_return(),
-            Fault::KillRegistry => stage.system.registry.program.crash_and_return(),
-            Fault::KillAuth => stage.system.auth.program.crash_and_return(),
-            Fault::RestartRedis => {
-                stage.redis.kill();
-                stage.redis.start_again();
-            }
-            Fault::PauseRedis => {
-                stage.redis.pause();
-                wait(self.plan.pause);
-                stage.redis.resume();
-            }
-            Fault::RestartPostgres => match &mut stage.postgres {
-                Some(postgres) => postgres.crash_and_return(),
-                None => return false,
-            },
-            Fault::JumpClock => {
-                let hour = *[-3600, 0, 3600].choose(&mut self.choices).expect("there are hours");
-                stage.clock.set(hour);
-                return stage.clock.can_jump();
-            }
+    /// What was injected, and how often.
+    pub fn summary(&self) -> String {
+        let mut text = format!("{} kills", self.kills());
+        for (fault, count) in &self.done {
+            let _ = write!(text, ", {fault:?} {count}");
         }
-        true
+        text
     }
 }
 
-fn wait(time: Duration) {
-    let end = Instant::now() + time;
-    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
+/// False: the machine does not allow it.
+async fn inject(fault: Fault, world: &mut World, scale: Scale) -> bool {
+    match fault {
+        Fault::Kill(process) => world.crash(process),
+        Fault::RestartRedis => {
+            world.redis.kill();
+            world.redis.start_again();
+        }
+        Fault::PauseRedis => {
+            world.redis.pause();
+            pass(Duration::from_secs(scale.pause_seconds)).await;
+            world.redis.resume();
+        }
+        Fault::RestartPostgres => {
+            let Some(postgres) = &mut world.postgres else { return false };
+            postgres.restart();
+        }
+        Fault::FillSpool => {
+            if !world.spool.fill() {
+                return false;
+            }
+            pass(FULL).await;
+            world.spool.make_room();
+        }
+        Fault::MoveClock(seconds) => {
+            if !world.clock.set(seconds) {
+                return false;
+            }
+            pass(WRONG).await;
+            world.clock.set(0);
+        }
     }
+    true
+}
+
+/// The fault lasts so long.
+async fn pass(time: Duration) {
+    let nothing: Option<()> = within(time, async || None).await;
+    assert!(nothing.is_none());
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).expect("few faults")
 }

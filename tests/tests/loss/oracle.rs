@@ -1,178 +1,156 @@
-//! Holds the log against what the clients and the upstream saw.
+//! What the clients saw, and the comparison of it with the log.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use system::{Api, within};
 
-use crate::load::{Entry, Seen, id};
-use crate::stage::Stage;
+use super::{Scale, client::Clients, nemesis::Nemesis, world::World};
 
-/// How long the last records may take to get into the log when everything runs again.
-const DRAIN: Duration = Duration::from_secs(90);
+/// How many ids of what is wrong are shown.
+const SHOWN: usize = 10;
 
-/// What is wrong with the log.
+/// What a request was about.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    pub target: i64,
+    pub origin: i64,
+    pub job: i64,
+    /// The mode of the route, as the log writes it.
+    pub mode: &'static str,
+}
+
+impl Access {
+    /// Whether an event says who reached what, and what came of it.
+    fn is_told(self, status: u16, event: &Value) -> bool {
+        let told = ["job_id", "capture_mode", "status", "job_token_policies", "resolved"].map(|key| event[key].clone());
+        project(event, "origin_project") == self.origin
+            && project(event, "accessed_project") == self.target
+            && json!(told) == json!([self.job, self.mode, status, ["read_jobs"], true])
+    }
+}
+
+/// What the clients were answered.
 #[derive(Debug, Default)]
-pub struct Verdict {
-    /// How many accesses the log has.
+pub struct Ledger {
+    /// The requests that were given 2xx or 3xx.
+    successes: Mutex<HashMap<String, (Access, u16)>>,
+    statuses: Mutex<BTreeMap<u16, u64>>,
+    unanswered: AtomicU64,
+}
+
+impl Ledger {
+    pub fn saw(&self, id: &str, access: Access, status: u16) {
+        *self.statuses.lock().expect("no panic").entry(status).or_default() += 1;
+        if (200..400).contains(&status) {
+            self.successes.lock().expect("no panic").insert(id.to_owned(), (access, status));
+        }
+    }
+
+    pub fn saw_nothing(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn summary(&self) -> String {
+        let statuses = self.statuses.lock().expect("no panic").clone();
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        let answered: u64 = statuses.values().sum();
+        format!("{} requests, {unanswered} without an answer, statuses {statuses:?}", answered + unanswered)
+    }
+}
+
+/// What does not agree.
+#[derive(Debug, Default)]
+pub struct Findings {
     events: usize,
-    /// Requests without a verdict, which are no accesses.
+    successes: usize,
+    lost: Vec<String>,
+    invented: Vec<String>,
+    duplicates: Vec<String>,
+    misreported: Vec<String>,
     unresolved: usize,
-    /// A client was given a success that the log does not have.
-    lost: BTreeSet<String>,
-    /// The log has an access that the upstream never answered with success.
-    invented: BTreeSet<String>,
-    /// The log has an access twice, or counts more or fewer than it has.
-    duplicates: BTreeSet<String>,
-    /// The log says of an access what was not so.
-    misreported: BTreeSet<String>,
 }
 
-impl Verdict {
-    /// Holds it to nothing wrong.
-    pub fn assert_clean(&self, stage: &Stage) {
-        let clean = [&self.lost, &self.invented, &self.duplicates, &self.misreported].iter().all(|set| set.is_empty());
-        assert!(clean, "{self:#?}\n{}", stage.system.auth.program.everything());
-    }
-}
-
-impl fmt::Display for Verdict {
+impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, unresolved, lost, invented, duplicates, misreported } = self;
-        let [lost, invented, duplicates, misreported] = [lost, invented, duplicates, misreported].map(BTreeSet::len);
-        write!(f, "{events} in the log, {unresolved} unresolved: ")?;
-        write!(f, "{lost} lost, {invented} invented, {duplicates} duplicates, {misreported} misreported")
+        let (lost, invented, duplicates) = (self.lost.len(), self.invented.len(), self.duplicates.len());
+        let (successes, events, unresolved) = (self.successes, self.events, self.unresolved);
+        write!(f, "{successes} successes, {events} events, {unresolved} unresolved | ")?;
+        write!(f, "lost {lost}, invented {invented}, duplicates {duplicates}, misreported {}", self.misreported.len())
     }
 }
 
-/// An access as the log has it.
-#[derive(Debug)]
-struct Event {
-    request_id: String,
-    /// Target, origin, as the view has its rows.
-    pair: (i64, i64),
-    /// What the log says beside that: job, status, mode, policies, whether there was a verdict.
-    told: Value,
-}
-
-impl Event {
-    fn of(event: &Value) -> Self {
-        let told = ["job_id", "status", "capture_mode", "job_token_policies", "resolved"].map(|key| event[key].clone());
-        Self {
-            request_id: event["request_id"].as_str().unwrap_or_default().to_owned(),
-            pair: pair(event),
-            told: json!(told),
-        }
-    }
-
-    /// Whether it says who reached what, and what came of it.
-    fn is_true(&self, entry: &Entry, statuses: &[u16], stage: &Stage) -> bool {
-        let job = &stage.jobs[entry.ask.job];
-        let (mode, policy) = if entry.ask.strict { ("strict", "read_jobs") } else { ("spool", "read_packages") };
-        let is_told = |status: u16| self.told == json!([job.id, status, mode, [policy], true]);
-        let status_is_true = match entry.seen {
-            Seen::Answered(status) => is_told(status),
-            // The client does not know; the upstream does.
-            _ => statuses.iter().any(|status| is_told(*status)),
-        };
-        status_is_true && self.pair == (stage.targets[entry.ask.target], job.project)
+impl Findings {
+    /// The promise.
+    pub fn hold(&self, scale: Scale, nemesis: &Nemesis) {
+        let show = |ids: &[String]| ids.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+        assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", show(&self.lost));
+        assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", show(&self.invented));
+        assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", show(&self.duplicates));
+        assert!(self.misreported.is_empty(), "misreported: {:?} {scale:?}", show(&self.misreported));
+        // A run in which little succeeds or little happens proves little.
+        let successes = u64::try_from(self.successes).expect("a count");
+        assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
+        assert!(nemesis.kills() >= scale.kills, "{} kills are too few {scale:?}", nemesis.kills());
     }
 }
 
-/// Waits until the log has everything that it must have, and judges it.
-pub async fn judge(stage: &Stage, entries: &[Entry], run: &str) -> Verdict {
-    let root = stage.system.root();
-    let asked: HashMap<_, _> = entries.iter().map(|entry| (id(run, entry.number), entry)).collect();
-    let succeeded = |entry: &&Entry| matches!(entry.seen, Seen::Answered(200..400));
-    let due: HashSet<_> = entries.iter().filter(succeeded).map(|entry| id(run, entry.number)).collect();
-    drain(&root, stage, &due).await;
-
-    let events = events(&root, stage, "").await.expect("the log can be read");
-    let mut verdict = Verdict { events: events.len(), ..Verdict::default() };
-    let mut known = HashSet::new();
-    for event in &events {
-        let statuses = stage.upstream.statuses(&event.request_id);
-        if !known.insert(event.request_id.as_str()) {
-            verdict.duplicates.insert(event.request_id.clone());
-        }
-        if !statuses.iter().any(|status| (200..400).contains(status)) {
-            verdict.invented.insert(event.request_id.clone());
-        }
-        if asked.get(&event.request_id).is_none_or(|entry| !event.is_true(entry, &statuses, stage)) {
-            verdict.misreported.insert(format!("{event:?} {statuses:?}"));
-        }
-    }
-    verdict.lost = due.into_iter().filter(|id| !known.contains(id.as_str())).collect();
-    let rows = rows(&root, stage).await.expect("the log can be read");
-    verdict.duplicates.extend(wrong_counts(rows, &events));
-    verdict.unresolved = self::events(&root, stage, "&unresolved=true").await.map_or(0, |all| all.len());
-    verdict
-}
-
-/// Waits until everything that is due is in the log; what takes longer is lost, as far as anybody can tell. The log is
-/// read only when it has stopped growing.
-async fn drain(root: &Api, stage: &Stage, due: &HashSet<String>) {
-    let (mut size, mut read_at) = (None, None);
-    let drained = within(DRAIN, async || {
-        let now = rows(root, stage).await?.values().sum::<i64>();
-        let grows = size.replace(now) != Some(now);
-        if grows || read_at.replace(now) == Some(now) {
-            return None;
-        }
-        let events = events(root, stage, "").await?;
-        let known: HashSet<_> = events.iter().map(|event| event.request_id.as_str()).collect();
-        due.iter().all(|id| known.contains(id.as_str())).then_some(())
-    });
-    if drained.await.is_none() {
-        system::say("loss harness: the log does not get complete");
-    }
-}
-
-/// How many accesses the view counts for each pair. None when the product is not available yet.
-async fn rows(root: &Api, stage: &Stage) -> Option<BTreeMap<(i64, i64), i64>> {
-    let mut all = BTreeMap::new();
-    for target in &stage.targets {
-        let path = format!("/projects/{target}/job_token_scope/authentication_log?per_page=100");
-        let answer = root.get(&path).await;
-        let rows = answer.body.as_array().filter(|_| answer.status == 200)?;
-        all.extend(rows.iter().map(|row| (pair(row), row["access_count"].as_i64().unwrap_or(0))));
-    }
-    Some(all)
-}
-
-/// The rows of the view whose count is not that of the events.
-fn wrong_counts(rows: BTreeMap<(i64, i64), i64>, events: &[Event]) -> Vec<String> {
-    let mut counts: BTreeMap<_, (i64, i64)> = rows.into_iter().map(|(pair, counted)| (pair, (counted, 0))).collect();
-    for event in events {
-        counts.entry(event.pair).or_default().1 += 1;
-    }
-    let wrong = counts.into_iter().filter(|(_, (counted, found))| counted != found);
-    wrong.map(|(pair, (counted, found))| format!("{pair:?}: {found} accesses, {counted} counted")).collect()
-}
-
-/// Target and origin.
-fn pair(item: &Value) -> (i64, i64) {
-    let project = |side: &str| item[side]["id"].as_i64().unwrap_or(0);
-    (project("accessed_project"), project("origin_project"))
-}
-
-/// Every event of the projects that were reached. None when the product is not available yet.
-async fn events(root: &Api, stage: &Stage, filter: &str) -> Option<Vec<Event>> {
-    let mut all = Vec::new();
-    for target in &stage.targets {
-        let path = format!("/projects/{target}/job_token_scope/authentication_log/events?per_page=100{filter}");
-        let mut cursor = String::new();
-        loop {
-            let answer = root.get(&format!("{path}{cursor}")).await;
-            let page = answer.body.as_array().filter(|_| answer.status == 200)?;
-            all.extend(page.iter().map(Event::of));
-            match answer.header("x-next-cursor") {
-                "" => break,
-                next => cursor = format!("&cursor={next}"),
+/// Reads the whole log and compares.
+pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findings {
+    let successes = ledger.successes.lock().expect("no panic").clone();
+    let mut findings = Findings { successes: successes.len(), ..Findings::default() };
+    let mut logged: HashSet<String> = HashSet::new();
+    for target in &world.targets {
+        let log = format!("/projects/{target}/job_token_scope/authentication_log");
+        let mut by_origin: BTreeMap<i64, u64> = BTreeMap::new();
+        let judge = |event: &Value| {
+            *by_origin.entry(project(event, "origin_project")).or_default() += 1;
+            findings.events += 1;
+            let id = event["request_id"].as_str().unwrap_or_default().to_owned();
+            if !world.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
+                findings.invented.push(id.clone());
             }
-        }
+            if successes.get(&id).is_some_and(|(access, status)| !access.is_told(*status, event)) {
+                findings.misreported.push(event.to_string());
+            }
+            if !logged.insert(id.clone()) && !id.starts_with("last-") {
+                findings.duplicates.push(id);
+            }
+        };
+        every(clients, &format!("{log}/events?per_page=100"), judge).await;
+        every(clients, &format!("{log}?per_page=100"), |pair| {
+            let (origin, count) = (project(pair, "origin_project"), pair["access_count"].as_u64());
+            let events = by_origin.remove(&origin);
+            if events != count {
+                findings.duplicates.push(format!("{origin} to {target}: {count:?} counted, {events:?} events"));
+            }
+        })
+        .await;
+        // Events of a pair that the view does not have.
+        findings.duplicates.extend(by_origin.iter().map(|(origin, count)| format!("{origin}: {count} not counted")));
+        every(clients, &format!("{log}/events?per_page=100&unresolved=true"), |_| findings.unresolved += 1).await;
     }
-    Some(all)
+    findings.lost = successes.into_keys().filter(|id| !logged.contains(id)).collect();
+    findings
+}
+
+/// The id of the project on one side of an access.
+fn project(item: &Value, side: &str) -> i64 {
+    item[side]["id"].as_i64().unwrap_or_default()
+}
+
+/// Looks at every item of a list, page by page.
+async fn every(clients: &Clients, path: &str, mut look: impl FnMut(&Value)) {
+    let mut cursor = String::new();
+    loop {
+        let page = clients.root().get(&format!("{path}{cursor}")).await;
+        let next = page.header("x-next-cursor").to_owned();
+        page.ok(200).as_array().expect("a list").iter().for_each(&mut look);
+        if next.is_empty() {
+            return;
+        }
+        cursor = format!("&cursor={next}");
+    }
 }

@@ -13,7 +13,6 @@ mod docs;
 mod expiry_and_deadline;
 mod job_tokens;
 mod literals;
-mod loss;
 mod operator;
 mod quick_start;
 mod restart;
