@@ -88,7 +88,7 @@ impl CredentialPlan {
     /// The contract's reason for a credential of another kind, for a wrong form or checksum, or for neither.
     pub fn check(&self, token: &Token) -> Result<(), Refusal> {
         let text = token.expose();
-        if token_form::is_well_formed(text, self.spec.prefix) {
+        if token_form::matches(text, self.spec) {
             return Ok(());
         }
         let specs = CredentialKind::ALL.iter().filter_map(|kind| kind.spec());

@@ -188,7 +188,9 @@ impl Gateway {
             peer_address: Some(record.remote_ip()),
         };
         let is_in_message = route.input.credential.is_some();
-        if !is_in_message {
+        if is_in_message {
+            refuse_missing(route, token.as_ref())?;
+        } else {
             context.caller = self.user(route, token.as_ref(), &context, record).await?;
         }
         let (mut message, problems) = builder.finish(token.is_some());
@@ -220,6 +222,18 @@ impl Gateway {
         let user = Box::pin(self.exchange.user(token, context)).await?;
         record.set_user(&user);
         Ok(Caller::User(user))
+    }
+}
+
+/// A missing credential is told as a missing parameter, together with the others, where the contract says so; elsewhere
+/// it is refused before the parameters are judged.
+fn refuse_missing(route: &Route, token: Option<&Token>) -> Result<(), Refusal> {
+    match (&route.credential, token) {
+        (Some(plan), None) if route.input.credential_required => {
+            let refusal = plan.missing();
+            if refusal.reason() == Reason::ParameterMissing { Ok(()) } else { Err(refusal) }
+        }
+        _ => Ok(()),
     }
 }
 

@@ -97,7 +97,9 @@ impl Api {
     }
 }
 
-fn header_of(kind: CredentialKind) -> &'static str {
+/// The header that carries a credential of the kind.
+#[must_use]
+pub fn header_of(kind: CredentialKind) -> &'static str {
     let carriers = kind.spec().expect("a kind of the contract").carriers;
     let header = carriers.iter().find_map(|carrier| match carrier.place {
         Place::Header(name) => Some(name),

@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("gateway", &["proto", "chassis"]),
     ("paddock", &["proto", "chassis", "runner-registry", "gateway"]),
     ("system", &["proto"]),
-    ("bench", &["proto"]),
+    ("bench", &["proto", "chassis"]),
 ];
 
 /// What a crate may never link, however far away it stands.

@@ -12,6 +12,7 @@ mod distributed;
 mod docs;
 mod expiry_and_deadline;
 mod literals;
+mod loss;
 mod operator;
 mod quick_start;
 mod restart;
