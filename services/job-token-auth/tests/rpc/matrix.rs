@@ -10,7 +10,7 @@ use proto::paddock::{
 };
 use sea_orm::ConnectionTrait as _;
 
-use crate::support::{ALICE, Answer as _, Service, both_databases, question};
+use crate::support::{ALICE, Actor, Answer as _, Service, both_databases, question};
 use chassis::status::Rejection;
 
 const ORIGIN: i64 = 10;
@@ -167,10 +167,10 @@ async fn start_world(service: &Service) -> [String; 2] {
     [running, token]
 }
 
-async fn answer(service: &Service, case: &Case, tokens: &[String; 2]) -> Option<(&'static str, String)> {
+async fn answer(gateway: &Actor, case: &Case, tokens: &[String; 2]) -> Option<(&'static str, String)> {
     let token = &tokens[usize::from(!case.running)];
     let question = question(token, &["tools/charts"], case.policies);
-    match service.gateway().authorization().authorize(question).await {
+    match gateway.authorization().authorize(question).await {
         Ok(answer) => {
             assert_eq!(answer.into_inner().capture.unwrap().target_project_ids, [TARGET]);
             None
@@ -186,7 +186,7 @@ both_databases! {
     with |config| config.cache_ms = 0;
 
     async fn every_combination_is_decided_by_the_rules(service) {
-        let tokens = start_world(service).await;
+        let (tokens, gateway) = (start_world(service).await, service.gateway());
         let mut seen = std::collections::BTreeMap::<&str, u32>::new();
         for (enforced, entries) in ENTRIES.into_iter().flat_map(|entries| [(true, entries), (false, entries)]) {
             write(service, enforced, entries).await;
@@ -194,7 +194,7 @@ both_databases! {
                 service.registry.project(TARGET, "tools/charts", None, case.visibility);
                 service.registry.role(ALICE, TARGET, case.role);
                 service.registry.user(ALICE, "alice", case.admin);
-                let (expected, answer) = (expected(&case), answer(service, &case, &tokens).await);
+                let (expected, answer) = (expected(&case), answer(&gateway, &case, &tokens).await);
                 let answered = answer.as_ref().map(|(code, text)| (*code, text.as_str()));
                 assert_eq!(answered, expected, "{case:?}");
                 *seen.entry(expected.map_or("allowed", |(code, _)| code)).or_default() += 1;
