@@ -3,6 +3,7 @@
 
 mod authorization;
 mod jobs;
+mod log;
 mod matrix;
 mod scope;
 mod support;
