@@ -46,7 +46,7 @@ async fn refused_in_rehearsal(service: &Service) -> i64 {
 
 /// So many projects in a group of their own, all of which came.
 async fn visitors(service: &Service, group: i64, parent: Option<i64>, first: i64, count: i64) {
-    service.registry.group(group, &format!("g{group}"), parent, Visibility::Private);
+    service.registry.group(group, &format!("g{group}"), parent, Visibility::Internal);
     for id in first..first + count {
         service.registry.project(id, &format!("g{group}/p{id}"), Some(group), Visibility::Private);
         let number = u32::try_from(id).unwrap();
@@ -137,7 +137,7 @@ both_databases! {
 
     async fn groups_take_the_place_of_projects_that_do_not_fit(service) {
         service.project(20, "tools/charts", None);
-        service.registry.group(50, "g50", None, Visibility::Private);
+        service.registry.group(50, "g50", None, Visibility::Internal);
         visitors(service, 5, Some(50), 1000, 90).await;
         visitors(service, 6, Some(50), 2000, 60).await;
         visitors(service, 7, None, 3000, 51).await;
@@ -163,6 +163,16 @@ both_databases! {
         assert_eq!((refusal.spec().code, refusal.spec().http_status), ("allowlist_full", 400));
         execute(service, "DELETE FROM allowlist_projects WHERE target_project_id = 5001").await;
         assert_eq!(autopopulate(service, request()).await, added(&[10, 11], &[]));
+    }
+
+    async fn a_group_that_the_caller_does_not_see_takes_no_place(service) {
+        service.project(20, "tools/charts", None);
+        visitors(service, 5, None, 1000, 201).await;
+        service.registry.group(5, "g5", None, Visibility::Private);
+        let refusal = service.alice().log().autopopulate_allowlist(request()).await;
+        assert_eq!(refusal.reason(), "allowlist_full");
+        let answer = service.root().log().autopopulate_allowlist(request()).await.answer();
+        assert_eq!(answer, added(&[], &[5]));
     }
 
     async fn calls_at_the_same_moment_add_each_entry_once(service) {

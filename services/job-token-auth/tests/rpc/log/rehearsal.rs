@@ -42,8 +42,8 @@ fn told(answer: &RehearseAllowlistResponse) -> Vec<(i64, &str, i64, &str, Vec<Jo
 /// The target, and projects that stand in each way to its allowlist.
 async fn set_up(service: &Service) {
     service.project(20, "tools/charts", None);
-    service.registry.group(5, "shop", None, Visibility::Private);
-    service.registry.group(6, "shop/sub", Some(5), Visibility::Private);
+    service.registry.group(5, "shop", None, Visibility::Internal);
+    service.registry.group(6, "shop/sub", Some(5), Visibility::Internal);
     service.registry.group(7, "else", None, Visibility::Private);
     service.project(10, "shop/app", Some(5));
     service.project(11, "shop/sub/app", Some(6));
@@ -179,6 +179,15 @@ both_databases! {
             ..none
         };
         assert_eq!(client.rehearse_allowlist(unknown).await.reason(), "parameter_invalid");
+    }
+
+    async fn a_group_that_the_caller_does_not_see_tells_nothing(service) {
+        set_up(service).await;
+        record(service, &[Access { number: 1, origin: 12, ..Default::default() }]).await;
+        let request = || RehearseAllowlistRequest { group_ids: vec![7], ..rehearsal() };
+        assert_eq!(counts(&rehearse(service, request()).await), (1, 0, 1));
+        let answer = service.root().log().rehearse_allowlist(request()).await.answer();
+        assert_eq!(counts(&answer), (1, 1, 0));
     }
 
     async fn an_allowlist_that_is_switched_off_is_rehearsed_as_if_it_were_on(service) {
