@@ -185,6 +185,12 @@ impl Program {
         self.stdout.all().join("\n")
     }
 
+    /// What it has printed on standard error so far.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        self.stderr.all().join("\n")
+    }
+
     /// Everything that it has printed so far, for messages and searches.
     #[must_use]
     pub fn everything(&self) -> String {

@@ -53,6 +53,8 @@ struct Memory {
     /// The statuses alone, by the ids of the requests.
     statuses: HashMap<String, Vec<u16>>,
     keeps_requests: bool,
+    /// How many requests have arrived, answered or not.
+    arrivals: usize,
 }
 
 /// A running upstream. Dropping it stops it.
@@ -110,6 +112,12 @@ impl Upstream {
         self.memory.lock().unwrap().requests.clone()
     }
 
+    /// How many requests have arrived, answered or not.
+    #[must_use]
+    pub fn arrivals(&self) -> usize {
+        self.memory.lock().unwrap().arrivals
+    }
+
     /// The statuses that the request with this id was answered; more than one when it arrived more than once.
     #[must_use]
     pub fn statuses(&self, request_id: &str) -> Vec<u16> {
@@ -155,6 +163,7 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
     let (head, body) = request.into_parts();
     let wish = Wish::of(head.uri.query().unwrap_or_default());
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    memory.lock().unwrap().arrivals += 1;
     if wish.pause > Duration::ZERO {
         pause(wish.pause).await;
     }

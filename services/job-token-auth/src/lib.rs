@@ -27,6 +27,7 @@ pub mod entity;
 pub mod error;
 pub mod facts;
 pub mod keys;
+mod log;
 pub mod migration;
 pub mod policy;
 mod rpc;

@@ -3,8 +3,10 @@
 
 pub mod fake;
 pub mod log;
+pub mod protected;
 pub mod raw;
 pub mod token;
+pub mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -306,7 +306,11 @@ impl Wish {
     }
 }
 
-fn policies(numbers: &[i32]) -> Result<Vec<JobTokenPolicy>, Refusal> {
+/// The policies of a message.
+///
+/// # Errors
+/// A refusal with `PARAMETER_INVALID` for a number that the contract does not have.
+pub fn policies(numbers: &[i32]) -> Result<Vec<JobTokenPolicy>, Refusal> {
     let policy = |number: &i32| {
         let policy = JobTokenPolicy::try_from(*number).ok().filter(|policy| *policy != JobTokenPolicy::Unspecified);
         policy.ok_or_else(|| invalid("job_token_policies does not have a valid value"))
@@ -314,7 +318,8 @@ fn policies(numbers: &[i32]) -> Result<Vec<JobTokenPolicy>, Refusal> {
     numbers.iter().map(policy).collect()
 }
 
-fn invalid(text: &str) -> Refusal {
+/// A refusal with `PARAMETER_INVALID`.
+pub fn invalid(text: &str) -> Refusal {
     Refusal::new(Reason::ParameterInvalid).with_message(text)
 }
 

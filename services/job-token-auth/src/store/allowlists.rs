@@ -276,7 +276,7 @@ fn columns(grant: &Grant) -> (bool, String) {
 }
 
 /// Lets one transaction at a time count the entries of a project. SQLite has one writer at a time anyway.
-async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
+pub async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
     let keep = OnConflict::column("project_id").do_nothing().to_owned();
     insert_scope(tx, project_id, Scope::closed().inbound_enabled, keep).await?;
     let is_project = Expr::col("project_id").eq(project_id);

@@ -8,7 +8,7 @@ use proto::paddock::directory::v1::{
     RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest, UpdateGroupRequest,
     UpdateProjectMemberRequest, Visibility,
 };
-use runner_registry::entity::member::AccessLevel::{self, Developer, Guest, Maintainer, Owner, Reporter};
+use runner_registry::entity::member::AccessLevel::{Developer, Guest, Maintainer, Owner, Reporter};
 
 use crate::support::{Actor, Answer as _, Registry, both_databases};
 

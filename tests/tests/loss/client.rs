@@ -11,7 +11,11 @@ use reqwest::{Client, redirect::Policy};
 use system::{Api, REQUEST_ID, header_of, within};
 use tokio::net::TcpStream;
 
-use super::{Scale, oracle::Ledger, world::World};
+use super::{
+    Scale,
+    oracle::{Access, Ledger},
+    world::{Job, World},
+};
 
 /// How many clients send at the same time.
 const CLIENTS: u64 = 24;
@@ -50,7 +54,7 @@ pub struct Clients {
 
 struct Shared {
     port: u16,
-    jobs: Vec<(i64, String)>,
+    jobs: Vec<Job>,
     targets: Vec<i64>,
     ledger: Arc<Ledger>,
     left: AtomicU64,
@@ -63,6 +67,7 @@ struct Plan {
     path: String,
     token: String,
     gives_up: bool,
+    access: Access,
 }
 
 impl Clients {
@@ -95,15 +100,16 @@ impl Clients {
         let client = http();
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
-            let (target, token) = (self.shared.targets[0], &self.shared.jobs[0].1);
+            let (target, job) = (self.shared.targets[0], &self.shared.jobs[0]);
             let path = format!("/api/v4/projects/{target}/{mode}/{id}?answer=200");
-            let plan = Plan { id: id.clone(), path, token: token.clone(), gives_up: false };
+            let access = Access { target, origin: job.project, job: job.id, mode };
+            let plan = Plan { id: id.clone(), path, token: job.token.clone(), gives_up: false, access };
             let recorded = within(PATIENCE, async || {
                 let status = send(&client, self.shared.port, &plan).await;
                 (status.is_ok_and(|status| status == 200)).then_some(())
             });
             assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
-            self.shared.ledger.saw(&id, target, 200);
+            self.shared.ledger.saw(&id, access, 200);
             let path = format!("/projects/{target}/job_token_scope/authentication_log/events?per_page=100");
             let arrived = within(PATIENCE, async || {
                 let events = self.root.get(&path).await;
@@ -130,10 +136,10 @@ async fn run(shared: Arc<Shared>, mut random: StdRng, number: u64) {
     let mut sequence = 0;
     while shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
         sequence += 1;
-        let (plan, target) = shared.plan(&mut random, format!("loss-{number}-{sequence}"));
+        let plan = shared.plan(&mut random, format!("loss-{number}-{sequence}"));
         loop {
             match send(&client, shared.port, &plan).await {
-                Ok(status) => shared.ledger.saw(&plan.id, target, status),
+                Ok(status) => shared.ledger.saw(&plan.id, plan.access, status),
                 // Nothing was sent; the request is still to be made.
                 Err(error) if error.is_connect() => {
                     wait_for_gateway(shared.port).await;
@@ -148,14 +154,15 @@ async fn run(shared: Arc<Shared>, mut random: StdRng, number: u64) {
 }
 
 impl Shared {
-    fn plan(&self, random: &mut StdRng, id: String) -> (Plan, i64) {
+    fn plan(&self, random: &mut StdRng, id: String) -> Plan {
         let target = self.targets[random.random_range(0..self.targets.len())];
-        let token = self.jobs[random.random_range(0..self.jobs.len())].1.clone();
+        let job = &self.jobs[random.random_range(0..self.jobs.len())];
         let mode = if random.random_ratio(SPOOLED, 100) { "spool" } else { "strict" };
         let gives_up = random.random_ratio(IMPATIENT, 100);
         let wish = if gives_up { format!("answer=200&pause={SLOWNESS}") } else { wish(random).to_owned() };
         let path = format!("/api/v4/projects/{target}/{mode}/{id}?{wish}");
-        (Plan { id, path, token, gives_up }, target)
+        let access = Access { target, origin: job.project, job: job.id, mode };
+        Plan { id, path, token: job.token.clone(), gives_up, access }
     }
 }
 

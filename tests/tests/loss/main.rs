@@ -5,10 +5,13 @@
 //!
 //! - lost: a client was given 2xx or 3xx, and the log has no event of the request;
 //! - invented: the log has an event of a request that the upstream did not answer with 2xx or 3xx;
-//! - duplicate: the view counts an access of a pair that no event stands for, or an event is there twice.
+//! - duplicate: the view counts an access of a pair that no event stands for, or an event is there twice;
+//! - misreported: an event does not say who reached what, and what came of it.
 //!
-//! `make soak` runs the long form: `LOSS_REQUESTS` requests and `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of
+//! A test of its own, so that nothing else runs beside it. `make soak` runs the long form: `LOSS_REQUESTS` requests and `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of
 //! Redis and `LOSS_SEED` to repeat a run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
 mod nemesis;

@@ -28,7 +28,8 @@ enum Fault {
     PauseRedis,
     RestartPostgres,
     FillSpool,
-    MoveClock,
+    /// By so many seconds.
+    MoveClock(i64),
 }
 
 /// The plan, and what came of it.
@@ -42,9 +43,9 @@ impl Nemesis {
     pub fn new(scale: Scale) -> Self {
         let processes = [Process::Gateway, Process::JobTokenAuth, Process::RunnerRegistry];
         let mut plan: Vec<_> = processes.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
-        for fault in
-            [Fault::RestartRedis, Fault::PauseRedis, Fault::RestartPostgres, Fault::FillSpool, Fault::MoveClock]
-        {
+        let clocks = [Fault::MoveClock(JUMP), Fault::MoveClock(-JUMP)];
+        let others = [Fault::RestartRedis, Fault::PauseRedis, Fault::RestartPostgres, Fault::FillSpool];
+        for fault in others.into_iter().chain(clocks) {
             plan.extend(std::iter::repeat_n(fault, index(scale.faults)));
         }
         plan.shuffle(&mut StdRng::seed_from_u64(scale.seed));
@@ -103,8 +104,8 @@ async fn inject(fault: Fault, world: &mut World, scale: Scale) -> bool {
             pass(FULL).await;
             world.spool.make_room();
         }
-        Fault::MoveClock => {
-            if !world.clock.set(JUMP) {
+        Fault::MoveClock(seconds) => {
+            if !world.clock.set(seconds) {
                 return false;
             }
             pass(WRONG).await;

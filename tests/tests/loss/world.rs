@@ -11,14 +11,20 @@ use serde_json::json;
 use system::{Api, Database, Distributed, OwnPostgres, Redis, Upstream, find_library, say, within};
 use tempfile::TempDir;
 
-use crate::world as objects;
-
 /// How long the system may take to serve again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
 
 /// How many projects have jobs, and how many are reached.
 const ORIGINS: usize = 3;
 const TARGETS: usize = 2;
+
+/// A running job.
+#[derive(Clone)]
+pub struct Job {
+    pub id: i64,
+    pub project: i64,
+    pub token: String,
+}
 
 /// The world.
 pub struct World {
@@ -28,8 +34,8 @@ pub struct World {
     pub postgres: Option<OwnPostgres>,
     pub spool: Spool,
     pub clock: FakeClock,
-    /// The job tokens, one for each origin, with the ids of the origins.
-    pub jobs: Vec<(i64, String)>,
+    /// One for each project that reaches others.
+    pub jobs: Vec<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
     _folder: TempDir,
@@ -51,7 +57,7 @@ impl World {
         let (upstream, spool) = (Upstream::start_for_many(), Spool::new(&folder.path().join("spool")));
         let clock = FakeClock::new(&folder.path().join("clock"));
         let routes = folder.path().join("routes.toml");
-        fs::write(&routes, routes_file(&upstream.url())).expect("the table of routes");
+        fs::write(&routes, routes_file()).expect("the table of routes");
         let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
         let mut settings = vec![
             ("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", text(&routes)),
@@ -81,11 +87,11 @@ impl World {
 
     /// Projects that reach each other, and a job in each that does.
     async fn populate(&mut self, root: &Api) {
-        for _ in 0..TARGETS {
-            self.targets.push(objects::project(root).await);
+        for number in 0..TARGETS {
+            self.targets.push(project(root, &format!("target-{number}")).await);
         }
-        for _ in 0..ORIGINS {
-            let origin = objects::project(root).await;
+        for number in 0..ORIGINS {
+            let origin = project(root, &format!("origin-{number}")).await;
             for target in &self.targets {
                 let entry = json!({"target_project_id": origin});
                 root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
@@ -93,8 +99,12 @@ impl World {
             // Longer than the clock will jump.
             let job = json!({"project_id": origin, "user_id": 1, "timeout": 864_000});
             let issued = root.post("/admin/jobs", job).await.ok(201);
-            self.jobs.push((origin, objects::text(&issued["token"])));
+            let (id, token) = (issued["job"]["id"].as_i64(), issued["token"].as_str());
+            let (id, token) = (id.expect("an id"), token.expect("a token").to_owned());
+            self.jobs.push(Job { id, project: origin, token });
         }
+        // The tokens were issued two hours ago: no jump of the clock makes them tokens of the future.
+        self.clock.set(0);
     }
 
     /// Kills one of the processes and starts it again.
@@ -127,14 +137,19 @@ impl World {
     }
 }
 
-fn routes_file(upstream: &str) -> String {
+async fn project(root: &Api, name: &str) -> i64 {
+    let made = root.post("/projects", json!({ "name": name })).await.ok(201);
+    made["id"].as_i64().expect("an id")
+}
+
+fn routes_file() -> String {
     let route = |mode: &str| {
         format!(
             "[[routes]]\nmethod = \"GET\"\npath = \"/api/v4/projects/{{id}}/{mode}/{{name}}\"\nprojects = [\"id\"]\n\
-             policies = [\"read_jobs\"]\nupstream = \"default\"\ncapture = \"{mode}\"\n"
+             policies = [\"read_jobs\"]\ncapture = \"{mode}\"\n"
         )
     };
-    format!("[upstreams.default]\nurl = \"{upstream}\"\n\n{}\n{}", route("strict"), route("spool"))
+    format!("{}\n{}", route("strict"), route("spool"))
 }
 
 /// The folder of the spool, on a small file system of its own where the machine allows it.
@@ -200,7 +215,7 @@ impl FakeClock {
             say("loss: libfaketime is not installed, so the clock does not jump");
         }
         let clock = Self { file: file.to_owned(), library };
-        clock.set(0);
+        clock.set(-7200);
         clock
     }
 
