@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis::access::User;
 use chassis::status::Rejection;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
 
+use crate::proxy::table::ProtectedRoute;
 use crate::routes::{OwnPage, Route};
 use crate::{metrics, redact};
 
@@ -36,7 +37,40 @@ pub struct Record {
     client_id: Option<String>,
     reason: Option<&'static str>,
     detail: Option<String>,
+    reached: Option<Box<ReachedProjects>>,
+    upstream: Option<(Arc<str>, f64)>,
     is_written: bool,
+}
+
+/// What a job reaches with a request.
+#[derive(Debug)]
+pub struct ReachedProjects {
+    /// The job.
+    pub job_id: i64,
+    /// The user that it runs for.
+    pub username: String,
+    /// Its project.
+    pub origin: i64,
+    /// The projects that it reaches.
+    pub targets: Vec<i64>,
+    /// The capture; none if there is nothing to record.
+    pub capture_id: Option<String>,
+}
+
+/// Who ended an answer before it was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutOff {
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
+}
+
+/// The body of an answer that was streamed.
+#[derive(Clone, Copy)]
+struct Sent {
+    bytes: u64,
+    cut_off: Option<CutOff>,
 }
 
 /// What the request was for.
@@ -45,6 +79,7 @@ enum Place {
     Nowhere,
     Route(Arc<Route>),
     Own(Arc<str>),
+    Protected(Arc<ProtectedRoute>),
 }
 
 impl Record {
@@ -62,6 +97,8 @@ impl Record {
             client_id: None,
             reason: None,
             detail: None,
+            reached: None,
+            upstream: None,
             is_written: false,
         }
     }
@@ -80,7 +117,7 @@ impl Record {
     pub fn route(&self) -> Option<&Arc<Route>> {
         match &self.place {
             Place::Route(route) => Some(route),
-            Place::Nowhere | Place::Own(_) => None,
+            Place::Nowhere | Place::Own(_) | Place::Protected(_) => None,
         }
     }
 
@@ -92,6 +129,23 @@ impl Record {
     /// Notes that one of the gateway's own pages was asked for.
     pub fn set_own_page(&mut self, page: OwnPage) {
         self.place = Place::Own(page.path().into());
+    }
+
+    /// Notes the protected route.
+    pub fn set_protected(&mut self, route: Arc<ProtectedRoute>) {
+        self.place = Place::Protected(route);
+    }
+
+    /// Notes which job reaches what.
+    pub fn set_reached(&mut self, reached: ReachedProjects) {
+        self.client_id = Some(format!("job/{}", reached.job_id));
+        self.reached = Some(Box::new(reached));
+    }
+
+    /// Notes and measures how long the upstream took for the head of its answer.
+    pub fn set_upstream(&mut self, name: &Arc<str>, took: Duration) {
+        metrics::upstream(name, took.as_secs_f64());
+        self.upstream = Some((name.clone(), took.as_secs_f64()));
     }
 
     /// Notes who calls.
@@ -117,7 +171,12 @@ impl Record {
 
     /// Ends the record.
     pub fn finish(mut self, status: u16) {
-        self.write(status);
+        self.write(status, None);
+    }
+
+    /// Ends the record of a request whose answer was streamed.
+    pub fn finish_streamed(mut self, status: u16, bytes: u64, cut_off: Option<CutOff>) {
+        self.write(status, Some(Sent { bytes, cut_off }));
     }
 
     fn template(&self) -> Option<&Arc<str>> {
@@ -125,13 +184,32 @@ impl Record {
             Place::Nowhere => None,
             Place::Route(route) => Some(&route.template),
             Place::Own(path) => Some(path),
+            Place::Protected(route) => Some(&route.template),
         }
     }
 
-    fn write(&mut self, status: u16) {
+    fn caller_id(&self) -> Option<&str> {
+        match &self.place {
+            Place::Route(route) => Some(&route.caller_id),
+            Place::Protected(route) => Some(&route.caller_id),
+            Place::Nowhere | Place::Own(_) => None,
+        }
+    }
+
+    /// The name of the user, or of the one that the job runs for.
+    fn username(&self) -> Option<&str> {
+        let of_job = self.reached.as_ref().map(|reached| reached.username.as_str());
+        self.user.as_ref().map(|user| user.username.as_str()).or(of_job)
+    }
+
+    fn write(&mut self, status: u16, sent: Option<Sent>) {
         self.is_written = true;
         let duration_s = self.started.elapsed().as_secs_f64();
         metrics::request(self.template(), self.verb, status, duration_s);
+        let reached = self.reached.as_deref();
+        let targets = reached.map(|reached| tracing::field::debug(&reached.targets));
+        let upstream = self.upstream.as_ref();
+        let cut_off = sent.and_then(|sent| sent.cut_off).map(CutOff::name);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -146,15 +224,22 @@ impl Record {
                     ua = self.user_agent.as_deref(),
                     reason = self.reason,
                     detail = self.detail.as_deref(),
-                    meta.caller_id = self.route().map(|route| route.caller_id.as_str()),
+                    meta.caller_id = self.caller_id(),
                     meta.client_id = self.client_id.as_deref(),
-                    meta.user = self.user.as_ref().map(|user| user.username.as_str()),
+                    meta.user = self.username(),
+                    origin_project_id = reached.map(|reached| reached.origin),
+                    target_project_ids = targets,
+                    capture_id = reached.and_then(|reached| reached.capture_id.as_deref()),
+                    upstream = upstream.map(|(name, _)| &**name),
+                    upstream_duration_s = upstream.map(|(_, took)| took),
+                    bytes = sent.map(|sent| sent.bytes),
+                    cut_off,
                     "request"
                 )
             };
         }
         // An own page that answers 503 reports a state; the request itself has not failed.
-        if status >= 500 && !matches!(self.place, Place::Own(_)) {
+        if (status >= 500 || cut_off == Some(CutOff::Upstream.name())) && !matches!(self.place, Place::Own(_)) {
             line!(error);
         } else {
             line!(info);
@@ -162,10 +247,19 @@ impl Record {
     }
 }
 
+impl CutOff {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write(CLIENT_CLOSED_REQUEST);
+            self.write(CLIENT_CLOSED_REQUEST, None);
         }
     }
 }

@@ -7,6 +7,7 @@ use chassis::telemetry::TelemetryConfig;
 use serde::Deserialize;
 
 use crate::exchange;
+use crate::proxy::upstream;
 
 /// The documented default settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -48,6 +49,14 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// How long the answer to "whose token is this" is kept, in milliseconds.
     pub identity_cache_ms: u64,
+    /// The upstream of the protected routes, for example `http://127.0.0.1:3000`; empty: they are not served.
+    pub upstream: String,
+    /// The file with the table of protected routes; empty: the one that is shipped.
+    pub protected_routes_file: String,
+    /// How long an upstream may take for the head of its answer, in milliseconds.
+    pub upstream_timeout_ms: u64,
+    /// How long the record of an access may take before its request is answered 503, in milliseconds.
+    pub capture_flush_timeout_ms: u64,
     /// How to reach runner-registry.
     pub runner_registry: ClientConfig,
     /// How to reach job-token-auth.
@@ -104,6 +113,13 @@ impl Validate for Config {
         range(problems, "drain_timeout_ms", self.drain_timeout_ms, 0, 3_600_000);
         let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
         range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
+        if !self.upstream.is_empty()
+            && let Err(problem) = upstream::address(&self.upstream)
+        {
+            problems.require(false, "gateway.upstream", problem);
+        }
+        range(problems, "upstream_timeout_ms", self.upstream_timeout_ms, 1, 3_600_000);
+        range(problems, "capture_flush_timeout_ms", self.capture_flush_timeout_ms, 1, 600_000);
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
     }
@@ -153,6 +169,8 @@ mod tests {
         let file = "[gateway]\nlisten = \"nowhere\"\nmetrics_listen = \":1\"\n\
             external_url = \"example.com\"\nmax_header_bytes = 1\n\
             max_body_bytes = 2000\nmax_body_memory_bytes = 1999\nidentity_cache_ms = 1001\nmax_connections = 0\n\
+            upstream = \"ftp://x\"\n\
+            upstream_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
             [gateway.runner_registry]\ndeadline_ms = 0\n";
         let found = problems(file);
         let expected = [
@@ -163,6 +181,9 @@ mod tests {
             "gateway.max_body_memory_bytes",
             "gateway.identity_cache_ms",
             "gateway.max_connections",
+            "gateway.upstream",
+            "gateway.upstream_timeout_ms",
+            "gateway.capture_flush_timeout_ms",
             "gateway.runner_registry.deadline_ms",
         ];
         assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -178,6 +199,7 @@ mod tests {
             "metrics_listen = \"\"",
             "listen = \"localhost:80\"",
             "listen = \"[::1]:80\"",
+            "upstream = \"https://gitlab.example.com\"",
         ] {
             assert_eq!(problems(&format!("[gateway]\n{line}\n")), Vec::<String>::new(), "{line}");
         }

@@ -1,6 +1,10 @@
 //! Finds the credential of a request among its carriers, and refuses what cannot be one before anything is asked for
 //! it.
 
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use chassis::status::Refusal;
 use chassis::token_form;
 use http::{HeaderMap, HeaderName, header};
@@ -9,6 +13,8 @@ use proto::paddock::contract::v1::{CredentialKind, Reason};
 
 use crate::contract::ContractError;
 use crate::input::builder::Token;
+use crate::path::{self, Malformed};
+use crate::redact;
 
 /// The one kind of credential that a method takes, and the headers that carry it.
 #[derive(Debug)]
@@ -21,14 +27,31 @@ pub struct CredentialPlan {
     unrecognized: Reason,
     spec: &'static CredentialSpec,
     headers: Vec<HeaderCarrier>,
+    parameters: Vec<ParameterCarrier>,
 }
 
 #[derive(Debug)]
 struct HeaderCarrier {
     name: HeaderName,
-    /// The scheme before the credential, lower case; none: the credential is the whole value.
-    scheme: Option<&'static str>,
+    value: HeaderForm,
     only_with_prefix: bool,
+}
+
+#[derive(Debug)]
+struct ParameterCarrier {
+    name: &'static str,
+    only_with_prefix: bool,
+}
+
+/// How a credential stands in its header.
+#[derive(Debug)]
+enum HeaderForm {
+    /// It is the whole value.
+    Whole,
+    /// It follows this scheme, lower case.
+    Scheme(&'static str),
+    /// It is the password of this user in basic authentication (RFC 7617).
+    Password(&'static str),
 }
 
 impl CredentialPlan {
@@ -43,20 +66,59 @@ impl CredentialPlan {
         if specs.next().is_some() {
             return Err(ContractError::new("a method accepts two kinds of credential"));
         }
-        let headers = spec.carriers.iter().filter_map(|carrier| {
-            let (name, scheme) = match carrier.place {
-                Place::Header(name) => (HeaderName::from_static(name), None),
-                Place::AuthorizationScheme(scheme) => (header::AUTHORIZATION, Some(scheme)),
-                Place::Parameter(_) | Place::BasicUsername(_) => return None,
-            };
-            Some(HeaderCarrier { name, scheme, only_with_prefix: carrier.only_with_prefix })
-        });
         let unrecognized = match method.unrecognized {
             Reason::Unspecified => spec.malformed,
             reason => reason,
         };
         let optional = accepts.contains(&CredentialKind::None);
-        Ok(Some(Self { kind, optional, unrecognized, spec, headers: headers.collect() }))
+        Ok(Some(Self { optional, unrecognized, ..Self::of(kind, spec, false) }))
+    }
+
+    /// Plans a protected route, which takes a job token. `basic`: also as a password of basic authentication.
+    ///
+    /// # Errors
+    /// If the contract has no job tokens.
+    pub fn protected(basic: bool) -> Result<Self, ContractError> {
+        let kind = CredentialKind::JobToken;
+        let spec = kind.spec().ok_or_else(|| ContractError::new("job tokens have no specification"))?;
+        Ok(Self::of(kind, spec, basic))
+    }
+
+    fn of(kind: CredentialKind, spec: &'static CredentialSpec, basic: bool) -> Self {
+        let (mut headers, mut parameters) = (Vec::new(), Vec::new());
+        for carrier in spec.carriers {
+            let only_with_prefix = carrier.only_with_prefix;
+            let (name, value) = match carrier.place {
+                Place::Header(name) => (HeaderName::from_static(name), HeaderForm::Whole),
+                Place::AuthorizationScheme(scheme) => (header::AUTHORIZATION, HeaderForm::Scheme(scheme)),
+                Place::BasicUsername(user) if basic => (header::AUTHORIZATION, HeaderForm::Password(user)),
+                Place::BasicUsername(_) => continue,
+                Place::Parameter(name) => {
+                    parameters.push(ParameterCarrier { name, only_with_prefix });
+                    continue;
+                }
+            };
+            headers.push(HeaderCarrier { name, value, only_with_prefix });
+        }
+        Self { kind, optional: false, unrecognized: spec.malformed, spec, headers, parameters }
+    }
+
+    /// The credentials that stand in a query.
+    ///
+    /// # Errors
+    /// If the name of a pair, or a credential, is not percent-encoded UTF-8.
+    pub fn in_query(&self, query: &str) -> Result<Vec<Token>, Malformed> {
+        let mut tokens = Vec::new();
+        for (name, value) in path::pairs(query) {
+            let name = path::decode_form(name)?;
+            if let Some(carrier) = self.parameters.iter().find(|carrier| carrier.name == name) {
+                let value = path::decode_form(value)?;
+                if !carrier.only_with_prefix || value.starts_with(self.spec.prefix) {
+                    tokens.push(Token::new(value));
+                }
+            }
+        }
+        Ok(tokens)
     }
 
     /// The credential of a request, from its headers and the parameters that carried one. An empty header is none; an
@@ -88,7 +150,7 @@ impl CredentialPlan {
     /// The contract's reason for a credential of another kind, for a wrong form or checksum, or for neither.
     pub fn check(&self, token: &Token) -> Result<(), Refusal> {
         let text = token.expose();
-        if token_form::is_well_formed(text, self.spec.prefix) {
+        if token_form::matches(text, self.spec) {
             return Ok(());
         }
         let specs = CredentialKind::ALL.iter().filter_map(|kind| kind.spec());
@@ -98,6 +160,11 @@ impl CredentialPlan {
             Some(_) => self.spec.wrong_kind,
             None => self.unrecognized,
         }))
+    }
+
+    /// The refusal of a credential of another kind.
+    pub fn wrong_kind(&self) -> Refusal {
+        Refusal::new(self.spec.wrong_kind)
     }
 
     /// The refusal of a request without a credential.
@@ -110,16 +177,26 @@ impl HeaderCarrier {
     fn read(&self, value: &[u8], prefix: &str) -> Option<Token> {
         // A credential is ASCII; anything else is kept readable enough to be refused.
         let text = String::from_utf8_lossy(value);
-        let text = match self.scheme {
-            Some(scheme) => {
-                let (first, rest) = text.split_once(' ')?;
-                first.eq_ignore_ascii_case(scheme).then(|| rest.trim())?
-            }
-            None => text.trim(),
+        let text = match self.value {
+            HeaderForm::Whole => text.trim().into(),
+            HeaderForm::Scheme(scheme) => after_scheme(&text, scheme)?.into(),
+            HeaderForm::Password(user) => password(after_scheme(&text, "basic")?, user)?,
         };
         let counts = !text.is_empty() && (!self.only_with_prefix || text.starts_with(prefix));
         counts.then(|| Token::new(text))
     }
+}
+
+fn after_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
+    let (first, rest) = text.split_once(' ')?;
+    first.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// The password of the user, if it is this one.
+fn password(encoded: &str, user: &str) -> Option<Cow<'static, str>> {
+    let decoded = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+    let (name, password) = decoded.split_once(':')?;
+    (name == user).then(|| password.to_owned().into())
 }
 
 /// The parameters that carry a credential of any kind. Their values are removed from everything that is logged or
@@ -131,11 +208,33 @@ pub fn parameters() -> impl Iterator<Item = &'static str> {
     })
 }
 
+/// A query without the pairs that carry a credential of any kind, by their name or by their look; none if all may stay.
+pub fn removed_from_query(query: &str) -> Option<String> {
+    let carries = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        // A name that cannot be decoded is nobody's; an upstream that is less strict may read one in it.
+        let Ok(name) = path::decode_form(name) else { return true };
+        let root = name.split('[').next().unwrap_or_default();
+        parameters().any(|known| known.eq_ignore_ascii_case(root)) || redact::is_suspicious(pair)
+    };
+    let mut pairs = query.split('&');
+    pairs.any(carries).then(|| query.split('&').filter(|pair| !carries(pair)).collect::<Vec<_>>().join("&"))
+}
+
 /// The schemes of the Authorization header that carry a credential, lower case.
 pub fn schemes() -> impl Iterator<Item = &'static str> {
     carriers().filter_map(|place| match place {
         Place::AuthorizationScheme(name) => Some(name),
         Place::Header(_) | Place::Parameter(_) | Place::BasicUsername(_) => None,
+    })
+}
+
+/// The headers that carry a credential of any kind, the Authorization header with any scheme included.
+pub fn headers() -> impl Iterator<Item = HeaderName> {
+    carriers().filter_map(|place| match place {
+        Place::Header(name) => Some(HeaderName::from_static(name)),
+        Place::AuthorizationScheme(_) | Place::BasicUsername(_) => Some(header::AUTHORIZATION),
+        Place::Parameter(_) => None,
     })
 }
 

@@ -20,11 +20,15 @@ use proto::paddock::contract::v1::Reason;
 use tracing::Instrument as _;
 
 use crate::access_log::Record;
+use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::health::Health;
 use crate::input::builder::{Builder, Token};
 use crate::peers::Peers;
+use crate::proxy::Proxy;
+use crate::proxy::body::BoxError;
+use crate::proxy::table::Table;
 use crate::request::BodyReader;
 use crate::routes::{Endpoint, Lookup, OwnPage, Route, Routes};
 use crate::{call, error, input, openapi, output, redact, request};
@@ -36,15 +40,15 @@ pub struct Gateway {
     peers: Peers,
     exchange: Exchange,
     health: Health,
+    protected: Table,
+    proxy: Proxy,
     bodies: BodyReader,
     openapi: Bytes,
 }
 
-type Answer = Response<Full<Bytes>>;
-
 impl Gateway {
-    /// A gateway with the routes of the contract.
-    pub fn new(config: Config, routes: Routes, peers: Peers, clock: chassis::clock::Clock) -> Self {
+    /// A gateway with the routes of the contract, and protected ones beside them.
+    pub fn new(config: Config, routes: Routes, protected: Table, peers: Peers, clock: chassis::clock::Clock) -> Self {
         let max_age = Duration::from_millis(config.identity_cache_ms);
         let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
         Self {
@@ -52,30 +56,39 @@ impl Gateway {
             exchange: Exchange::new(peers.registry.clone(), clock, max_age),
             health: Health::new(&peers),
             openapi: openapi::document(&routes),
+            proxy: Proxy::new(&config, &peers),
+            protected,
             config,
             routes,
             peers,
         }
     }
 
+    /// Waits for what requests have left to be done.
+    pub async fn finish(&self) {
+        self.proxy.finish().await;
+    }
+
     /// Answers a request. There is always an answer, and a line in the log.
     pub async fn handle<B>(&self, request: Request<B>, remote_ip: IpAddr) -> Answer
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let mut record = Record::new(&parts, request::id(&parts.headers), remote_ip);
         let mut allow = None;
         // A bug in the handling of one request must not take the connection with its other requests down.
         let answered = {
             // Pinned here, so that only its address moves into what wraps it: the whole of it is kilobytes.
-            let answering = pin!(self.answer(&parts, body, &mut record, &mut allow));
+            let answering = pin!(self.answer(&mut parts, body, &mut record, &mut allow));
             AssertUnwindSafe(answering).catch_unwind().await
         };
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
         let mut answer = answered.unwrap_or_else(|rejection| {
             record.reject(&rejection);
-            error::response(&rejection, record.route().map(|route| route.method), record.request_id())
+            let method = record.route().map(|route| route.method);
+            error::response(&rejection, method, record.request_id()).map(AnswerBody::Whole)
         });
         if let Some(allow) = allow {
             answer.headers_mut().insert(header::ALLOW, allow);
@@ -83,31 +96,48 @@ impl Gateway {
         if let Ok(id) = HeaderValue::try_from(record.request_id()) {
             answer.headers_mut().insert(request::REQUEST_ID, id);
         }
-        if parts.method == Method::HEAD {
-            take_body(&mut answer);
+        let (is_head, status) = (parts.method == Method::HEAD, answer.status());
+        match answer.body_mut() {
+            AnswerBody::Streamed(body) => {
+                body.keep(record);
+                return answer;
+            }
+            AnswerBody::Whole(body) if is_head => {
+                let length = std::mem::take(body).size_hint().exact().unwrap_or_default();
+                if status != StatusCode::NO_CONTENT {
+                    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+            }
+            AnswerBody::Whole(_) => {}
         }
-        record.finish(answer.status().as_u16());
+        record.finish(status.as_u16());
         answer
     }
 
     async fn answer<B>(
         &self,
-        parts: &Parts,
+        parts: &mut Parts,
         body: B,
         record: &mut Record,
         allow: &mut Option<HeaderValue>,
     ) -> Result<Answer, Rejection>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
     {
-        match self.routes.find(&parts.method, parts.uri.path()) {
+        match self.find(&parts.method, parts.uri.path()) {
             Lookup::Found(Endpoint::Call(route), values) => {
                 record.set_route(route.clone());
-                self.call(&route, &values, parts, body, record).await
+                self.call(&route, &values, parts, body, record).await.map(|answer| answer.map(AnswerBody::Whole))
             }
             Lookup::Found(Endpoint::Own(page), _) => {
                 record.set_own_page(page);
-                Ok(self.own_page(page).await)
+                Ok(self.own_page(page).await.map(AnswerBody::Whole))
+            }
+            Lookup::Found(Endpoint::Protected(route), projects) => {
+                record.set_protected(route.clone());
+                // Boxed, so that other requests do not carry its state along.
+                Box::pin(self.proxy.answer(&route, projects, parts, body, record)).await
             }
             Lookup::Options(verbs) => {
                 *allow = Some(verbs);
@@ -124,7 +154,19 @@ impl Gateway {
         }
     }
 
-    async fn own_page(&self, page: OwnPage) -> Answer {
+    /// What serves a verb and a path: the contract before the table of protected routes.
+    fn find(&self, verb: &Method, path: &str) -> Lookup {
+        let found = self.routes.find(verb, path);
+        if !matches!(found, Lookup::NotFound | Lookup::NotAllowed(_)) {
+            return found;
+        }
+        match (self.protected.find(verb, path), found) {
+            (Lookup::NotFound, found) | (Lookup::NotAllowed(_), found @ Lookup::NotAllowed(_)) => found,
+            (protected, _) => protected,
+        }
+    }
+
+    async fn own_page(&self, page: OwnPage) -> Response<Full<Bytes>> {
         match page {
             OwnPage::Liveness => Health::liveness(),
             OwnPage::Health => Health::health(),
@@ -145,7 +187,7 @@ impl Gateway {
         parts: &Parts,
         body: B,
         record: &mut Record,
-    ) -> Result<Answer, Rejection>
+    ) -> Result<Response<Full<Bytes>>, Rejection>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -188,7 +230,9 @@ impl Gateway {
             peer_address: Some(record.remote_ip()),
         };
         let is_in_message = route.input.credential.is_some();
-        if !is_in_message {
+        if is_in_message {
+            refuse_missing(route, token.as_ref())?;
+        } else {
             context.caller = self.user(route, token.as_ref(), &context, record).await?;
         }
         let (mut message, problems) = builder.finish(token.is_some());
@@ -220,6 +264,18 @@ impl Gateway {
         let user = Box::pin(self.exchange.user(token, context)).await?;
         record.set_user(&user);
         Ok(Caller::User(user))
+    }
+}
+
+/// A missing credential is told as a missing parameter, together with the others, where the contract says so; elsewhere
+/// it is refused before the parameters are judged.
+fn refuse_missing(route: &Route, token: Option<&Token>) -> Result<(), Refusal> {
+    match (&route.credential, token) {
+        (Some(plan), None) if route.input.credential_required => {
+            let refusal = plan.missing();
+            if refusal.reason() == Reason::ParameterMissing { Ok(()) } else { Err(refusal) }
+        }
+        _ => Ok(()),
     }
 }
 
@@ -257,13 +313,4 @@ fn span(route: &Route, parts: &Parts) -> tracing::Span {
     );
     telemetry::propagation::adopt(&span, &parts.headers);
     span
-}
-
-/// HEAD is answered as GET, without the body but with its length.
-fn take_body(answer: &mut Answer) {
-    let length = answer.body().size_hint().exact().unwrap_or_default();
-    if answer.status() != StatusCode::NO_CONTENT {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    *answer.body_mut() = Full::default();
 }

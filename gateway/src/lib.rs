@@ -2,6 +2,7 @@
 //! start into a route table, and translates every request and every answer by it.
 
 mod access_log;
+mod answer;
 mod call;
 mod config;
 mod contract;
@@ -16,6 +17,7 @@ mod openapi;
 mod output;
 mod path;
 mod peers;
+mod proxy;
 mod redact;
 mod request;
 mod routes;
@@ -30,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Config, DEFAULTS, ProcessConfig};
 pub use contract::ContractError;
 pub use peers::Peers;
+use proxy::table::Table;
+pub use proxy::table::TableError;
 
 /// What the gateway stands on.
 pub struct Deps {
@@ -47,20 +51,28 @@ pub enum Error {
     /// The contract asks for what the gateway does not serve.
     #[error(transparent)]
     Contract(#[from] ContractError),
+    /// The table of protected routes makes no sense.
+    #[error(transparent)]
+    ProtectedRoutes(#[from] TableError),
 }
 
 /// Serves REST on the listener until shutdown, then drains.
 ///
 /// # Errors
-/// If the contract that this program was built with cannot be served.
+/// If the contract that this program was built with, or the table of protected routes, cannot be served.
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     metrics::describe();
     let routes = routes::Routes::load()?;
-    let gateway = handler::Gateway::new(deps.config.clone(), routes, deps.peers, deps.clock);
+    let config = &deps.config;
+    let protected = Table::load(&config.protected_routes_file, &config.upstream, &routes)?;
+    tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
+    let gateway = handler::Gateway::new(config.clone(), routes, protected, deps.peers, deps.clock);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving REST");
     }
-    server::serve(Arc::new(gateway), &deps.config, listener, shutdown).await;
+    let gateway = Arc::new(gateway);
+    server::serve(gateway.clone(), config, listener, shutdown).await;
+    gateway.finish().await;
     tracing::info!("stopped");
     Ok(())
 }

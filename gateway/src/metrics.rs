@@ -15,6 +15,11 @@ const REFUSALS: &str = "paddock_refusals_total";
 /// Requests that failed, by reason and route.
 const FAULTS: &str = "paddock_faults_total";
 
+/// How long upstreams took for the head of an answer, by upstream.
+const UPSTREAM_DURATION: &str = "paddock_upstream_duration_seconds";
+/// Verdicts on captures, by what became of them.
+const VERDICTS: &str = "paddock_capture_verdicts_total";
+
 /// The route of requests that have none.
 const NO_ROUTE: &str = "none";
 
@@ -23,6 +28,8 @@ pub fn describe() {
     describe_counter!(REQUESTS, "HTTP requests that were answered");
     describe_histogram!(DURATION, "seconds from the headers of a request to its answer");
     describe_counter!(REFUSALS, "requests that were refused; the caller can mend them");
+    describe_histogram!(UPSTREAM_DURATION, "seconds from a forwarded request to the head of its upstream's answer");
+    describe_counter!(VERDICTS, "verdicts on captures that were told to job-token-auth, or could not be");
     describe_counter!(FAULTS, "requests that failed by a fault of paddock or what it stands on");
 }
 
@@ -40,6 +47,35 @@ pub fn rejection(rejection: &Rejection, route: Option<&Arc<str>>) {
         Rejection::Fault(_) => FAULTS,
     };
     counter!(name, "reason" => rejection.spec().code, "route" => label(route)).increment(1);
+}
+
+/// What became of a verdict.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// The access is recorded.
+    Flushed,
+    /// There is no record, as far as the gateway knows.
+    FlushFailed,
+    /// The capture is gone.
+    Discarded,
+    /// The capture stays until it counts as unresolved.
+    DiscardFailed,
+}
+
+/// Counts a verdict.
+pub fn verdict(verdict: Verdict) {
+    let name = match verdict {
+        Verdict::Flushed => "flushed",
+        Verdict::FlushFailed => "flush_failed",
+        Verdict::Discarded => "discarded",
+        Verdict::DiscardFailed => "discard_failed",
+    };
+    counter!(VERDICTS, "verdict" => name).increment(1);
+}
+
+/// Notes how long an upstream took for the head of an answer.
+pub fn upstream(name: &Arc<str>, seconds: f64) {
+    histogram!(UPSTREAM_DURATION, "upstream" => SharedString::from(Arc::clone(name))).record(seconds);
 }
 
 fn label(route: Option<&Arc<str>>) -> SharedString {

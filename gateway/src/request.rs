@@ -93,7 +93,7 @@ impl BodyReader {
         // A client that asks first has not sent the body yet.
         let is_too_large = matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge);
         if is_too_large && !headers.contains_key(EXPECT) {
-            let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut body)).await;
+            drain(&mut body).await;
         }
         read
     }
@@ -137,16 +137,20 @@ impl BodyReader {
     }
 }
 
-async fn drain<B>(body: &mut B)
+/// Reads some of what a client still sends, and throws it away.
+pub async fn drain<B>(body: &mut B)
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut drained = 0;
-    while drained < DRAIN_BYTES
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        drained += frame.data_ref().map_or(0, Bytes::len);
-    }
+    let draining = async {
+        let mut drained = 0;
+        while drained < DRAIN_BYTES
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            drained += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, draining).await;
 }
 
 /// The address of the request without its query, as the client knows it: by the configured URL, or by its Host header.

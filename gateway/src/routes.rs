@@ -14,6 +14,7 @@ use crate::credentials::CredentialPlan;
 use crate::input::plan::InputPlan;
 use crate::output::plan::OutputPlan;
 use crate::path;
+use crate::proxy::table::ProtectedRoute;
 
 /// Everything that is known of a route before a request comes.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub enum Endpoint {
     Call(Arc<Route>),
     /// One of the gateway's own pages.
     Own(OwnPage),
+    /// A protected route; the values are the projects that it names.
+    Protected(Arc<ProtectedRoute>),
 }
 
 /// A page that the gateway answers by itself.

@@ -1,13 +1,13 @@
 //! Connections: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on everything that a client can use up,
 //! and an orderly end.
 
-mod activity;
+pub mod activity;
 mod sniff;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use chassis::process;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer::AnswerBody;
 use crate::config::Config;
 use crate::handler::Gateway;
 use activity::Activity;
@@ -143,22 +143,35 @@ impl Server {
         let service = service_fn(|request| {
             let (gateway, busy) = (self.gateway.clone(), activity.begin());
             async move {
-                let answer = gateway.handle(request, remote_ip).await;
-                drop(busy);
+                let mut answer = gateway.handle(request, remote_ip).await;
+                if let AnswerBody::Streamed(body) = answer.body_mut() {
+                    body.hold(busy);
+                }
                 Ok::<_, Infallible>(answer)
             }
         });
         let io = TokioIo::new(stream);
         match version {
-            Version::Http1 => self.drive(self.http1.serve_connection(io, service), &activity).await,
-            Version::Http2 => self.drive(self.http2.serve_connection(io, service), &activity).await,
+            Version::Http1 => {
+                let connection = self.http1.serve_connection(io, service).with_upgrades();
+                self.drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity).await
+            }
+            Version::Http2 => {
+                let connection = self.http2.serve_connection(io, service);
+                self.drive(connection, http2::Connection::graceful_shutdown, &activity).await
+            }
         }
     }
 
     /// Drives a connection to its end. Shutdown and idleness let requests that are under way finish.
-    async fn drive<C>(&self, connection: C, activity: &Activity) -> io::Result<()>
+    async fn drive<C>(
+        &self,
+        connection: C,
+        say_goodbye: impl FnOnce(Pin<&mut C>),
+        activity: &Activity,
+    ) -> io::Result<()>
     where
-        C: GracefulConnection<Error = hyper::Error>,
+        C: Future<Output = hyper::Result<()>>,
     {
         let mut connection = pin!(connection);
         tokio::select! {
@@ -166,7 +179,7 @@ impl Server {
             () = self.shutdown.cancelled() => {}
             () = activity.idle_for(self.idle_timeout) => {}
         }
-        connection.as_mut().graceful_shutdown();
+        say_goodbye(connection.as_mut());
         // A client that does not answer the goodbye is left after the same time again.
         let goodbye = activity.idle_for(self.idle_timeout);
         tokio::select! {

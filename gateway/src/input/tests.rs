@@ -84,7 +84,7 @@ fn carrier() -> &'static str {
     let carriers = CredentialKind::RunnerToken.spec().unwrap().carriers;
     let parameter = |carrier: &proto::contract::Carrier| match carrier.place {
         Place::Parameter(name) => Some(name),
-        Place::Header(_) | Place::AuthorizationScheme(_) => None,
+        Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     };
     carriers.iter().find_map(parameter).unwrap()
 }

@@ -26,6 +26,16 @@ const PAGE_HEADERS: [(&str, &str, &str); 7] = [
     ("link", "string", "Links to the neighbouring, first and last page."),
 ];
 
+/// The headers of a page of a growing list, and what they hold.
+const CURSOR_HEADERS: [(&str, &str, &str); 3] = [
+    ("x-per-page", "integer", "How many items a page holds."),
+    ("x-next-cursor", "string", "The value of `cursor` for the next page; empty if there is none."),
+    ("link", "string", "A link to the next page; left out if there is none."),
+];
+
+/// The headers of a file.
+const DOCUMENT_HEADERS: [(&str, &str, &str); 1] = [("content-disposition", "string", "The name for saving the file.")];
+
 /// Writes operations, and collects what they share.
 #[derive(Default)]
 pub struct Writer {
@@ -117,19 +127,26 @@ impl Writer {
             let description = self.comments.field(field);
             headers.insert(name.as_str().to_owned(), json!({"description": description, "schema": {"type": "string"}}));
         }
-        if route.output.page.is_some() {
-            headers.extend(PAGE_HEADERS.map(|(name, kind, description)| {
-                (name.to_owned(), json!({"description": description, "schema": {"type": kind}}))
-            }));
+        let output = &route.output;
+        let is_document = matches!(output.body, Body::Document(_));
+        let lists: [(bool, &[_]); 3] = [
+            (output.page.is_some(), &PAGE_HEADERS),
+            (output.cursor.is_some(), &CURSOR_HEADERS),
+            (is_document, &DOCUMENT_HEADERS),
+        ];
+        for (name, kind, description) in lists.iter().filter(|(applies, _)| *applies).flat_map(|(_, list)| *list) {
+            headers.insert((*name).to_owned(), json!({"description": description, "schema": {"type": kind}}));
         }
-        let schema = match &route.output.body {
+        let media = if is_document { "*/*" } else { "application/json" };
+        let schema = match &output.body {
+            Body::Document(_) => Some(json!({"type": "string", "format": "binary"})),
             Body::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
             Body::Message(message) if message.fields.is_empty() => None,
             Body::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
         };
         let mut success = json!({"description": "Success.", "headers": headers});
         if let (Some(schema), Some(object)) = (schema.filter(|_| status != "204"), success.as_object_mut()) {
-            object.insert("content".into(), json!({"application/json": {"schema": schema}}));
+            object.insert("content".into(), json!({media: {"schema": schema}}));
         }
         json!({
             status: success,

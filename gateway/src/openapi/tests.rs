@@ -89,6 +89,12 @@ fn answers_have_the_shape_of_gitlab() {
     let list = &DOCUMENT["paths"]["/api/v4/runners"]["get"]["responses"]["200"];
     assert_eq!(list["content"]["application/json"]["schema"]["type"], "array");
     assert!(list["headers"]["x-next-page"].is_object());
+    let log = &DOCUMENT["paths"]["/api/v4/projects/{id}/job_token_scope/authentication_log"]["get"]["responses"]["200"];
+    assert!(log["headers"]["x-next-cursor"].is_object() && log["headers"].get("x-page").is_none());
+    let file = &DOCUMENT["paths"]["/api/v4/projects/{id}/job_token_scope/authentication_log.csv"]["get"];
+    let file = &file["responses"]["200"];
+    assert_eq!(file["content"]["*/*"]["schema"]["format"], "binary");
+    assert!(file["headers"]["content-disposition"].is_object());
     let poll = &DOCUMENT["paths"]["/api/v4/jobs/request"]["post"]["responses"]["2XX"];
     assert!(poll["headers"]["x-gitlab-last-update"].is_object() && poll.get("content").is_none());
 }

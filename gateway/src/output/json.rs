@@ -6,17 +6,10 @@ use std::io::Write as _;
 use prost_reflect::{DynamicMessage, Value};
 use time::OffsetDateTime;
 
-use super::plan::{Body, OutputField, OutputMessage, Shape};
+use super::plan::{OutputField, OutputMessage, Shape};
 
-/// Writes the body.
-pub fn write_body(out: &mut Vec<u8>, body: &Body, message: &DynamicMessage) {
-    match body {
-        Body::Field(field) => write_field(out, field, message),
-        Body::Message(plan) => write_message(out, plan, message),
-    }
-}
-
-fn write_message(out: &mut Vec<u8>, plan: &OutputMessage, message: &DynamicMessage) {
+/// Writes a message as an object.
+pub fn write_message(out: &mut Vec<u8>, plan: &OutputMessage, message: &DynamicMessage) {
     out.push(b'{');
     for (index, field) in plan.fields.iter().enumerate() {
         if index > 0 {
@@ -28,7 +21,8 @@ fn write_message(out: &mut Vec<u8>, plan: &OutputMessage, message: &DynamicMessa
     out.push(b'}');
 }
 
-fn write_field(out: &mut Vec<u8>, field: &OutputField, message: &DynamicMessage) {
+/// Writes the value of a field.
+pub fn write_field(out: &mut Vec<u8>, field: &OutputField, message: &DynamicMessage) {
     if field.nullable && !message.has_field(&field.descriptor) {
         return out.extend_from_slice(b"null");
     }

@@ -1,5 +1,7 @@
 //! From the answer of a call to a REST response: status, headers and body in GitLab's shape.
 
+mod cursor;
+mod document;
 mod json;
 mod paging;
 pub mod plan;
@@ -10,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::DynamicMessage;
 
-use plan::{OutputPlan, Status};
+use plan::{Body, OutputPlan, Status};
 
 /// The media type of every body.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -40,18 +42,29 @@ pub fn response(
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     add_headers(response.headers_mut(), plan, message);
-    if let Some(page) = plan.page.as_ref().map(|field| message.get_field(field)) {
+    if let Some(field) = plan.page.as_ref().or(plan.cursor.as_ref()) {
         let (url, query) = link();
-        if let Some(page) = page.as_message() {
-            paging::add_headers(response.headers_mut(), page, &url, &query);
+        let position = message.get_field(field);
+        match position.as_message() {
+            Some(page) if plan.page.is_some() => paging::add_headers(response.headers_mut(), page, &url, &query),
+            Some(cursor) => cursor::add_headers(response.headers_mut(), cursor, &url, &query),
+            None => {}
         }
     }
-    if status != StatusCode::NO_CONTENT {
-        let mut body = Vec::with_capacity(CAPACITY);
-        json::write_body(&mut body, &plan.body, message);
-        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-        *response.body_mut() = Full::from(body);
+    if status == StatusCode::NO_CONTENT {
+        return Ok(response);
     }
+    let mut body = Vec::with_capacity(CAPACITY);
+    match &plan.body {
+        Body::Document(field) => {
+            document::write(&mut response, field, message);
+            return Ok(response);
+        }
+        Body::Field(field) => json::write_field(&mut body, field, message),
+        Body::Message(fields) => json::write_message(&mut body, fields, message),
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    *response.body_mut() = Full::from(body);
     Ok(response)
 }
 

@@ -25,7 +25,7 @@ pub fn add_headers(headers: &mut HeaderMap, page: &DynamicMessage, url: &str, qu
         set("x-total", Some(total.to_string()));
         set("x-total-pages", Some(pages.to_string()));
     }
-    let base = base(url, query);
+    let base = base(url, query, &["page", "per_page"]);
     let relations =
         [("prev", previous.map(i64::from)), ("next", next.map(i64::from)), ("first", Some(1)), ("last", pages)];
     let links = relations.into_iter().filter_map(|(relation, number)| {
@@ -43,12 +43,12 @@ fn total_pages(total: i64, per_page: i32) -> i64 {
 }
 
 /// The address with the query, less what the links set themselves, ready for more parameters.
-fn base(url: &str, query: &str) -> String {
+pub fn base(url: &str, query: &str, own: &[&str]) -> String {
     let mut base = format!("{url}?");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
         // A raw angle bracket would end the link early.
-        if !matches!(name, "page" | "per_page") && !pair.contains(['<', '>']) {
+        if !own.contains(&name) && !pair.contains(['<', '>']) {
             base.push_str(pair);
             base.push('&');
         }

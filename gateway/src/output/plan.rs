@@ -13,6 +13,8 @@ const MAX_LEVELS: usize = 8;
 
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
 const PAGE: &str = "paddock.page.v1.Page";
+const CURSOR: &str = "paddock.page.v1.Cursor";
+const DOCUMENT: &str = "paddock.document.v1.Document";
 
 /// An answer.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct OutputPlan {
     pub headers: Vec<(HeaderName, FieldDescriptor)>,
     /// The field that says where a page stands in its list.
     pub page: Option<FieldDescriptor>,
+    /// The field that says where the next page of a growing list begins.
+    pub cursor: Option<FieldDescriptor>,
     /// Where the status comes from.
     pub status: Status,
     /// The id of the object, for the log.
@@ -45,6 +49,8 @@ pub enum Body {
     Field(OutputField),
     /// The message, less the fields that stand elsewhere.
     Message(OutputMessage),
+    /// A file, written as it is.
+    Document(FieldDescriptor),
 }
 
 /// How a message is written.
@@ -107,7 +113,7 @@ impl OutputPlan {
             Success::Field(name) => Status::Field(find(name)?),
         };
         let mut headers = Vec::new();
-        let mut page = None;
+        let (mut page, mut cursor) = (None, None);
         let mut fields = Vec::new();
         for field in message.fields() {
             let header = descriptors.field(&field)?.response_header;
@@ -116,19 +122,26 @@ impl OutputPlan {
                 let name =
                     HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
                 headers.push((name, field));
-            } else if field.kind().as_message().is_some_and(|kind| kind.full_name() == PAGE) {
+            } else if is_message(&field, PAGE) {
                 page = Some(field);
+            } else if is_message(&field, CURSOR) {
+                cursor = Some(field);
             } else if !is_status {
                 fields.push(field);
             }
         }
-        let body = match response_body {
-            Some(name) => Body::Field(OutputField::new(find(name)?, 0)?),
+        let body = match response_body.map(find).transpose()? {
+            Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => Body::Document(field),
+            Some(field) => Body::Field(OutputField::new(field, 0)?),
             None => Body::Message(OutputMessage::of(fields.into_iter(), 0)?),
         };
         let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
-        Ok(Self { body, headers, page, status, id })
+        Ok(Self { body, headers, page, cursor, status, id })
     }
+}
+
+fn is_message(field: &FieldDescriptor, name: &str) -> bool {
+    field.kind().as_message().is_some_and(|kind| kind.full_name() == name)
 }
 
 impl OutputMessage {

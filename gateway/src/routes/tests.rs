@@ -11,6 +11,7 @@ fn find(verb: &str, path: &str) -> (String, Vec<String>) {
     match ROUTES.find(&verb.parse().unwrap(), path) {
         Lookup::Found(Endpoint::Call(route), values) => (route.method.name.to_owned(), values),
         Lookup::Found(Endpoint::Own(page), values) => (format!("{page:?}"), values),
+        Lookup::Found(Endpoint::Protected(route), values) => (route.caller_id.clone(), values),
         Lookup::Options(allow) => (format!("options {}", allow.to_str().unwrap()), Vec::new()),
         Lookup::NotAllowed(allow) => (format!("allow {}", allow.to_str().unwrap()), Vec::new()),
         Lookup::NotFound => ("not found".to_owned(), Vec::new()),

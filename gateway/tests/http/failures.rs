@@ -105,7 +105,7 @@ async fn a_registry_with_other_keys_is_not_ready_and_never_looks_like_a_bad_toke
     let world = World::start().await;
     assert_eq!(send(world.get("/-/readiness")).await.status, 200);
     let other = World::start().await;
-    let registry = other.fake.address();
+    let registry = other.fake.addresses().registry;
     let stranger = World::in_front_of(registry, |_| {}).await;
     let answer = runner_call(&stranger, VERIFY).await;
     assert_eq!(answer.refusal(), (500, "identity_unknown_key".into()));

@@ -13,4 +13,5 @@ mod logging;
 mod openapi;
 mod outputs;
 mod pages;
+mod protected;
 mod support;

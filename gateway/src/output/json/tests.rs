@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::contract::Descriptors;
-use crate::output::plan::OutputPlan;
+use crate::output::plan::{Body, OutputPlan};
 use proptest::prelude::*;
 use prost_reflect::prost::Message as ProstMessage;
 use proto::paddock::runner::v1::{
@@ -20,7 +20,11 @@ fn write<M: ProstMessage>(method_name: &str, answer: &M) -> String {
     let plan = OutputPlan::new(&DESCRIPTORS, &method.output(), binding.response_body.as_deref(), spec.success).unwrap();
     let message = DynamicMessage::decode(method.output(), answer.encode_to_vec().as_slice()).unwrap();
     let mut out = Vec::new();
-    write_body(&mut out, &plan.body, &message);
+    match &plan.body {
+        Body::Field(field) => write_field(&mut out, field, &message),
+        Body::Message(fields) => write_message(&mut out, fields, &message),
+        Body::Document(_) => unreachable!("a file is no JSON"),
+    }
     String::from_utf8(out).unwrap()
 }
 

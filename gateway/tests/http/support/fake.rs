@@ -1,5 +1,5 @@
-//! A registry that answers as the test says, and remembers what it was asked. It stands behind the real server of the
-//! chassis, so that identities are signed and verified.
+//! The services behind the gateway: they answer as the test says, and remember what they were asked. They stand behind
+//! the real server of the chassis, so that identities are signed and verified.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -16,6 +16,12 @@ use proto::paddock::contract::v1::{Process, TokenScope};
 use proto::paddock::directory::v1::project_service_server::{ProjectService, ProjectServiceServer};
 use proto::paddock::directory::v1::user_service_server::{UserService, UserServiceServer};
 use proto::paddock::directory::v1::*;
+use proto::paddock::job_token::v1::authentication_log_service_server::{
+    AuthenticationLogService, AuthenticationLogServiceServer,
+};
+use proto::paddock::job_token::v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
+use proto::paddock::job_token::v1::job_service_server::{JobService, JobServiceServer};
+use proto::paddock::job_token::v1::*;
 use proto::paddock::runner::v1::runner_service_server::{RunnerService, RunnerServiceServer};
 use proto::paddock::runner::v1::runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer};
 use proto::paddock::runner::v1::*;
@@ -27,14 +33,21 @@ type Boxed = Box<dyn Any + Send>;
 type Playing = Pin<Box<dyn Future<Output = Result<Boxed, Status>> + Send>>;
 type Script = Arc<dyn Fn(Boxed) -> Playing + Send + Sync>;
 
-/// The registry.
+/// Both services.
 #[derive(Clone)]
 pub struct Fake {
     pub keys: IdentityKeys,
     pub shutdown: CancellationToken,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
     calls: Arc<Mutex<Vec<Recorded>>>,
-    address: Option<SocketAddr>,
+    addresses: Option<Addresses>,
+}
+
+/// Where the services serve.
+#[derive(Clone, Copy)]
+pub struct Addresses {
+    pub registry: SocketAddr,
+    pub job_token_auth: SocketAddr,
 }
 
 /// A call that came.
@@ -45,37 +58,51 @@ struct Recorded {
 }
 
 impl Fake {
-    /// A registry that serves nowhere.
+    /// Services that serve nowhere.
     pub fn silent() -> Self {
         Self {
             keys: super::keys(),
             shutdown: CancellationToken::new(),
             scripts: Arc::default(),
             calls: Arc::default(),
-            address: None,
+            addresses: None,
         }
     }
 
-    /// A registry that serves, and knows every user token as that of the administrator `root`.
-    pub async fn start() -> (Self, SocketAddr) {
+    /// Services that serve, and know every user token as that of the administrator `root`.
+    pub async fn start() -> Self {
         let mut fake = Self::silent();
         fake.on("authenticate_user_token", |_: AuthenticateUserTokenRequest| async { Ok(root()) });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        fake.address = Some(address);
-        let server =
-            GrpcServer::new(Process::RunnerRegistry, ServerConfig::default(), fake.keys.clone(), Clock::system())
-                .add_service(RunnerTokenServiceServer::new(fake.clone()))
-                .add_service(RunnerServiceServer::new(fake.clone()))
-                .add_service(ProjectServiceServer::new(fake.clone()))
-                .add_service(UserServiceServer::new(fake.clone()));
-        tokio::spawn(server.serve(listener, fake.shutdown.clone()));
-        (fake, address)
+        let registry = fake
+            .server(Process::RunnerRegistry)
+            .add_service(RunnerTokenServiceServer::new(fake.clone()))
+            .add_service(RunnerServiceServer::new(fake.clone()))
+            .add_service(ProjectServiceServer::new(fake.clone()))
+            .add_service(UserServiceServer::new(fake.clone()));
+        let job_token_auth = fake
+            .server(Process::JobTokenAuth)
+            .add_service(AuthorizationServiceServer::new(fake.clone()))
+            .add_service(AuthenticationLogServiceServer::new(fake.clone()))
+            .add_service(JobServiceServer::new(fake.clone()));
+        let (registry, job_token_auth) = (fake.serve(registry).await, fake.serve(job_token_auth).await);
+        fake.addresses = Some(Addresses { registry, job_token_auth });
+        fake
     }
 
-    /// Where it serves.
-    pub fn address(&self) -> SocketAddr {
-        self.address.expect("a registry that serves")
+    fn server(&self, process: Process) -> GrpcServer {
+        GrpcServer::new(process, ServerConfig::default(), self.keys.clone(), Clock::system())
+    }
+
+    async fn serve(&self, server: GrpcServer) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(server.serve(listener, self.shutdown.clone()));
+        address
+    }
+
+    /// Where they serve.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.expect("services that serve")
     }
 
     /// Says what a method answers from now on; without it, it answers the empty message.
@@ -209,4 +236,28 @@ scripted! { UserService:
     delete_user(DeleteUserRequest) -> DeleteUserResponse;
     create_personal_access_token(CreatePersonalAccessTokenRequest) -> CreatePersonalAccessTokenResponse;
     authenticate_user_token(AuthenticateUserTokenRequest) -> AuthenticateUserTokenResponse;
+}
+
+scripted! { AuthorizationService:
+    authorize(AuthorizeRequest) -> AuthorizeResponse;
+    flush(FlushRequest) -> FlushResponse;
+    discard(DiscardRequest) -> DiscardResponse;
+}
+
+scripted! { JobService:
+    issue_job_token(IssueJobTokenRequest) -> IssueJobTokenResponse;
+    start_job(StartJobRequest) -> StartJobResponse;
+    finish_job(FinishJobRequest) -> FinishJobResponse;
+    list_jobs(ListJobsRequest) -> ListJobsResponse;
+    get_current_job(GetCurrentJobRequest) -> GetCurrentJobResponse;
+    list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse;
+}
+
+scripted! { AuthenticationLogService:
+    list_authentication_log(ListAuthenticationLogRequest) -> ListAuthenticationLogResponse;
+    list_access_events(ListAccessEventsRequest) -> ListAccessEventsResponse;
+    export_authentication_log_csv(ExportAuthenticationLogCsvRequest) -> ExportAuthenticationLogCsvResponse;
+    export_authentication_log_json_lines(ExportAuthenticationLogJsonLinesRequest) -> ExportAuthenticationLogJsonLinesResponse;
+    rehearse_allowlist(RehearseAllowlistRequest) -> RehearseAllowlistResponse;
+    autopopulate_allowlist(AutopopulateAllowlistRequest) -> AutopopulateAllowlistResponse;
 }

@@ -34,13 +34,17 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Starts the capture, once for all tests. Everything is captured, down to the libraries' traces.
 pub fn install() {
+    install_at(tracing::Level::TRACE);
+}
+
+/// The same for tests that make a great many requests and do not look at the log. Before anything else.
+pub fn install_quietly() {
+    install_at(tracing::Level::ERROR);
+}
+
+fn install_at(level: tracing::Level) {
     METRICS.get_or_init(|| {
-        tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(LINES.clone())
-            .init();
+        tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level).with_writer(LINES.clone()).init();
         PrometheusBuilder::new().install_recorder().expect("no other recorder")
     });
 }

@@ -1,10 +1,12 @@
-//! What the tests stand on: a gateway on a port of its own, a registry that answers as it is told, clients, and the
+//! What the tests stand on: a gateway on a port of its own, services that answer as they are told, clients, and the
 //! log.
 
 pub mod fake;
 pub mod log;
+pub mod protected;
 pub mod raw;
 pub mod token;
+pub mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,9 +22,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use fake::Fake;
+use fake::{Addresses, Fake};
 
-/// A gateway and its registry. Both stop when it is dropped.
+/// A gateway and its services. All stop when it is dropped.
 pub struct World {
     pub address: SocketAddr,
     pub fake: Fake,
@@ -62,21 +64,24 @@ impl World {
         Self::start_with(|_| {}).await
     }
 
-    /// Starts both with changed settings.
+    /// Starts them with changed settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let (fake, registry) = Fake::start().await;
-        Self::before(fake, registry, change).await
+        let fake = Fake::start().await;
+        let addresses = fake.addresses();
+        Self::before(fake, addresses, change).await
     }
 
     /// Starts a gateway in front of whatever listens on this address.
     pub async fn in_front_of(registry: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
-        Self::before(Fake::silent(), registry, change).await
+        let addresses = Addresses { registry, job_token_auth: registry };
+        Self::before(Fake::silent(), addresses, change).await
     }
 
-    async fn before(fake: Fake, registry: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
+    async fn before(fake: Fake, addresses: Addresses, change: impl FnOnce(&mut Config)) -> Self {
         log::install();
         let mut config = config();
-        config.runner_registry.endpoint = format!("http://{registry}");
+        config.runner_registry.endpoint = format!("http://{}", addresses.registry);
+        config.job_token_auth.endpoint = format!("http://{}", addresses.job_token_auth);
         change(&mut config);
         let clock = Clock::manual(time::OffsetDateTime::from_unix_timestamp(1_795_395_723).unwrap());
         // The fake verifies identities with the clock of the machine.

@@ -2,13 +2,16 @@
 
 use chassis::token_form;
 use proto::contract::{Carrier, Place};
-use proto::paddock::contract::v1::CredentialKind;
+use proto::paddock::contract::v1::{CredentialForm, CredentialKind};
 
 /// A well-formed token of the kind; another number makes another token.
 pub fn of(kind: CredentialKind, number: u64) -> String {
-    let text = format!("{}{number:032}", kind.spec().unwrap().prefix);
-    let sum = token_form::checksum(&text);
-    text + std::str::from_utf8(&sum).unwrap()
+    let spec = kind.spec().unwrap();
+    let text = format!("{}{number:032}", spec.prefix);
+    match spec.form {
+        CredentialForm::Jwt => format!("{}eyJhbGciOiJFZERTQSJ9.{number:032}.c2lnbmF0dXJl", spec.prefix),
+        _ => text.clone() + std::str::from_utf8(&token_form::checksum(&text)).unwrap(),
+    }
 }
 
 /// A user token.
@@ -29,7 +32,7 @@ fn carriers(kind: CredentialKind) -> impl Iterator<Item = &'static Carrier> {
 pub fn parameters(kind: CredentialKind) -> Vec<&'static str> {
     let name = |carrier: &'static Carrier| match carrier.place {
         Place::Parameter(name) => Some(name),
-        Place::Header(_) | Place::AuthorizationScheme(_) => None,
+        Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     };
     carriers(kind).filter_map(name).collect()
 }
@@ -39,7 +42,7 @@ pub fn headers(kind: CredentialKind, token: &str) -> Vec<(&'static str, String)>
     let header = |carrier: &'static Carrier| match carrier.place {
         Place::Header(name) => Some((name, token.to_owned())),
         Place::AuthorizationScheme(scheme) => Some(("authorization", format!("{scheme} {token}"))),
-        Place::Parameter(_) => None,
+        Place::Parameter(_) | Place::BasicUsername(_) => None,
     };
     carriers(kind).filter_map(header).collect()
 }

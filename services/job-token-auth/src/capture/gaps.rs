@@ -74,7 +74,11 @@ fn report(suspect: &Suspect, gap: &Gap) {
     metrics::lost(u64::try_from(gap.count()).unwrap_or_default());
     let Suspect { producer, partition, .. } = suspect;
     tracing::error!(
-        producer, partition, first = gap.first, last = gap.last, count = gap.count(),
+        producer,
+        partition,
+        first = gap.first,
+        last = gap.last,
+        count = gap.count(),
         "captures are lost: redis had confirmed these records and no longer has them; see whether it writes every change to \
          disk (appendonly yes, appendfsync always) and who emptied it"
     );

@@ -13,7 +13,9 @@ use futures::future;
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::{database, gaps::Watch, metrics, op::Op, outage::Outage, queue::Queues, redis::stream::Stream, store::StoreError};
+use super::{
+    database, gaps::Watch, metrics, op::Op, outage::Outage, queue::Queues, redis::stream::Stream, store::StoreError,
+};
 use crate::{
     store::{gaps, log_writer::Number},
     time::millis,

@@ -19,7 +19,10 @@ const SPOOL: &str = "paddock_capture_spool_bytes";
 pub fn describe() {
     describe_counter!(CAPTURES, "captures that came to an end, by outcome (flushed, discarded, unresolved) and mode");
     describe_counter!(LOST, "records that were acknowledged and never arrived in the log; any is a loss of data");
-    describe_counter!(DROPPED, "steps of captures that were left out, as their mode allows, because the queue was full");
+    describe_counter!(
+        DROPPED,
+        "steps of captures that were left out, as their mode allows, because the queue was full"
+    );
     describe_counter!(RESETS, "times that Redis had forgotten what this process wrote");
     describe_counter!(UNREADABLE, "records that cannot be read and were set aside");
     describe_counter!(FAILURES, "captures that could not be kept as their mode promises");

@@ -69,9 +69,10 @@ pub async fn start(
 
     let tasks = TaskTracker::new();
     let ends = Ends { closing: CancellationToken::new(), abort: CancellationToken::new() };
-    let writers = (0..).zip(receivers).zip(stores).map(|((partition, queue), store)| {
-        tasks.spawn(writer(partition, queue, store, &ends).run())
-    });
+    let writers = (0..)
+        .zip(receivers)
+        .zip(stores)
+        .map(|((partition, queue), store)| tasks.spawn(writer(partition, queue, store, &ends).run()));
     let writers: Vec<_> = writers.collect();
     for flusher in flushers {
         tasks.spawn(flusher.run(stopped.clone()));
@@ -113,13 +114,11 @@ fn in_database(log: &DatabaseConnection) -> Parts {
     Parts { stores: vec![store], flushers: Vec::new(), partitions: Vec::new() }
 }
 
-async fn in_redis(
-    config: &config::Captures,
-    url: Option<&SecretBytes>,
-    log: &DatabaseConnection,
-) -> Result<Parts> {
-    let url = url.ok_or_else(|| Error::internal("captures are kept in redis, but its URL is missing in the secrets"))?;
-    let connector = Connector::new(&config.redis, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
+async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &DatabaseConnection) -> Result<Parts> {
+    let url =
+        url.ok_or_else(|| Error::internal("captures are kept in redis, but its URL is missing in the secrets"))?;
+    let connector =
+        Connector::new(&config.redis, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
     let connector = Arc::new(connector);
     greet(&connector).await?;
 

@@ -67,7 +67,9 @@ impl RedisStore {
             metrics::reset();
             let (producer, expected) = (&self.producer, self.batch);
             tracing::error!(
-                producer, expected, found = seen,
+                producer,
+                expected,
+                found = seen,
                 "redis has lost what this process wrote: records that had not reached the log are gone; their numbers follow"
             );
         }

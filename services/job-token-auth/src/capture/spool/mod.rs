@@ -3,9 +3,9 @@
 //! One thread appends: it writes whatever has come while it synced the last records, and syncs that at once. One task, the
 //! shipper, reads what is synced, in order, and deletes a file when the store has all of it.
 
+mod appender;
 pub mod folder;
 pub mod frame;
-mod appender;
 mod shipper;
 
 use std::{
@@ -92,7 +92,8 @@ impl Spool {
             return false;
         }
         let (reply, answer) = oneshot::channel();
-        let sent = locked(&self.records).as_ref().is_some_and(|records| records.try_send(Append { frame, reply }).is_ok());
+        let sent =
+            locked(&self.records).as_ref().is_some_and(|records| records.try_send(Append { frame, reply }).is_ok());
         sent && matches!(tokio::time::timeout(self.timeout, answer).await, Ok(Ok(true)))
     }
 

@@ -84,10 +84,7 @@ pub async fn resolve(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(
 }
 
 /// Inserts requests without a verdict, unless they are accesses; returns how many are new, by their mode.
-pub async fn insert_unresolved(
-    tx: &DatabaseTransaction,
-    captures: &[&Capture],
-) -> Result<BTreeMap<i32, u64>, DbErr> {
+pub async fn insert_unresolved(tx: &DatabaseTransaction, captures: &[&Capture]) -> Result<BTreeMap<i32, u64>, DbErr> {
     let events = events(captures.iter().map(|capture| (*capture, 0)));
     let columns = &COLUMNS[..COLUMNS.len() - 1];
     let sql = format!(

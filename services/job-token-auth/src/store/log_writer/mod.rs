@@ -1,9 +1,9 @@
 //! Writes the log: every event, the view of pairs, the requests without a verdict and the numbers that have arrived, all
 //! in one transaction, so that they always tell the same story.
 
-pub mod ranges;
 mod events;
 mod pairs;
+pub mod ranges;
 pub mod rows;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,27 @@
+//! The headers that say where the next page of a growing list begins. Source:
+//! <https://docs.gitlab.com/api/rest/#keyset-based-pagination>.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use prost_reflect::DynamicMessage;
+use proto::paddock::page::v1::Cursor;
+
+use super::paging;
+
+/// Adds the headers. `url` is the address of the list, `query` what stood after its question mark, without credentials.
+pub fn add_headers(headers: &mut HeaderMap, cursor: &DynamicMessage, url: &str, query: &str) {
+    // The message is of this type: the plan found it by its name.
+    let Ok(cursor) = cursor.transcode_to::<Cursor>() else { return };
+    headers.insert(HeaderName::from_static("x-per-page"), HeaderValue::from(cursor.per_page));
+    let next = cursor.next.as_deref().unwrap_or_default();
+    if let Ok(next) = HeaderValue::try_from(next) {
+        headers.insert(HeaderName::from_static("x-next-cursor"), next);
+    }
+    if next.is_empty() {
+        return;
+    }
+    let (base, next) = (paging::base(url, query, &["cursor"]), utf8_percent_encode(next, NON_ALPHANUMERIC));
+    if let Ok(link) = HeaderValue::try_from(format!("<{base}cursor={next}>; rel=\"next\"")) {
+        headers.insert(header::LINK, link);
+    }
+}

@@ -1,0 +1,59 @@
+//! An answer that is a file.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body_util::Full;
+use prost_reflect::{DynamicMessage, FieldDescriptor};
+
+/// The media type of content whose own cannot stand in a header.
+const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Keeps browsers from guessing another media type. Source: <https://fetch.spec.whatwg.org/#x-content-type-options-header>
+const NO_SNIFF: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+
+/// Writes the file that the field holds, with its media type and its name.
+pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, message: &DynamicMessage) {
+    let value = message.get_field(field);
+    let Some(document) = value.as_message() else { return };
+    let text = |name| document.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned));
+    let media = text("content_type").filter(|media| !media.is_empty());
+    let media = media.and_then(|media| HeaderValue::try_from(media).ok()).unwrap_or(UNKNOWN);
+    let name = file_name(&text("file_name").unwrap_or_default());
+    let content = document.get_field_by_name("content").and_then(|value| value.as_bytes().cloned());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, media);
+    headers.insert(NO_SNIFF.0, NO_SNIFF.1);
+    if let Ok(disposition) = HeaderValue::try_from(format!("attachment; filename=\"{name}\"")) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    *response.body_mut() = Full::from(content.unwrap_or_default());
+}
+
+/// The name with nothing that could end the quotes, or lead out of the folder that it is saved in.
+fn file_name(name: &str) -> String {
+    let is_plain = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
+    let plain: String = name.chars().map(|character| if is_plain(&character) { character } else { '_' }).collect();
+    let plain = plain.trim_start_matches('.');
+    if plain.is_empty() { "document".to_owned() } else { plain.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_stays_inside_its_quotes_and_its_folder() {
+        let cases = [
+            ("log-7-2026.csv", "log-7-2026.csv"),
+            ("a\"; x=\"b.csv", "a___x__b.csv"),
+            ("../../etc/passwd", "_.._etc_passwd"),
+            ("a\r\nb\u{e9}\\c", "a__b__c"),
+            ("", "document"),
+            ("..", "document"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(file_name(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The upstream sees exactly the requests that were decided: framings that two servers could read differently.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use futures::StreamExt as _;
+use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::log;
+use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
+use crate::support::upstream::Upstream;
+
+/// A path of a shipped route with a body.
+const PATH: &str = "/api/v4/projects/42/packages/generic/name/1.0/file";
+
+/// What no upstream may ever see: a request that nobody asked job-token-auth about.
+const SMUGGLED: &str = "GET /api/v4/projects/666/jobs HTTP/1.1\r\nhost: x\r\nx-smuggled: 1\r\n\r\n";
+
+/// Lines that say how long the body is, or seem to. `{n}` is the length of the body.
+const FRAMINGS: [&str; 48] = [
+    "content-length: {n}",
+    "content-length: 0",
+    "content-length: 4",
+    "content-length: +{n}",
+    "content-length: -1",
+    "content-length: 0x10",
+    "content-length: {n}, {n}",
+    "content-length: {n}, 4",
+    "content-length: {n}\r\ncontent-length: {n}",
+    "content-length: {n}\r\ncontent-length: 4",
+    "content-length: 4\r\ncontent-length: {n}",
+    "content-length:{n}",
+    "content-length : {n}",
+    " content-length: {n}",
+    "content_length: {n}",
+    "content-length: \x0b{n}",
+    "content-length: {n}\r\n\t",
+    "content-length: 18446744073709551616",
+    "transfer-encoding: chunked",
+    "Transfer-Encoding: Chunked",
+    "transfer-encoding:chunked",
+    "transfer-encoding: chunked ",
+    "transfer-encoding:\tchunked",
+    "transfer-encoding:\x0bchunked",
+    "transfer-encoding: \x00chunked",
+    "transfer-encoding : chunked",
+    " transfer-encoding: chunked",
+    "transfer_encoding: chunked",
+    "transfer-encoding: xchunked",
+    "transfer-encoding: chunked;q=1",
+    "transfer-encoding: \"chunked\"",
+    "transfer-encoding: identity",
+    "transfer-encoding: identity, chunked",
+    "transfer-encoding: chunked, identity",
+    "transfer-encoding: chunked, chunked",
+    "transfer-encoding: gzip, chunked",
+    "transfer-encoding: chunked\r\ntransfer-encoding: identity",
+    "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+    "transfer-encoding:\r\n chunked",
+    "transfer-encoding:\r\ntransfer-encoding: chunked",
+    "x: y\ntransfer-encoding: chunked",
+    "x: y\rtransfer-encoding: chunked",
+    "content-length: {n}\r\ntransfer-encoding: chunked",
+    "transfer-encoding: chunked\r\ncontent-length: {n}",
+    "content-length: 4\r\ntransfer-encoding: chunked",
+    "content-length: {n}\r\ntransfer-encoding: xchunked",
+    "content-length: {n}\r\nconnection: content-length",
+    "transfer-encoding: chunked\r\nconnection: transfer-encoding",
+];
+
+/// Bodies; `{s}` is the request to smuggle.
+const BODIES: [&str; 13] = [
+    "{s}",
+    "body",
+    "0\r\n\r\n{s}",
+    "4\r\nbody\r\n0\r\n\r\n{s}",
+    "4;a=b\r\nbody\r\n0;x=\"y\"\r\n\r\n{s}",
+    "4;a=\n\r\nbody\r\n0\r\n\r\n{s}",
+    "4\nbody\n0\n\n{s}",
+    "4 \r\nbody\r\n0\r\n\r\n{s}",
+    "0x4\r\nbody\r\n0\r\n\r\n{s}",
+    "10000000000000004\r\nbody\r\n0\r\n\r\n{s}",
+    "4\r\nbodyXX0\r\n\r\n{s}",
+    "0\r\nx-smuggled: 1\r\ncontent-length: 4\r\n\r\n{s}",
+    "-4\r\nbody\r\n0\r\n\r\n{s}",
+];
+
+/// Whole requests that are no combination of the above.
+const OTHERS: [&str; 12] = [
+    "PUT {p} HTTP/1.0\r\n{h}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{s}",
+    "PUT {p} HTTP/1.0\r\n{h}\r\ncontent-length: 4\r\nconnection: keep-alive\r\n\r\nbody{s}",
+    "GET {p} HTTP/1.1\r\n{h}\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n\r\n{s}",
+    "GET {p} HTTP/1.1\r\n{h}\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 4\r\n\r\nbody{s}",
+    "GET {p} HTTP/1.1\n{h}\n\n{s}",
+    "GET {p}\r\n\r\n{s}",
+    "GET {p} HTTP/2.0\r\n{h}\r\n\r\n{s}",
+    "GET {p} HTTP/1.1 \r\n{h}\r\n\r\n{s}",
+    "GET  {p} HTTP/1.1\r\n{h}\r\n\r\n{s}",
+    "\r\n\r\nGET {p} HTTP/1.1\r\n{h}\r\n\r\n{s}",
+    "GET {p} HTTP/1.1\r\n{h}\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n{s}",
+    "GET {p} HTTP/1.1\r\n{h}\r\n\r\nGET {p} HTTP/1.1\r\n{h}\r\n\r\n{s}PUT {p} HTTP/1.1\r\n{h}\r\ncontent-length: 4\r\n\r\nbody{s}",
+];
+
+/// The bytes of every case over HTTP/1.
+fn http1_cases() -> Vec<String> {
+    let (credential, token) = job_header();
+    let credential = format!("host: x\r\n{credential}: {token}");
+    let mut cases = Vec::new();
+    for framing in FRAMINGS {
+        for body in BODIES {
+            let body = body.replace("{s}", SMUGGLED);
+            let framing = framing.replace("{n}", &body.len().to_string());
+            cases.push(format!("PUT {PATH} HTTP/1.1\r\n{credential}\r\n{framing}\r\n\r\n{body}"));
+        }
+    }
+    let other = |text: &str| text.replace("{p}", PATH).replace("{h}", &credential).replace("{s}", SMUGGLED);
+    cases.extend(OTHERS.map(other));
+    cases
+}
+
+/// The header blocks of the cases over HTTP/2, each a list of names and values as they stand on the wire.
+fn http2_cases() -> Vec<Vec<(String, String)>> {
+    let (credential, token) = job_header();
+    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let base: Vec<_> =
+        [(":method", "PUT"), (":scheme", "http"), (":path", PATH), (":authority", "x"), (credential, token.as_str())]
+            .map(pair)
+            .to_vec();
+    let mut cases = vec![base.clone()];
+    let injected =
+        ["a\r\nx-smuggled: 1", "a\nx-smuggled: 1", "a\rx-smuggled: 1", "a\0b", "a\r\n\r\nGET /666 HTTP/1.1\r\n"];
+    for text in injected {
+        for place in 0..4 {
+            let mut case = base.clone();
+            case[place].1.push_str(text);
+            cases.push(case);
+        }
+        for added in [("x-value", text), (text, "value"), ("content-length", text), ("host", text)] {
+            cases.push([base.clone(), vec![pair(added)]].concat());
+        }
+    }
+    for added in [
+        ("transfer-encoding", "chunked"),
+        ("connection", "x-smuggled"),
+        ("upgrade", "h2c"),
+        ("content-length", "4"),
+        ("content-length", "99"),
+        ("te", "chunked"),
+        ("X-UPPER", "1"),
+        ("x y", "1"),
+        ("x:y", "1"),
+        ("", "1"),
+        (":path", "/api/v4/projects/666/jobs"),
+        (":method", "GET"),
+        (":x-smuggled", "1"),
+        ("host", "evil.example"),
+    ] {
+        cases.push([base.clone(), vec![pair(added)]].concat());
+    }
+    cases
+}
+
+/// A connection of HTTP/2 with one request (RFC 9113, 4.1; RFC 7541, 6.2.2: literals without indexing).
+fn http2_bytes(headers: &[(String, String)]) -> Vec<u8> {
+    let text = |text: &str| {
+        // A length of 127 and more goes on in the next bytes (RFC 7541, 5.1).
+        let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
+        if let Some(mut rest) = text.len().checked_sub(127) {
+            while rest >= 128 {
+                bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+                rest /= 128;
+            }
+            bytes.push(u8::try_from(rest).unwrap());
+        }
+        bytes.extend_from_slice(text.as_bytes());
+        bytes
+    };
+    let block: Vec<u8> = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let (settings, headers) = (frame(4, 0, 0, &[]), frame(1, 4, 1, &block));
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, headers, frame(0, 1, 1, b"body")].concat()
+}
+
+/// Sends the bytes and reads what comes, until the gateway ends the connection.
+async fn send(address: SocketAddr, bytes: Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // The gateway may have seen enough before it is all sent.
+    let _ = stream.write_all(&bytes).await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// A request as an upstream reads it that takes nothing but the plainest framing.
+struct Plain {
+    head: String,
+    has_body: bool,
+}
+
+/// Reads all of a connection, strictly. A request whose client broke off is the last one, and does not count.
+fn read_plainly(mut bytes: &[u8]) -> Vec<Plain> {
+    let mut requests = Vec::new();
+    while let Some((request, rest)) = read_one(bytes) {
+        requests.push(request);
+        bytes = rest;
+    }
+    requests
+}
+
+/// The first request, and what follows it; none if it is not complete.
+fn read_one(bytes: &[u8]) -> Option<(Plain, &[u8])> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
+    let rest = &bytes[end + 4..];
+    assert!(head.contains(" HTTP/1.1\r\n"), "{head:?}");
+    assert!(!head.replace("\r\n", "").contains(['\r', '\n', '\0', '\x0b']), "{head:?}");
+    let values = |name: &str| {
+        let prefix = format!("{name}: ");
+        head.split("\r\n").filter_map(|line| line.strip_prefix(prefix.as_str()).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
+    assert!(lengths.len() + codings.len() <= 1, "{head}");
+    let rest = match (lengths.first(), codings.first()) {
+        (Some(length), _) => rest.get(length.parse::<usize>().expect("a number")..)?,
+        (None, Some(coding)) => {
+            assert_eq!(coding, "chunked", "{head}");
+            after_chunks(rest)?
+        }
+        (None, None) => rest,
+    };
+    let has_body = !codings.is_empty() || lengths.first().is_some_and(|length| length != "0");
+    Some((Plain { head, has_body }, rest))
+}
+
+fn after_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).expect("no extension");
+        bytes =
+            bytes.get(end + 2 + size..end + 4 + size).and_then(|_| bytes[end + 2 + size..].strip_prefix(b"\r\n"))?;
+        if size == 0 {
+            return Some(bytes);
+        }
+    }
+}
+
+/// What must hold of everything that reached the upstream; how many requests that were.
+fn check(setup: &Setup, upstream: &Upstream, is_http1: bool) -> usize {
+    let asked = setup.world.fake.calls::<AuthorizeRequest>("authorize");
+    let identities: HashSet<_> = asked.iter().map(|(asked, _)| identity(&asked.capture_id)).collect();
+    assert!(asked.iter().all(|(asked, _)| asked.projects == ["42"]), "nobody asked for another project");
+    let seen = upstream.seen();
+    let mut used = HashSet::new();
+    for seen in &seen {
+        assert!(!seen.target.contains("666") && !seen.headers.contains_key("x-smuggled"), "{seen:?}");
+        let identity = seen.headers[identity_header().key].to_str().unwrap().to_owned();
+        assert!(identities.contains(&identity) && used.insert(identity), "a request that nobody decided: {seen:?}");
+    }
+    if is_http1 {
+        let complete = |bytes: &Vec<u8>| read_plainly(bytes);
+        let plain: Vec<_> = upstream.bytes().iter().flat_map(complete).collect();
+        assert_eq!(plain.len(), seen.len(), "another server reads the same requests");
+        assert!(plain.iter().all(|request| request.head.contains(identity_header().key)));
+        assert!(plain.iter().any(|request| request.has_body));
+    }
+    seen.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_upstream_sees_exactly_the_requests_that_were_decided() {
+    log::install_quietly();
+    let setup = Setup::start_with(|config| {
+        // Every connection ends soon after its last request, and every body that does not arrive.
+        config.header_read_timeout_ms = 500;
+        config.body_read_timeout_ms = 250;
+        config.idle_timeout_ms = 500;
+    })
+    .await;
+    let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
+    setup.world.fake.on("authorize", own);
+    let http1: Vec<_> = http1_cases().into_iter().map(String::into_bytes).collect();
+    let http2: Vec<_> = http2_cases().iter().map(|case| http2_bytes(case)).collect();
+    let count = http1.len() + http2.len();
+    assert!(count > 500, "{count} cases");
+    let address = setup.world.address;
+    let cases = http1.into_iter().chain(http2);
+    futures::stream::iter(cases).for_each_concurrent(128, |bytes| send(address, bytes)).await;
+    let reached = check(&setup, &setup.upstream, true);
+    assert!(reached > 50 && reached < count, "{reached} requests of {count} cases reached the upstream");
+}

@@ -1,0 +1,157 @@
+//! Where a job token may stand, what else may not, and what of it the upstream sees.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use proto::contract::Place;
+use proto::paddock::contract::v1::CredentialKind;
+use proto::paddock::job_token::v1::AuthorizeRequest;
+
+use crate::support::protected::{JOBS, Setup, job_header};
+use crate::support::{send, token};
+
+/// A shipped route that takes basic authentication.
+const STATE: &str = "/api/v4/projects/42/terraform/state/prod";
+
+fn job() -> String {
+    token::of(CredentialKind::JobToken, 1)
+}
+
+/// A value of basic authentication, with the user name of the contract or another.
+fn basic(user: Option<&str>, password: &str) -> String {
+    let carriers = CredentialKind::JobToken.spec().unwrap().carriers.iter();
+    let name = carriers.filter_map(|carrier| match carrier.place {
+        Place::BasicUsername(name) => Some(name),
+        _ => None,
+    });
+    let user = user.unwrap_or(name.into_iter().next().unwrap());
+    format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
+}
+
+#[tokio::test]
+async fn a_job_token_is_taken_from_every_carrier_and_kept_from_the_upstream() {
+    let setup = Setup::start().await;
+    let mut requests = Vec::new();
+    for (header, value) in token::headers(CredentialKind::JobToken, &job()) {
+        requests.push(setup.world.get(JOBS).header(header, &value));
+        requests.push(setup.world.get(JOBS).header(header.to_uppercase(), value));
+    }
+    for name in token::parameters(CredentialKind::JobToken) {
+        requests.push(setup.world.get(&format!("{JOBS}?{name}={}", job())));
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        requests.push(setup.world.get(&format!("{JOBS}?{encoded}={}", job())));
+    }
+    requests.push(setup.world.get(STATE).header("authorization", basic(None, &job())));
+    requests.push(setup.request("GET", STATE).header("authorization", basic(None, &job())));
+    let count = requests.len();
+    for request in requests {
+        assert_eq!(send(request).await.status, 200);
+    }
+    let asked = setup.world.fake.calls::<AuthorizeRequest>("authorize");
+    assert_eq!(asked.len(), count);
+    assert!(asked.iter().all(|(asked, _)| asked.token == job()));
+    let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
+    assert!(!bytes.contains(&job()) && !bytes.to_lowercase().contains("authorization"), "{bytes}");
+    assert!(setup.upstream.seen().iter().all(|seen| !seen.target.contains('?')));
+}
+
+#[tokio::test]
+async fn what_is_no_job_token_is_refused_before_anybody_is_asked() {
+    let setup = Setup::start().await;
+    let (header, _) = job_header();
+    let parameter = token::parameters(CredentialKind::JobToken)[0];
+    let with = |text: &str| setup.world.get(JOBS).header(header, text);
+    let query = |query: &str| setup.world.get(&format!("{JOBS}?{query}"));
+    let other = token::of(CredentialKind::JobToken, 2);
+    let (user_header, user) = token::user_header();
+    let cases = [
+        (setup.world.get(JOBS), 401, "job_token_missing"),
+        (with(""), 401, "job_token_missing"),
+        (query("a=b"), 401, "job_token_missing"),
+        (query("token=something-else"), 401, "job_token_wrong_kind"),
+        (with("nonsense"), 401, "job_token_malformed"),
+        (with(&format!("{}x", job()).replace('.', "")), 401, "job_token_malformed"),
+        (with(&format!("{}{}", job(), "x".repeat(2048))), 401, "job_token_malformed"),
+        (with(&token::user()), 401, "job_token_wrong_kind"),
+        (with(&token::runner()), 401, "job_token_wrong_kind"),
+        (setup.world.get(JOBS).header(user_header, &user), 401, "job_token_wrong_kind"),
+        (setup.world.get(JOBS).header("authorization", format!("Bearer {user}")), 401, "job_token_wrong_kind"),
+        (setup.world.get(JOBS).header("authorization", "Bearer of-another-world"), 401, "job_token_missing"),
+        (setup.world.get(JOBS).header("authorization", basic(None, &job())), 401, "job_token_missing"),
+        (setup.world.get(STATE).header("authorization", basic(Some("root"), &job())), 401, "job_token_missing"),
+        (setup.world.get(STATE).header("authorization", "Basic %%%"), 401, "job_token_missing"),
+        (with(&job()).header(header, &other), 400, "conflicting_credentials"),
+        (with(&job()).header("authorization", format!("Bearer {other}")), 400, "conflicting_credentials"),
+        (with(&job()).query(&[(parameter, &other)]), 400, "conflicting_credentials"),
+        (query(&format!("{parameter}={}&{parameter}={other}", job())), 400, "conflicting_credentials"),
+        (setup.request("GET", STATE).header("authorization", basic(None, &other)), 400, "conflicting_credentials"),
+    ];
+    for (request, status, reason) in cases {
+        let shown = format!("{request:?}");
+        assert_eq!(send(request).await.refusal(), (status, reason.to_owned()), "{shown}");
+    }
+    let challenge = send(setup.world.get(JOBS)).await;
+    assert!(challenge.header("www-authenticate").contains("realm"));
+    assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn no_credential_of_any_kind_reaches_the_upstream_and_the_rest_of_the_query_does() {
+    let setup = Setup::start().await;
+    for kind in CredentialKind::ALL {
+        let text = token::of(kind, 9);
+        for name in token::parameters(kind) {
+            if kind == CredentialKind::JobToken {
+                continue;
+            }
+            for pair in [format!("{name}={text}"), format!("{}[]=x", name.to_uppercase()), format!("x={text}")] {
+                let path = format!("{JOBS}?a=%2F&{pair}&b[]=1&&c");
+                assert_eq!(send(setup.get(&path)).await.status, 200, "{path}");
+            }
+        }
+        for (header, value) in token::headers(kind, &text) {
+            if kind == CredentialKind::JobToken {
+                continue;
+            }
+            assert_eq!(send(setup.get(&format!("{JOBS}?a=%2F&b[]=1&&c")).header(header, value)).await.status, 200);
+        }
+        let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
+        assert!(!bytes.contains(&text), "{bytes}");
+    }
+    let seen = setup.upstream.seen();
+    assert!(seen.len() > 10);
+    for seen in seen {
+        assert_eq!(seen.target, format!("{JOBS}?a=%2F&b[]=1&&c"));
+        assert!(
+            CredentialKind::ALL.iter().all(|kind| {
+                token::headers(*kind, "").iter().all(|(header, _)| !seen.headers.contains_key(*header))
+            })
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_route_may_forward_the_credentials() {
+    let table = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
+        credential = \"forward\"\n";
+    let setup = Setup::with_table(table).await;
+    let (header, text) = job_header();
+    let parameter = token::parameters(CredentialKind::JobToken)[0];
+    let path = format!("/p/42?{parameter}={text}&a=b");
+    assert_eq!(send(setup.get(&path).header("authorization", format!("Bearer {text}"))).await.status, 200);
+    let seen = setup.upstream.seen().remove(0);
+    assert_eq!((seen.target.as_str(), seen.headers[header].to_str().unwrap()), (path.as_str(), text.as_str()));
+    assert_eq!(seen.headers["authorization"], format!("Bearer {text}"));
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_refused() {
+    let setup = Setup::start().await;
+    for query in ["%zz=1", "a=1&%ff=2", "a&%"] {
+        let path = format!("{JOBS}?{query}");
+        let (header, text) = job_header();
+        let answer =
+            crate::support::raw::request(setup.world.address, "GET", &path, &format!("{header}: {text}\r\n")).await;
+        assert_eq!(answer.refusal(), (400, "path_malformed".into()), "{query}");
+    }
+    assert!(setup.upstream.seen().is_empty());
+}

@@ -1,0 +1,325 @@
+//! What the upstream answers decides what becomes of the capture, and whether the client may see success.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chassis::status::{Fault, Refusal};
+use proto::paddock::contract::v1::Reason;
+use proto::paddock::job_token::v1::{
+    AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+    JobTokenPolicy,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::support::protected::{JOBS, Setup, Told, allowed, job_header};
+use crate::support::upstream::{Upstream, answer};
+use crate::support::{World, send};
+
+fn told(authorize: usize, flush: usize, discard: usize) -> Told {
+    Told { authorize, flush, discard }
+}
+
+/// A client that does not follow redirects.
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+#[tokio::test]
+async fn success_and_redirection_are_recorded_before_the_answer_and_nothing_else_is() {
+    for (status, flushes) in [
+        (200, true),
+        (201, true),
+        (204, true),
+        (206, true),
+        (301, true),
+        (302, true),
+        (304, true),
+        (307, true),
+        (400, false),
+        (401, false),
+        (403, false),
+        (404, false),
+        (429, false),
+        (500, false),
+        (503, false),
+    ] {
+        let mut setup = Setup::start().await;
+        let location = [("location", "http://elsewhere.example/x"), ("x-mine", "1")];
+        setup.upstream.on(move |_| async move { answer(status, &location, "") });
+        let (header, token) = job_header();
+        let answer = send(client().get(format!("http://{}{JOBS}", setup.world.address)).header(header, token)).await;
+        assert_eq!((answer.status, answer.header("location")), (status, "http://elsewhere.example/x"));
+        if flushes {
+            let (flush, _) = setup.world.fake.calls::<FlushRequest>("flush").remove(0);
+            assert_eq!(flush.status, i32::from(status), "recorded before the client has its answer");
+        }
+        let expected = if flushes { told(1, 1, 0) } else { told(1, 0, 1) };
+        assert_eq!(setup.told().await, expected, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn job_token_auth_is_asked_for_what_the_table_says() {
+    let mut setup = Setup::start().await;
+    let path = "/api/v4/projects/group%2Fproject/deployments";
+    let answer = send(setup.request("POST", path).header("x-request-id", "r-1").body("{}")).await;
+    assert_eq!((answer.status, answer.header("x-request-id")), (200, "r-1"));
+    let (asked, context) = setup.world.fake.calls::<AuthorizeRequest>("authorize").remove(0);
+    assert_eq!(asked.token, job_header().1);
+    assert_eq!(asked.projects, ["group/project"]);
+    let policies = [JobTokenPolicy::AdminDeployments, JobTokenPolicy::AdminEnvironments];
+    assert_eq!(asked.policies, policies.map(i32::from));
+    assert_eq!(asked.route, "POST /api/v4/projects/{id}/deployments");
+    assert_eq!((asked.mode(), asked.upstream.as_str()), (CaptureMode::Strict, "default"));
+    assert_eq!(uuid::Uuid::parse_str(&asked.capture_id).unwrap().get_version_num(), 7);
+    assert_eq!((context.request_id.as_str(), context.peer_address.unwrap().is_loopback()), ("r-1", true));
+    let (flush, _) = setup.world.fake.calls::<FlushRequest>("flush").remove(0);
+    assert_eq!(flush.capture.unwrap().id, asked.capture_id);
+    assert_eq!(setup.told().await, told(1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_the_client_and_nothing_reaches_the_upstream() {
+    for (reason, status) in [
+        (Reason::JobTokenInvalid, 401),
+        (Reason::JobNotRunning, 401),
+        (Reason::JobTokenNotInScope, 403),
+        (Reason::ProjectNotFound, 404),
+    ] {
+        let mut setup = Setup::start().await;
+        setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", Refusal::new(reason));
+        let answer = send(setup.get(JOBS)).await;
+        assert_eq!(answer.refusal(), (status, reason.spec().unwrap().code.to_owned()));
+        assert_eq!(setup.told().await, told(1, 0, 0));
+        assert!(setup.upstream.seen().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_decision_that_is_not_known_lets_nothing_through_and_is_taken_back() {
+    for (fault, status, asked) in [
+        (Fault::of(Reason::CaptureUnavailable, "the store is down"), 503, 1),
+        (Fault::internal("broken"), 500, 1),
+        (Fault::unavailable("gone"), 503, 2),
+    ] {
+        let mut setup = Setup::start().await;
+        setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", fault);
+        assert_eq!(send(setup.get(JOBS)).await.status, status);
+        assert_eq!(setup.told().await, told(asked, 0, 1));
+        assert!(setup.upstream.seen().is_empty());
+        let id = setup.world.fake.calls::<AuthorizeRequest>("authorize").remove(0).0.capture_id;
+        assert_eq!(setup.world.fake.calls::<DiscardRequest>("discard").remove(0).0.capture_id, id);
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_reaches_its_own_project_leaves_no_record() {
+    for status in [200, 404] {
+        let mut setup = Setup::start().await;
+        let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
+        setup.world.fake.on("authorize", own);
+        setup.upstream.answers(status, &[], "x");
+        assert_eq!(send(setup.get(JOBS)).await.status, status);
+        assert_eq!(setup.told().await, told(1, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn success_without_a_record_is_never_answered() {
+    let mut setup = Setup::start_with(|config| config.capture_flush_timeout_ms = 200).await;
+    let fault = Fault::of(Reason::CaptureUnavailable, "the store is down");
+    setup.world.fake.refuses::<FlushRequest, FlushResponse>("flush", fault);
+    setup.upstream.answers(200, &[], "secret content");
+    let answer = send(setup.get(JOBS)).await;
+    assert_eq!(answer.refusal(), (503, "capture_unavailable".into()));
+    assert!(!answer.body.contains("secret"));
+    let told = setup.told().await;
+    assert!(told.flush > 1, "it was tried again: {told:?}");
+    assert_eq!((told.authorize, told.discard), (1, 0), "the access took place, and stays unresolved");
+}
+
+#[tokio::test]
+async fn a_record_that_fails_at_first_is_tried_again() {
+    let mut setup = Setup::start().await;
+    let count = Arc::new(AtomicUsize::new(0));
+    setup.world.fake.on("flush", move |_: FlushRequest| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { Err(Fault::unavailable("restarting").into()) } else { Ok(FlushResponse {}) } }
+    });
+    assert_eq!(send(setup.get(JOBS)).await.status, 200);
+    assert_eq!(setup.told().await, told(1, 2, 0));
+}
+
+#[tokio::test]
+async fn best_effort_does_not_wait_for_the_record() {
+    let table = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
+        capture = \"best_effort\"\n";
+    let mut setup = Setup::with_table(table).await;
+    let go = Arc::new(Semaphore::new(0));
+    let waits = go.clone();
+    setup.world.fake.on("flush", move |_: FlushRequest| {
+        let waits = waits.clone();
+        async move {
+            waits.acquire().await.unwrap().forget();
+            Ok(FlushResponse {})
+        }
+    });
+    assert_eq!(send(setup.get("/p/42")).await.status, 200, "before there is a record");
+    go.add_permits(1);
+    assert_eq!(setup.told().await, told(1, 1, 0));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_away_is_502_and_the_capture_goes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let mut setup = Setup::start_with(|config| config.upstream = format!("http://{nobody}")).await;
+    assert_eq!(send(setup.get(JOBS)).await.refusal(), (502, "upstream_unavailable".into()));
+    assert_eq!(setup.told().await, told(1, 0, 1));
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_or_makes_no_sense_is_502() {
+    for reply in ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut some = [0; 64];
+                let _ = stream.read(&mut some).await;
+                let _ = stream.write_all(reply.as_bytes()).await;
+            }
+        });
+        let mut setup = Setup::start_with(|config| config.upstream = format!("http://{address}")).await;
+        assert_eq!(send(setup.get(JOBS)).await.refusal(), (502, "upstream_unavailable".into()), "{reply:?}");
+        assert_eq!(setup.told().await, told(1, 0, 1), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_slow_is_504_and_the_capture_goes() {
+    let mut setup = Setup::start_with(|config| config.upstream_timeout_ms = 50).await;
+    setup.upstream.on(|_| pending());
+    assert_eq!(send(setup.get(JOBS)).await.refusal(), (504, "upstream_timeout".into()));
+    assert_eq!(setup.told().await, told(1, 0, 1));
+}
+
+/// Asks for jobs on a connection of its own, and leaves when `entered` says so.
+async fn leave_when(setup: &Setup, entered: &Semaphore) {
+    let (header, token) = job_header();
+    let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
+    let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    entered.acquire().await.unwrap().forget();
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_leaves_no_capture() {
+    let mut setup = Setup::start().await;
+    let entered = Arc::new(Semaphore::new(0));
+    let enter = entered.clone();
+    setup.upstream.on(move |_| {
+        enter.add_permits(1);
+        pending()
+    });
+    leave_when(&setup, &entered).await;
+    assert_eq!(setup.told().await, told(1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_the_decision_leaves_no_capture() {
+    let mut setup = Setup::start().await;
+    let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (enter, wait) = (entered.clone(), go.clone());
+    setup.world.fake.on("authorize", move |asked: AuthorizeRequest| {
+        enter.add_permits(1);
+        let wait = wait.clone();
+        async move {
+            wait.acquire().await.unwrap().forget();
+            Ok(allowed(asked))
+        }
+    });
+    leave_when(&setup, &entered).await;
+    go.add_permits(1);
+    assert_eq!(setup.told().await, told(1, 0, 1));
+    assert!(setup.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_during_the_record_does_not_stop_it() {
+    let mut setup = Setup::start().await;
+    let (entered, done) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (go, enter) = (Arc::new(Semaphore::new(0)), entered.clone());
+    let (wait, finish) = (go.clone(), done.clone());
+    setup.world.fake.on("flush", move |_: FlushRequest| {
+        enter.add_permits(1);
+        let (wait, finish) = (wait.clone(), finish.clone());
+        async move {
+            wait.acquire().await.unwrap().forget();
+            finish.fetch_add(1, Ordering::SeqCst);
+            Ok(FlushResponse {})
+        }
+    });
+    leave_when(&setup, &entered).await;
+    go.add_permits(1);
+    assert_eq!((setup.told().await, done.load(Ordering::SeqCst)), (told(1, 1, 0), 1));
+}
+
+#[tokio::test]
+async fn a_discard_that_fails_at_first_is_tried_again() {
+    let mut setup = Setup::start().await;
+    let count = Arc::new(AtomicUsize::new(0));
+    setup.world.fake.on("discard", move |_: DiscardRequest| {
+        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if is_first { Err(Fault::unavailable("restarting").into()) } else { Ok(DiscardResponse {}) } }
+    });
+    setup.upstream.answers(404, &[], "");
+    assert_eq!(send(setup.get(JOBS)).await.status, 404);
+    assert_eq!(setup.told().await, told(1, 0, 2));
+}
+
+#[tokio::test]
+async fn without_an_upstream_there_are_no_protected_routes() {
+    let world = World::start().await;
+    let (header, token) = job_header();
+    assert_eq!(send(world.get(JOBS).header(header, token)).await.refusal(), (404, "route_not_found".into()));
+}
+
+#[tokio::test]
+async fn the_verbs_of_a_protected_path_are_told() {
+    let setup = Setup::start().await;
+    let options = send(setup.request("OPTIONS", JOBS)).await;
+    assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"));
+    let patch = send(setup.request("PATCH", JOBS)).await;
+    assert_eq!((patch.refusal().1.as_str(), patch.header("allow")), ("method_not_allowed", "GET, HEAD, OPTIONS"));
+    assert!(setup.upstream.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_upstream_may_speak_http2() {
+    let upstream = Upstream::start().await;
+    let table = format!(
+        "[upstreams.store]\nurl = \"{}\"\nprotocol = \"h2\"\n[[routes]]\nmethod = \"POST\"\npath = \"/p/{{id}}\"\n\
+         projects = [\"id\"]\npolicies = []\nupstream = \"store\"\n",
+        upstream.url()
+    );
+    let mut setup = Setup::with_table(&table).await;
+    upstream.answers(302, &[("location", "/x")], "moved");
+    let http2 = reqwest::Client::builder().http2_prior_knowledge().redirect(reqwest::redirect::Policy::none());
+    for client in [client(), http2.build().unwrap()] {
+        let (header, token) = job_header();
+        let request = client.post(format!("http://{}/p/42?a=b", setup.world.address)).header(header, token);
+        let answer = send(request.body("content")).await;
+        assert_eq!((answer.status, answer.body.as_str(), answer.header("location")), (302, "moved", "/x"));
+    }
+    for seen in upstream.seen() {
+        assert_eq!((seen.version, seen.target.as_str()), (http::Version::HTTP_2, "/p/42?a=b"));
+        assert_eq!(seen.body, "content");
+    }
+    assert_eq!(setup.told().await, told(2, 2, 0));
+    assert!(setup.upstream.seen().is_empty(), "the other upstream");
+}
