@@ -7,7 +7,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test lint fmt bench proto docs
+.PHONY: help run test soak lint fmt bench proto docs
 
 help: ## lists the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ run: ## builds and starts everything on the embedded default, in the foreground
 test: ## installs what the tests need and runs every test
 	scripts/setup-test
 	scripts/test
+
+soak: ## runs the long form of the loss harness: a million requests, two hundred kills
+	scripts/soak
 
 lint: ## checks format, clippy, sizes and style, the contract, the dependencies
 	$(CARGO) fmt --all -- --check

@@ -7,6 +7,16 @@ use proto::paddock::contract::v1::{
     GetContractRequest, GetContractResponse,
     contract_service_server::{ContractService, ContractServiceServer},
 };
+use proto::paddock::directory::v1::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
+    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Project,
+    ProjectDescription, Visibility,
+    directory_service_server::{DirectoryService, DirectoryServiceServer},
+};
+use proto::paddock::job_token::v1::{
+    AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+    authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
+};
 use proto::paddock::runner::v1::{
     RegisterRunnerRequest, RegisterRunnerResponse, RequestJobRequest, RequestJobResponse,
     ResetAuthenticationTokenRequest, ResetAuthenticationTokenResponse, UnregisterRunnerManagerRequest,
@@ -21,6 +31,8 @@ pub async fn serve(address: SocketAddr) {
         .tcp_nodelay(true)
         .add_service(RunnerTokenServiceServer::new(Constant))
         .add_service(ContractServiceServer::new(Constant))
+        .add_service(AuthorizationServiceServer::new(Constant))
+        .add_service(DirectoryServiceServer::new(Constant))
         .serve(address)
         .await
         .expect("the backend serves");
@@ -33,6 +45,95 @@ impl ContractService for Constant {
     async fn get_contract(&self, _: Request<GetContractRequest>) -> Result<Response<GetContractResponse>, Status> {
         let contract = GetContractResponse { digest: DIGEST.into(), ..Default::default() };
         Ok(Response::new(contract))
+    }
+}
+
+/// Knows every project, and everybody as a developer of it.
+#[tonic::async_trait]
+impl DirectoryService for Constant {
+    async fn get_project_access(
+        &self,
+        request: Request<GetProjectAccessRequest>,
+    ) -> Result<Response<GetProjectAccessResponse>, Status> {
+        let id = request.into_inner().project.parse().unwrap_or_default();
+        Ok(Response::new(GetProjectAccessResponse {
+            project: Some(project(id)),
+            access_level: Some(30),
+            user_exists: true,
+            username: "bench".into(),
+            ..GetProjectAccessResponse::default()
+        }))
+    }
+
+    async fn describe_projects(
+        &self,
+        request: Request<DescribeProjectsRequest>,
+    ) -> Result<Response<DescribeProjectsResponse>, Status> {
+        let describe = |id| ProjectDescription { project: Some(project(id)), visible: true, ..Default::default() };
+        let projects = request.into_inner().ids.into_iter().map(describe).collect();
+        Ok(Response::new(DescribeProjectsResponse { projects }))
+    }
+
+    async fn describe_groups(
+        &self,
+        _: Request<DescribeGroupsRequest>,
+    ) -> Result<Response<DescribeGroupsResponse>, Status> {
+        Err(not_measured())
+    }
+
+    async fn describe_users(
+        &self,
+        _: Request<DescribeUsersRequest>,
+    ) -> Result<Response<DescribeUsersResponse>, Status> {
+        Err(not_measured())
+    }
+}
+
+fn project(id: i64) -> Project {
+    let path_with_namespace = format!("bench/{id}");
+    Project {
+        id,
+        path: id.to_string(),
+        path_with_namespace,
+        visibility: Visibility::Private.into(),
+        ..Project::default()
+    }
+}
+
+/// Allows every access, and takes every capture as recorded. A job reaches its own project, number 1, without a capture.
+#[tonic::async_trait]
+impl AuthorizationService for Constant {
+    async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
+        let request = request.into_inner();
+        let target: i64 = request.projects.first().and_then(|id| id.parse().ok()).unwrap_or_default();
+        let capture = (target != 1).then(|| Capture {
+            id: request.capture_id,
+            origin_project_id: 1,
+            target_project_ids: vec![target],
+            job_id: 7,
+            user_id: 3,
+            route: request.route,
+            policies: request.policies,
+            mode: request.mode,
+            ..Capture::default()
+        });
+        Ok(Response::new(AuthorizeResponse {
+            capture,
+            job_id: 7,
+            user_id: 3,
+            username: "bench".into(),
+            origin_project_id: 1,
+            target_project_ids: vec![target],
+            upstream_identity: "i".repeat(400),
+        }))
+    }
+
+    async fn flush(&self, _: Request<FlushRequest>) -> Result<Response<FlushResponse>, Status> {
+        Ok(Response::new(FlushResponse {}))
+    }
+
+    async fn discard(&self, _: Request<DiscardRequest>) -> Result<Response<DiscardResponse>, Status> {
+        Ok(Response::new(DiscardResponse {}))
     }
 }
 

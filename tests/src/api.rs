@@ -3,6 +3,7 @@
 use proto::contract::Place;
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 use reqwest::header::HeaderMap;
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
@@ -33,8 +34,8 @@ impl Api {
     /// A caller without a token. The base is the address without `/api/v4`.
     #[must_use]
     pub fn anonymous(base: &str) -> Self {
-        // Tests speak to this machine only, whatever proxy the environment names.
-        let http = Client::builder().no_proxy().build().expect("a client");
+        // Tests speak to this machine only, whatever proxy the environment names, and look at redirects themselves.
+        let http = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
         Self { http, base: base.to_owned(), token: None }
     }
 
@@ -42,6 +43,12 @@ impl Api {
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same without a token.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        Self { token: None, ..self.clone() }
     }
 
     /// The same caller on a connection of its own.
@@ -60,6 +67,22 @@ impl Api {
     #[must_use]
     pub fn runner_header() -> &'static str {
         header_of(CredentialKind::RunnerToken)
+    }
+
+    /// The header that carries a job token.
+    #[must_use]
+    pub fn job_header() -> &'static str {
+        header_of(CredentialKind::JobToken)
+    }
+
+    /// PATCH with a JSON body.
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    /// GET with a job token.
+    pub async fn get_as_job(&self, path: &str, token: &str) -> Answer {
+        send(self.request(Method::GET, path).header(Self::job_header(), token)).await
     }
 
     /// A request under `/api/v4`, to be completed.
@@ -97,7 +120,9 @@ impl Api {
     }
 }
 
-fn header_of(kind: CredentialKind) -> &'static str {
+/// The header that carries a credential of the kind.
+#[must_use]
+pub fn header_of(kind: CredentialKind) -> &'static str {
     let carriers = kind.spec().expect("a kind of the contract").carriers;
     let header = carriers.iter().find_map(|carrier| match carrier.place {
         Place::Header(name) => Some(name),

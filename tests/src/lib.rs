@@ -12,12 +12,21 @@ mod paddock;
 mod postgres;
 mod program;
 pub mod raw;
+mod redis;
 mod skip;
+mod upstream;
+mod wait;
 
-pub use api::{Answer, Api, send};
-pub use distributed::{Database, Distributed, Registry};
+pub use api::{Answer, Api, header_of, send};
+pub use distributed::{Database, Distributed, JobTokenAuth, Registry};
 pub use files::{files_below, root};
 pub use paddock::Paddock;
-pub use postgres::postgres;
+pub use postgres::{OwnPostgres, postgres};
 pub use program::{Program, free_port};
+pub use redis::{Redis, find_library, find_program};
 pub use skip::{say, skipped};
+pub use upstream::{LOCATION, Received, Upstream};
+pub use wait::within;
+
+/// The header that carries the id of a request, both ways.
+pub const REQUEST_ID: &str = "x-request-id";

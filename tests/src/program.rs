@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -22,9 +23,19 @@ pub fn free_port() -> u16 {
 #[derive(Debug)]
 pub struct Program {
     name: String,
+    /// How it was started, for starting it again.
+    command: Start,
     child: Child,
     stdout: Arc<Lines>,
     stderr: Arc<Lines>,
+}
+
+/// A program with its arguments and settings.
+#[derive(Clone, Debug)]
+struct Start {
+    path: PathBuf,
+    arguments: Vec<String>,
+    settings: Vec<(String, String)>,
 }
 
 /// The lines that a process has printed so far.
@@ -78,11 +89,27 @@ impl Program {
     /// Starts a binary of the workspace, without the settings that the environment may hold.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(crate::binaries::path(name));
+        Self::start_other(&crate::binaries::path(name), arguments, settings)
+    }
+
+    /// Starts a program of the machine.
+    #[must_use]
+    pub fn start_other(path: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::spawn(Start {
+            path: path.to_owned(),
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            settings: settings.iter().map(owned).collect(),
+        })
+    }
+
+    fn spawn(start: Start) -> Self {
+        let name = start.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut command = Command::new(&start.path);
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("PADDOCK_")) {
             command.env_remove(variable);
         }
-        command.args(arguments).envs(settings.iter().copied());
+        command.args(&start.arguments).envs(start.settings.iter().map(|(name, value)| (name, value)));
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -91,7 +118,38 @@ impl Program {
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let stdout = Lines::read(child.stdout.take().expect("it is piped"));
         let stderr = Lines::read(child.stderr.take().expect("it is piped"));
-        Self { name: name.to_owned(), child, stdout, stderr }
+        Self { name, command: start, child, stdout, stderr }
+    }
+
+    /// Ends it with SIGKILL, as a crash or the kernel does.
+    pub fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again, with the same arguments and settings, when it has ended. What it printed before is forgotten.
+    pub fn start_again(&mut self) {
+        *self = Self::spawn(self.command.clone());
+    }
+
+    /// Starts it again with one setting changed.
+    pub fn start_again_with(&mut self, name: &str, value: &str) {
+        let mut command = self.command.clone();
+        command.settings.push((name.to_owned(), value.to_owned()));
+        *self = Self::spawn(command);
+    }
+
+    /// Kills it, starts it again and waits until it serves.
+    pub fn crash_and_return(&mut self) {
+        self.kill();
+        self.start_again();
+        self.wait_until_ready();
+    }
+
+    /// Waits for the line that says that it serves.
+    pub fn wait_until_ready(&self) {
+        self.wait_for_output(&format!("{} ready", self.name));
     }
 
     /// The process id.
@@ -125,6 +183,12 @@ impl Program {
     #[must_use]
     pub fn output(&self) -> String {
         self.stdout.all().join("\n")
+    }
+
+    /// What it has printed on standard error so far.
+    #[must_use]
+    pub fn errors(&self) -> String {
+        self.stderr.all().join("\n")
     }
 
     /// Everything that it has printed so far, for messages and searches.
@@ -170,8 +234,6 @@ fn parse(line: &str) -> Option<Value> {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

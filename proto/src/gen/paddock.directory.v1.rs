@@ -3592,7 +3592,8 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED,
+        /// and with BAD_REQUEST if the group would have no owner, in itself or above.
         /// REST: PUT /api/v4/groups/{id}/members/{user_id}
         pub async fn update_group_member(
             &mut self,
@@ -3623,7 +3624,7 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes the role from a direct member. For owners, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Takes the role from a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
         /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
         pub async fn remove_group_member(
             &mut self,
@@ -3759,7 +3760,8 @@ pub mod member_service_server {
             tonic::Response<super::AddGroupMemberResponse>,
             tonic::Status,
         >;
-        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED,
+        /// and with BAD_REQUEST if the group would have no owner, in itself or above.
         /// REST: PUT /api/v4/groups/{id}/members/{user_id}
         async fn update_group_member(
             &self,
@@ -3768,7 +3770,7 @@ pub mod member_service_server {
             tonic::Response<super::UpdateGroupMemberResponse>,
             tonic::Status,
         >;
-        /// Takes the role from a direct member. For owners, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Takes the role from a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
         /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
         async fn remove_group_member(
             &self,

@@ -67,7 +67,9 @@ fn carriers_are_lower_case_and_prefixes_distinct() {
         for carrier in spec.carriers {
             match carrier.place {
                 Place::Header(name) => assert!(is_safe(name), "{name}"),
-                Place::Parameter(name) | Place::AuthorizationScheme(name) => assert_eq!(name, name.to_lowercase()),
+                Place::Parameter(name) | Place::AuthorizationScheme(name) | Place::BasicUsername(name) => {
+                    assert_eq!(name, name.to_lowercase());
+                }
             }
         }
     }

@@ -25,12 +25,17 @@ pub mod config;
 pub mod directory;
 pub mod entity;
 pub mod error;
+pub mod facts;
 pub mod keys;
+mod log;
 pub mod migration;
 pub mod policy;
 mod rpc;
+pub mod scope;
 mod store;
 pub mod time;
+pub mod token;
+mod upstream;
 
 pub use config::Config;
 pub use error::Error;
@@ -71,6 +76,7 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
         stopped.clone(),
     )
     .await?;
+    rpc::authorization::describe_metrics();
     let state = rpc::State::new(deps, captures.clone());
     let served = server
         .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))

@@ -41,7 +41,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
     let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
     let registry = registry.map_err(|fault| anyhow!("job_token_auth.runner_registry: {}", fault.detail()))?;
-    tokio::spawn(keys.clone().watch(store, shutdown.clone()));
+    tokio::spawn(keys.clone().watch(store.clone(), shutdown.clone()));
+    tokio::spawn(signing.clone().watch(store, shutdown.clone()));
 
     let listener = process::listen(&auth.listen).await?;
     telemetry.expose_metrics(&auth.metrics_listen, shutdown.clone()).await?;

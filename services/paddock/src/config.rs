@@ -17,6 +17,8 @@ pub struct Config {
     pub port: u16,
     /// The folder that everything is kept in.
     pub data: PathBuf,
+    /// What job tokens reach behind the protected routes; empty: what the settings of the gateway say.
+    pub upstream: String,
     /// What concerns this process alone.
     pub paddock: Paddock,
     /// The settings of logs, spans and metrics.
@@ -38,6 +40,17 @@ pub struct Paddock {
     pub metrics_listen: String,
 }
 
+impl Config {
+    /// The settings of the gateway, with the upstream that has a short name here.
+    pub fn gateway(&self) -> gateway::Config {
+        let mut gateway = self.gateway.clone();
+        if !self.upstream.is_empty() {
+            gateway.upstream.clone_from(&self.upstream);
+        }
+        gateway
+    }
+}
+
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         problems.require(!self.data.as_os_str().is_empty(), "data", "must name a folder");
@@ -48,7 +61,7 @@ impl Validate for Config {
         problems.require(embedded, "job_token_auth.database", apart);
         self.telemetry.validate(problems);
         self.server.validate(problems);
-        self.gateway.validate(problems);
+        self.gateway().validate(problems);
         self.job_token_auth.validate(problems);
         self.runner_registry.validate(problems);
     }
@@ -67,4 +80,28 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         include_str!("../config.default.toml"),
     ];
     chassis::config::load(&defaults, file)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_name_of_the_upstream_is_held_to_the_same_rules() {
+        let mut config = load(None).unwrap();
+        assert_eq!(config.gateway().upstream, "");
+        config.gateway.upstream = "http://one:1".to_owned();
+        assert_eq!(config.gateway().upstream, "http://one:1");
+        config.upstream = "http://two:2".to_owned();
+        assert_eq!(config.gateway().upstream, "http://two:2");
+        let problems_of = |config: &Config| {
+            let mut problems = Problems::default();
+            config.validate(&mut problems);
+            format!("{problems:?}")
+        };
+        assert!(!problems_of(&config).contains("upstream"));
+        config.upstream = "two".to_owned();
+        assert!(problems_of(&config).contains("gateway.upstream"));
+    }
 }

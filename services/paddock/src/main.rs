@@ -1,8 +1,10 @@
 //! The program `paddock`: all services in one process, and the operator's commands.
 
+mod api;
 mod check;
 mod config;
 mod data_folder;
+mod job;
 mod root_token;
 mod serve;
 
@@ -35,6 +37,8 @@ enum Command {
     },
     /// Makes a new token for the first administrator, in place of a lost one. Stop `paddock serve` first.
     RootToken,
+    /// Issues the tokens of jobs, and ends them.
+    Job(job::Arguments),
 }
 
 #[tokio::main]
@@ -47,6 +51,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve => serve::serve(config?).await?,
         Command::RootToken => root_token::replace(&config?).await?,
+        Command::Job(arguments) => job::run(arguments, &config?).await?,
         Command::Check { output } => return check::check(config, output).await,
     }
     Ok(ExitCode::SUCCESS)

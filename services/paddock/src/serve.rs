@@ -129,7 +129,7 @@ fn gateway_deps(
     keys: &IdentityKeys,
 ) -> anyhow::Result<gateway::Deps> {
     let clock = Clock::system();
-    let mut config = config.gateway.clone();
+    let mut config = config.gateway();
     config.runner_registry.endpoint = registry_endpoint;
     config.job_token_auth.endpoint = auth_endpoint;
     let peers = gateway::Peers::new(&config, keys, &clock).map_err(|fault| anyhow::anyhow!("{}", fault.detail()))?;

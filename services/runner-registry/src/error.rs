@@ -93,6 +93,12 @@ pub enum Error {
     /// The runner has no manager with this system id.
     #[error("runner manager not found")]
     RunnerManagerNotFound,
+    /// The user has no role of its own in the object.
+    #[error("member not found")]
+    MemberNotFound,
+    /// The user has a role in the object already.
+    #[error("member exists")]
+    MemberExists,
     /// These parameters are required and did not come.
     #[error("parameters are missing: {0:?}")]
     ParameterMissing(Vec<&'static str>),
@@ -215,6 +221,8 @@ impl Error {
             Self::UserNotFound => Reason::UserNotFound,
             Self::RunnerNotFound => Reason::RunnerNotFound,
             Self::RunnerManagerNotFound => Reason::RunnerManagerNotFound,
+            Self::MemberNotFound => Reason::MemberNotFound,
+            Self::MemberExists => Reason::MemberExists,
             Self::ParameterMissing(_) | Self::NoParameter(_) => Reason::ParameterMissing,
             Self::ParameterInvalid(_) => Reason::ParameterInvalid,
             Self::ValidationFailed(_) => Reason::ValidationFailed,

@@ -5,7 +5,8 @@ use chassis::{clock::Clock, identity::IdentityKeys, server::GrpcServer, server::
 use proto::paddock::{
     contract::v1::Process,
     directory::v1::{
-        group_service_server::GroupServiceServer, instance_service_server::InstanceServiceServer,
+        directory_service_server::DirectoryServiceServer, group_service_server::GroupServiceServer,
+        instance_service_server::InstanceServiceServer, member_service_server::MemberServiceServer,
         project_service_server::ProjectServiceServer, user_service_server::UserServiceServer,
     },
     runner::v1::{runner_service_server::RunnerServiceServer, runner_token_service_server::RunnerTokenServiceServer},
@@ -64,6 +65,8 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
         .add_service(UserServiceServer::new(rpc::users::Users(state.clone())))
         .add_service(GroupServiceServer::new(rpc::groups::Groups(state.clone())))
         .add_service(ProjectServiceServer::new(rpc::projects::Projects(state.clone())))
+        .add_service(MemberServiceServer::new(rpc::members::Members(state.clone())))
+        .add_service(DirectoryServiceServer::new(rpc::directory::Directory(state.clone())))
         .add_service(InstanceServiceServer::new(rpc::instance::Instance(state.clone())))
         .add_service(RunnerServiceServer::new(rpc::runners::Runners(state.clone())))
         .add_service(RunnerTokenServiceServer::new(rpc::runner_tokens::RunnerTokens(state)))

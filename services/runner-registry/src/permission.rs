@@ -55,6 +55,12 @@ impl Standing {
         self.has(Owner)
     }
 
+    /// Whether the caller may give this role to somebody, or take it away: nobody gives more than they have.
+    #[must_use]
+    pub fn may_hand_out(self, role: AccessLevel) -> bool {
+        self.has(role)
+    }
+
     /// Whether the caller sees a runner. The role is the one in the group of a group runner; for a project runner it is
     /// the greatest one in the projects that it is assigned to.
     #[must_use]
@@ -94,7 +100,7 @@ mod tests {
 
     #[test]
     fn each_rule_has_its_least_role() {
-        let rules: [(&str, Rule, usize); 10] = [
+        let rules: [(&str, Rule, usize); 12] = [
             ("see private", |standing| standing.may_see(Visibility::Private), 1),
             ("see internal", |standing| standing.may_see(Visibility::Internal), 0),
             ("see public", |standing| standing.may_see(Visibility::Public), 0),
@@ -102,6 +108,8 @@ mod tests {
             ("delete project", Standing::may_delete_project, 5),
             ("create in group", Standing::may_create_in_group, 4),
             ("own group", Standing::may_own_group, 5),
+            ("make a guest", |standing| standing.may_hand_out(Guest), 1),
+            ("make an owner", |standing| standing.may_hand_out(Owner), 5),
             ("see group runner", |standing| standing.may_see_runner(RunnerType::Group), 4),
             ("administer group runner", |standing| standing.may_administer_runner(RunnerType::Group), 5),
             ("administer project runner", |standing| standing.may_administer_runner(RunnerType::Project), 4),

@@ -16,14 +16,19 @@ pub async fn run(paddock: &Paddock, statement: &'static str) {
     connection.close().await.expect("the database closes");
 }
 
-/// A fresh database of the PostgreSQL server; none, after saying so, when there is no server.
+/// Fresh databases of the PostgreSQL server; none, after saying so, when there is no server.
 pub async fn on_postgres() -> Option<Database> {
     let server = system::postgres()?;
-    let name = unique(&format!("system_{}", std::process::id())).replace('-', "_");
     let mut connection = PgConnection::connect(&server).await.expect("the server answers");
-    let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::query(statement).execute(&mut connection).await.expect("the database is made");
-    connection.close().await.expect("the connection closes");
     let (address, _) = server.rsplit_once('/').expect("a URL with a database");
-    Some(Database::Postgres(format!("{address}/{name}")))
+    let mut urls = Vec::new();
+    for _ in 0..2 {
+        let name = unique(&format!("system_{}", std::process::id())).replace('-', "_");
+        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(statement).execute(&mut connection).await.expect("the database is made");
+        urls.push(format!("{address}/{name}"));
+    }
+    connection.close().await.expect("the connection closes");
+    let job_token_auth = urls.pop().expect("two");
+    Some(Database::Postgres { registry: urls.pop().expect("two"), job_token_auth })
 }

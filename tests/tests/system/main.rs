@@ -11,6 +11,7 @@ mod database;
 mod distributed;
 mod docs;
 mod expiry_and_deadline;
+mod job_tokens;
 mod literals;
 mod operator;
 mod quick_start;

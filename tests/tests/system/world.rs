@@ -50,6 +50,12 @@ pub async fn user_token(root: &Api, user: i64, name: &str, scopes: &[&str]) -> S
     text(&root.post(&format!("/users/{user}/personal_access_tokens"), body).await.ok(201)["token"])
 }
 
+/// A running job of a project, and its token.
+pub async fn job(root: &Api, project: i64, user: i64) -> (i64, String) {
+    let issued = root.post("/admin/jobs", json!({ "project_id": project, "user_id": user })).await.ok(201);
+    (id(&issued["job"]), text(&issued["token"]))
+}
+
 /// The id in an answer.
 pub fn id(answer: &Value) -> i64 {
     answer["id"].as_i64().unwrap_or_else(|| panic!("no id in {answer}"))

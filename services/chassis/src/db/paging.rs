@@ -57,6 +57,16 @@ impl Window {
         u64::from((self.page - 1).unsigned_abs()) * self.limit()
     }
 
+    /// Cuts this part out of a list that is short enough to be held whole.
+    #[must_use]
+    pub fn slice<T>(self, all: Vec<T>) -> Paged<T> {
+        let (count, end) = (all.len() as u64, self.offset() + self.limit());
+        let within = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let items = all.into_iter().skip(within(self.offset())).take(within(self.limit())).collect();
+        let total = i64::try_from(count).ok().filter(|_| count <= MAX_COUNTED);
+        Paged { items, page: Page { page: self.page, per_page: self.per_page, total, has_next: count > end } }
+    }
+
     /// Runs an ordered query for the rows of this part.
     ///
     /// # Errors
@@ -117,5 +127,16 @@ mod tests {
             let window = Window::new(page, per_page).ok().map(|window| (window.offset(), window.limit()));
             assert_eq!(window, expected, "{page:?} {per_page:?}");
         }
+    }
+
+    #[test]
+    fn a_list_is_cut_into_its_pages() {
+        let cases = [(1, vec![1, 2], true), (2, vec![3, 4], true), (3, vec![5], false), (4, vec![], false)];
+        for (page, items, has_next) in cases {
+            let paged = Window::new(Some(page), Some(2)).unwrap().slice(vec![1, 2, 3, 4, 5]);
+            assert_eq!(paged.items, items);
+            assert_eq!(paged.page, Page { page, per_page: 2, total: Some(5), has_next });
+        }
+        assert!(!Window::new(None, Some(2)).unwrap().slice(vec![1, 2]).page.has_next);
     }
 }

@@ -107,7 +107,6 @@ fn pending_captures() -> TableCreateStatement {
 }
 
 /// The numbers of each producer that have arrived, as ranges without a hole; a second range shows a hole before it.
-/// `first_entry` is the stream entry that began the range.
 fn capture_ranges() -> TableCreateStatement {
     Table::create()
         .table("capture_ranges")
@@ -115,7 +114,6 @@ fn capture_ranges() -> TableCreateStatement {
         .col(integer("partition"))
         .col(big_integer("first"))
         .col(big_integer("last"))
-        .col(text("first_entry"))
         .primary_key(Index::create().col("producer").col("partition").col("first"))
         .to_owned()
 }

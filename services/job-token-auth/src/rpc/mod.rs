@@ -12,7 +12,16 @@ use tonic::{Request, Status};
 
 use chassis::status::Refusal;
 
-use crate::{Deps, capture::Captures, config::Config, directory::Directory, error::Result, keys::SigningKeys};
+use crate::{
+    Deps,
+    capture::Captures,
+    config::Config,
+    directory::Directory,
+    error::Result,
+    facts::{Facts, Live},
+    keys::SigningKeys,
+    store::known_projects::KnownProjects,
+};
 
 pub mod authorization;
 pub mod jobs;
@@ -31,8 +40,12 @@ pub struct State {
     pub database: DatabaseConnection,
     /// What signs job tokens and the identities for upstreams.
     pub signing: SigningKeys,
-    /// What runner-registry knows.
+    /// What runner-registry knows, always fresh.
     pub directory: Directory,
+    /// What decisions rest on. Whoever changes a job, a scope or an allowlist tells it.
+    pub facts: Arc<Facts<Live>>,
+    /// The paths of projects, for lists that name them after their end.
+    pub known: KnownProjects,
     /// The captures.
     pub captures: Captures,
     /// Tells the time.
@@ -42,13 +55,19 @@ pub struct State {
 impl State {
     /// What handlers need of what the service stands on.
     pub fn new(deps: Deps, captures: Captures) -> Self {
+        let Deps { config, database, signing, clock, .. } = deps;
+        let directory = Directory::new(deps.registry);
+        let live = Live { database: database.clone(), directory: directory.clone() };
+        let facts = Facts::new(live, signing.clone(), clock.clone(), &config);
         Self {
-            config: Arc::new(deps.config),
-            database: deps.database,
-            signing: deps.signing,
-            directory: Directory::new(deps.registry),
+            config: Arc::new(config),
+            signing,
+            directory,
+            facts: Arc::new(facts),
+            known: KnownProjects::new(database.clone(), clock.clone()),
             captures,
-            clock: deps.clock,
+            database,
+            clock,
         }
     }
 

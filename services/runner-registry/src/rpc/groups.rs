@@ -164,7 +164,8 @@ fn changes(request: UpdateGroupRequest) -> Result<Changes> {
     Ok(changes)
 }
 
-fn message(full_name: String, group: Model) -> Group {
+/// The group as messages carry it.
+pub fn message(full_name: String, group: Model) -> Group {
     Group {
         id: group.id,
         name: group.name,

@@ -11,9 +11,11 @@ use crate::{Deps, config::Config, seal::SealKeys};
 
 mod access_tokens;
 pub mod convert;
+pub mod directory;
 pub mod groups;
 pub mod instance;
 pub mod mask;
+pub mod members;
 pub mod objects;
 pub mod projects;
 pub mod runner_tokens;

@@ -153,7 +153,8 @@ fn changes(request: UpdateProjectRequest) -> Result<Changes> {
     Ok(changes)
 }
 
-fn message(located: Located) -> Project {
+/// The project as messages carry it.
+pub fn message(located: Located) -> Project {
     let name_with_namespace = located.name_with_namespace();
     let Located { project, namespace } = located;
     Project {

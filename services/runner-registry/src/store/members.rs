@@ -14,7 +14,7 @@ use crate::{
 
 /// The role of a user in a group.
 pub async fn role_in_group(db: &impl ConnectionTrait, user_id: i64, group_id: i64) -> Result<Option<AccessLevel>> {
-    greatest(db, user_id, Condition::all().add(member::Column::GroupId.in_subquery(ancestors(group_id)))).await
+    greatest(db, user_id, in_group(group_id)).await
 }
 
 /// The role of a user in a project: the owner of the namespace it lives in owns it.
@@ -26,9 +26,18 @@ pub async fn role_in_project(
     if project.owner_id == Some(user_id) {
         return Ok(Some(AccessLevel::Owner));
     }
-    let direct = Condition::any().add(member::Column::ProjectId.eq(project.id));
+    greatest(db, user_id, in_project(project)).await
+}
+
+/// The rows that give a role in a group.
+pub fn in_group(group_id: i64) -> Condition {
+    Condition::all().add(member::Column::GroupId.in_subquery(ancestors(group_id)))
+}
+
+/// The rows that give a role in a project.
+pub fn in_project(project: &project::Model) -> Condition {
     let through = project.group_id.map(|group_id| member::Column::GroupId.in_subquery(ancestors(group_id)));
-    greatest(db, user_id, direct.add_option(through)).await
+    Condition::any().add(member::Column::ProjectId.eq(project.id)).add_option(through)
 }
 
 /// The ids of the groups in which the user has at least the role.

@@ -5,11 +5,13 @@ use sea_orm::{ActiveValue, DatabaseConnection, DatabaseTransaction, Value};
 use crate::error::Result;
 
 pub mod access_tokens;
+pub mod directory;
 pub mod groups;
 pub mod intervals;
 pub mod json;
 pub mod managers;
 pub mod members;
+pub mod memberships;
 pub mod projects;
 pub mod routes;
 pub mod runner_lists;

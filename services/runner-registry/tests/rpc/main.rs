@@ -3,10 +3,12 @@
 
 mod access_tokens;
 mod bootstrap;
+mod directory;
 mod faults;
 mod groups;
 mod instance;
 mod lists;
+mod members;
 mod permissions;
 mod projects;
 mod races;

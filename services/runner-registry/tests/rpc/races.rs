@@ -5,11 +5,16 @@ use std::future::Future;
 
 use chassis::status::Rejection;
 use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest, DeleteProjectRequest,
+    AddProjectMemberRequest, CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest,
+    DeleteProjectRequest, RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest,
     UpdateGroupRequest, UpdateProjectRequest,
 };
-use runner_registry::entity::{group, project, route};
-use sea_orm::EntityTrait as _;
+use runner_registry::entity::{
+    group,
+    member::{self, AccessLevel},
+    project, route,
+};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use tonic::{Response, Status};
 
 use crate::support::{Registry, both_databases};
@@ -188,6 +193,56 @@ both_databases! {
             assert!(refused.iter().all(|code| ["group_not_found", "project_not_found"].contains(code)), "{refused:?}");
             assert_eq!(group::Entity::find().all(&registry.database).await.unwrap(), []);
             assert_eq!(project::Entity::find().all(&registry.database).await.unwrap(), []);
+        }
+    }
+
+    async fn one_user_becomes_a_member_once(registry) {
+        let group = registry.group("top", None).await;
+        let project = registry.project("tool", &group).await;
+        let alice = registry.user("alice").await;
+        let root = registry.root();
+        let (id, user_id) = (project.id.to_string(), alice.user_id());
+        let calls = (0..CALLS).map(|_| {
+            let (mut client, id) = (root.members(), id.clone());
+            async move { client.add_project_member(AddProjectMemberRequest { id, user_id, access_level: 30 }).await }
+        });
+        let (won, refused) = race(calls).await;
+        assert_eq!((won, refused), (1, vec!["member_exists"; CALLS - 1]));
+        let calls = (0..CALLS).map(|_| {
+            let (mut client, id) = (root.members(), id.clone());
+            async move { client.remove_project_member(RemoveProjectMemberRequest { id, user_id }).await }
+        });
+        let (won, refused) = race(calls).await;
+        assert_eq!((won, refused), (1, vec!["member_not_found"; CALLS - 1]));
+    }
+
+    async fn owners_who_leave_at_once_leave_one_owner(registry) {
+        for round in 0..4 {
+            let group = registry.group(&format!("round{round}"), None).await;
+            let mut owners = vec![registry.root()];
+            for number in 1..CALLS {
+                let owner = registry.user(&format!("owner{round}-{number}")).await;
+                registry.join_group(&owner, &group, AccessLevel::Owner).await;
+                owners.push(owner);
+            }
+            let calls = owners.into_iter().enumerate().map(|(number, owner)| {
+                let (mut client, id, user_id) = (owner.members(), group.id.to_string(), owner.user_id());
+                async move {
+                    if number % 2 == 0 {
+                        client.remove_group_member(RemoveGroupMemberRequest { id, user_id }).await.map(drop)
+                    } else {
+                        let request = UpdateGroupMemberRequest { id, user_id, access_level: 10 };
+                        client.update_group_member(request).await.map(drop)
+                    }
+                    .map(Response::new)
+                }
+            });
+            let (won, refused) = race(calls).await;
+            assert_eq!((won, refused), (CALLS - 1, vec!["bad_request"]));
+            let owners = member::Entity::find()
+                .filter(member::Column::GroupId.eq(group.id))
+                .filter(member::Column::AccessLevel.eq(AccessLevel::Owner));
+            assert_eq!(owners.count(&registry.database).await.unwrap(), 1);
         }
     }
 }

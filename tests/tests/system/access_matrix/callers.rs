@@ -43,6 +43,28 @@ pub enum Caller {
     UserTokenAsRunner,
     /// A personal access token where users put theirs, and no runner token.
     UserOnRunnerRoute,
+    /// A job token where users put theirs.
+    JobTokenAsUser,
+    /// A job token in its own place, where only users may come.
+    JobOnUserRoute,
+    /// A running job.
+    Job,
+    /// A job token with its signature cut off.
+    MalformedJobToken,
+    /// A job token that another instance signed.
+    JobTokenOfAnotherInstance,
+    /// The token of a job that has ended.
+    TokenOfAFinishedJob,
+    /// The token of a job that has not begun.
+    TokenOfACreatedJob,
+    /// The token of a job whose project is gone.
+    TokenOfAJobWithoutProject,
+    /// A personal access token where jobs put theirs.
+    UserTokenAsJob,
+    /// A runner token where jobs put theirs.
+    RunnerTokenAsJob,
+    /// A personal access token where users put theirs, and no job token.
+    UserOnJobRoute,
 }
 
 impl Caller {
@@ -50,6 +72,7 @@ impl Caller {
     pub fn of_user_methods() -> Vec<Self> {
         let mut all = vec![Self::Anonymous, Self::MalformedUserToken, Self::UnknownUserToken, Self::ExpiredUserToken];
         all.extend([Self::RevokedUserToken, Self::RunnerTokenAsUser, Self::Stranger, Self::Owner]);
+        all.extend([Self::JobTokenAsUser, Self::JobOnUserRoute]);
         all.extend(TokenScope::ALL.map(Self::Admin));
         all
     }
@@ -68,6 +91,22 @@ impl Caller {
             Self::Runner,
         ]
     }
+
+    /// The callers of the methods for jobs.
+    pub fn of_job_methods() -> [Self; 10] {
+        [
+            Self::Anonymous,
+            Self::MalformedJobToken,
+            Self::JobTokenOfAnotherInstance,
+            Self::TokenOfAFinishedJob,
+            Self::TokenOfACreatedJob,
+            Self::TokenOfAJobWithoutProject,
+            Self::UserTokenAsJob,
+            Self::RunnerTokenAsJob,
+            Self::UserOnJobRoute,
+            Self::Job,
+        ]
+    }
 }
 
 /// The credentials.
@@ -80,6 +119,7 @@ pub struct Callers {
     expired: String,
     revoked: String,
     runner: String,
+    job: String,
     scoped: Vec<(TokenScope, String)>,
 }
 
@@ -103,7 +143,8 @@ impl Callers {
         let owner = root.with_token(&world::user_token(&root, owner, "owner", &["api"]).await);
         let stranger = world::user_token(&root, stranger, "stranger", &["api"]).await;
         let runner = world::runner(&owner, world::project(&owner).await).await.1;
-        Self { anonymous, root, owner, stranger, unknown, expired, revoked, runner, scoped }
+        let job = world::job(&root, world::project(&root).await, me).await.1;
+        Self { anonymous, root, owner, stranger, unknown, expired, revoked, runner, job, scoped }
     }
 
     /// The caller of a method for users.
@@ -116,6 +157,7 @@ impl Callers {
             Caller::ExpiredUserToken => self.anonymous.with_token(&self.expired),
             Caller::RevokedUserToken => self.anonymous.with_token(&self.revoked),
             Caller::RunnerTokenAsUser => self.anonymous.with_token(&self.runner),
+            Caller::JobTokenAsUser => self.anonymous.with_token(&self.job),
             Caller::Admin(scope) => {
                 self.anonymous.with_token(&self.scoped.iter().find(|(s, _)| *s == scope).expect("made").1)
             }
@@ -152,6 +194,40 @@ impl Callers {
             Caller::RevokedRunnerToken => {
                 self.owner.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
             }
+            _ => return None,
+        }
+        Some(token)
+    }
+
+    /// The job token that stands in its own place of a request.
+    pub fn beside(&self, caller: Caller) -> Option<&str> {
+        (caller == Caller::JobOnUserRoute).then_some(self.job.as_str())
+    }
+
+    /// What the caller presents as a job token, of a job of its own.
+    pub async fn job_token(&self, caller: Caller) -> Option<String> {
+        let me = world::id(&self.root.get("/user").await.ok(200));
+        let project = world::project(&self.root).await;
+        let (id, token) = world::job(&self.root, project, me).await;
+        match caller {
+            Caller::Job => {}
+            Caller::MalformedJobToken => return token.rsplit_once('.').map(|(unsigned, _)| unsigned.to_owned()),
+            Caller::JobTokenOfAnotherInstance => {
+                let other = Paddock::start();
+                return Some(world::job(&other.root(), world::project(&other.root()).await, 1).await.1);
+            }
+            Caller::TokenOfAFinishedJob => {
+                self.root.post(&format!("/admin/jobs/{id}/finish"), json!({})).await.ok(200);
+            }
+            Caller::TokenOfACreatedJob => {
+                let created = json!({ "project_id": project, "user_id": me, "status": "created" });
+                return Some(world::text(&self.root.post("/admin/jobs", created).await.ok(201)["token"]));
+            }
+            Caller::TokenOfAJobWithoutProject => {
+                self.root.delete(&format!("/projects/{project}")).await.ok(204);
+            }
+            Caller::UserTokenAsJob => return Some(self.stranger.clone()),
+            Caller::RunnerTokenAsJob => return Some(self.runner.clone()),
             _ => return None,
         }
         Some(token)

@@ -3,10 +3,10 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proto::contract::METHODS;
 use proto::paddock::contract::v1::{
-    CredentialKind, GetContractRequest, InternalHeader, contract_service_client::ContractServiceClient,
+    CredentialKind, GetContractRequest, InternalHeader, Process, contract_service_client::ContractServiceClient,
 };
 use serde_json::json;
-use system::{Database, Registry};
+use system::{Database, JobTokenAuth, Registry};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataKey, MetadataValue};
 use tonic::transport::Channel;
@@ -27,9 +27,9 @@ async fn call(channel: &Channel, path: &'static str, identities: &[String]) -> R
 }
 
 /// An identity that claims everything, signed with a key of the test's own, under the id of a real one.
-fn forged(path: &str, key_id: &str) -> String {
+fn forged(path: &str, server: Process, key_id: &str) -> String {
     let claims = json!({
-        "iss": "gateway", "aud": "runner-registry", "iat": 0, "exp": 4_102_444_800_u64, "jti": "forged", "method": path,
+        "iss": "gateway", "aud": server.name(), "iat": 0, "exp": 4_102_444_800_u64, "jti": "forged", "method": path,
         "caller": { "user": { "id": 1, "username": "root", "admin": true, "scopes": [1] } },
     });
     let header = Header { kid: Some(key_id.to_owned()), ..Header::new(Algorithm::HS256) };
@@ -37,32 +37,31 @@ fn forged(path: &str, key_id: &str) -> String {
 }
 
 /// The same without any signature, which names no algorithm.
-fn unsigned(path: &str, key_id: &str) -> String {
-    let signed = forged(path, key_id);
+fn unsigned(path: &str, server: Process, key_id: &str) -> String {
+    let signed = forged(path, server, key_id);
     let (body, _) = signed.rsplit_once('.').expect("three parts");
     format!("{body}.")
 }
 
-async fn connect(registry: &Registry) -> Channel {
-    let endpoint = Channel::from_shared(registry.endpoint()).expect("an address");
-    endpoint.connect().await.expect("the registry listens")
+async fn connect(endpoint: String) -> Channel {
+    Channel::from_shared(endpoint).expect("an address").connect().await.expect("the process listens")
 }
 
-#[tokio::test]
-async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
-    let registry = Registry::start(&Database::Sqlite, &[]);
-    let channel = connect(&registry).await;
+/// Calls every method of a process as everybody who has no business there.
+async fn nobody_gets_in(endpoint: String, server: Process) {
+    let channel = connect(endpoint).await;
     let contract = ContractServiceClient::new(channel.clone()).get_contract(GetContractRequest {}).await;
     let key_id = contract.expect("the contract is public").into_inner().identity_key_ids.swap_remove(0);
-    let mut wrong = Vec::new();
-    for method in METHODS.iter().filter(|method| !method.accepts.contains(&CredentialKind::None)) {
-        let real = forged(method.path, &key_id);
+    let (mut wrong, mut called) = (Vec::new(), 0);
+    let served = METHODS.iter().filter(|method| method.served_by == server);
+    for method in served.filter(|method| !method.accepts.contains(&CredentialKind::None)) {
+        let real = forged(method.path, server, &key_id);
         let callers = [
             ("nobody", vec![]),
             ("rubbish", vec!["rubbish".to_owned()]),
             ("a forged identity", vec![real.clone()]),
-            ("an identity without signature", vec![unsigned(method.path, &key_id)]),
-            ("an unknown key", vec![forged(method.path, "0123456789abcdef")]),
+            ("an identity without signature", vec![unsigned(method.path, server, &key_id)]),
+            ("an unknown key", vec![forged(method.path, server, "0123456789abcdef")]),
             ("two identities", vec![real.clone(), real]),
         ];
         for (who, identities) in callers {
@@ -71,15 +70,26 @@ async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
             if !refused {
                 wrong.push(format!("{} by {who}: {answer:?}", method.path));
             }
+            called += 1;
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(called > 60, "{server:?}: only {called} calls");
+}
+
+#[tokio::test]
+async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
+    let database = Database::Sqlite;
+    let registry = Registry::start(&database, &[]);
+    let auth = JobTokenAuth::start(&registry, &database, None, &[]);
+    nobody_gets_in(registry.endpoint(), Process::RunnerRegistry).await;
+    nobody_gets_in(auth.endpoint(), Process::JobTokenAuth).await;
 }
 
 #[tokio::test]
 async fn a_method_that_the_contract_does_not_have_is_not_served() {
     let registry = Registry::start(&Database::Sqlite, &[]);
-    let channel = connect(&registry).await;
+    let channel = connect(registry.endpoint()).await;
     let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     for path in ["/paddock.runner.v1.RunnerService/Nothing", "/other.v1.Service/Method", reflection] {
         let status = call(&channel, path, &[]).await.expect_err("nothing is there");

@@ -11,11 +11,11 @@ use std::collections::BTreeSet;
 use proto::contract::{METHODS, MethodSpec};
 use proto::paddock::contract::v1::CredentialKind;
 use reqwest::Method;
-use system::{Answer, Paddock};
+use system::{Answer, Api, Paddock};
 
 use callers::{Caller, Callers};
 use objects::Objects;
-use table::{Expected, RUNNER_ROWS, RunnerRow, USER_ROWS, UserRow};
+use table::{Expected, JOB_ROWS, JobRow, PUBLIC_ROWS, RUNNER_ROWS, RunnerRow, USER_ROWS, UserRow};
 
 /// The methods that REST reaches with a credential of this kind.
 fn reached_with(kind: CredentialKind) -> impl Iterator<Item = &'static MethodSpec> {
@@ -27,8 +27,11 @@ fn every_method_has_a_row() {
     let names = |kind| reached_with(kind).map(|spec| spec.name).collect::<BTreeSet<_>>();
     assert_eq!(USER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::UserToken));
     assert_eq!(RUNNER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::RunnerToken));
+    assert_eq!(JOB_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::JobToken));
+    assert_eq!(PUBLIC_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::None));
     let rest = METHODS.iter().filter(|spec| spec.rest.is_some()).count();
-    assert_eq!(rest, USER_ROWS.len() + RUNNER_ROWS.len(), "a method accepts both kinds, or none");
+    let rows = USER_ROWS.len() + RUNNER_ROWS.len() + JOB_ROWS.len() + PUBLIC_ROWS.len();
+    assert_eq!(rest, rows, "a method accepts several kinds, or none");
 }
 
 /// The row of a method's contract.
@@ -79,7 +82,10 @@ async fn every_method_of_users_treats_every_caller_as_the_table_says() {
 async fn ask_as_user(row: &UserRow, caller: Caller, callers: &Callers, objects: &Objects) -> Answer {
     let (path, body) = (row.request)(objects);
     let (verb, path) = route(spec(row.method), &path);
-    let request = callers.as_user(caller).request(verb, &path);
+    let mut request = callers.as_user(caller).request(verb, &path);
+    if let Some(token) = callers.beside(caller) {
+        request = request.header(Api::job_header(), token);
+    }
     system::send(if body.is_null() { request } else { request.json(&body) }).await
 }
 
@@ -109,4 +115,32 @@ async fn ask_as_runner(row: &RunnerRow, caller: Caller, callers: &Callers, paddo
     }
     request = request.json(&body);
     system::send(request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_of_jobs_treats_every_caller_as_the_table_says() {
+    let paddock = Paddock::start();
+    let callers = Callers::make(&paddock).await;
+    let mut wrong = Vec::new();
+    for row in JOB_ROWS {
+        let (verb, path) = route(spec(row.method), row.path);
+        for caller in Caller::of_job_methods() {
+            let asks = if caller == Caller::UserOnJobRoute { callers.owner.clone() } else { paddock.anonymous() };
+            let mut request = asks.request(verb.clone(), &path);
+            if let Some(token) = callers.job_token(caller).await {
+                request = request.header(Api::job_header(), token);
+            }
+            let answer = system::send(request).await;
+            let expected = JobRow::expected(caller);
+            wrong.extend(difference(&answer, expected, spec(row.method)).map(|text| format!("{caller:?}: {text}")));
+        }
+    }
+    for row in PUBLIC_ROWS {
+        let answer = paddock.anonymous().get_outside(row.path).await;
+        assert_eq!(spec(row.method).rest, Some(("GET", row.path)));
+        wrong.extend(difference(&answer, Expected::Success, spec(row.method)));
+    }
+    assert!(wrong.is_empty(), "{} cells differ:\n{}", wrong.len(), wrong.join("\n"));
+    paddock.program().assert_no_errors();
+    paddock.stop();
 }

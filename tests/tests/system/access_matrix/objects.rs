@@ -15,6 +15,13 @@ pub struct Objects {
     pub assigned: i64,
     pub runner: i64,
     pub user: i64,
+    /// A direct member of the group and of the project.
+    pub member: i64,
+    /// The allowlist of the project has these.
+    pub allowed_project: i64,
+    pub allowed_group: i64,
+    /// A running job of the project.
+    pub job: i64,
 }
 
 impl Objects {
@@ -25,6 +32,19 @@ impl Objects {
         let runner = world::runner(owner, project).await.0;
         let assigned = world::project(owner).await;
         owner.post(&format!("/projects/{assigned}/runners"), json!({ "runner_id": runner })).await.ok(201);
-        Self { group, project, other_project, assigned, runner, user: world::user(&callers.root).await }
+        let member = world::user(&callers.root).await;
+        for place in [format!("/groups/{group}"), format!("/projects/{project}")] {
+            let reporter = json!({ "user_id": member, "access_level": 20 });
+            owner.post(&format!("{place}/members"), reporter).await.ok(201);
+        }
+        let (allowed_project, allowed_group) = (world::project(owner).await, world::group(owner).await);
+        let scope = format!("/projects/{project}/job_token_scope");
+        let entry = json!({ "target_project_id": allowed_project });
+        owner.post(&format!("{scope}/allowlist"), entry).await.ok(201);
+        let entry = json!({ "target_group_id": allowed_group });
+        owner.post(&format!("{scope}/groups_allowlist"), entry).await.ok(201);
+        let job = world::job(&callers.root, project, member).await.0;
+        let user = world::user(&callers.root).await;
+        Self { group, project, other_project, assigned, runner, user, member, allowed_project, allowed_group, job }
     }
 }

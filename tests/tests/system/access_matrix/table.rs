@@ -36,7 +36,7 @@ impl UserRow {
             Caller::UnknownUserToken => Refused(Reason::UserTokenUnknown),
             Caller::ExpiredUserToken => Refused(Reason::UserTokenExpired),
             Caller::RevokedUserToken => Refused(Reason::UserTokenRevoked),
-            Caller::RunnerTokenAsUser => Refused(Reason::UserTokenWrongKind),
+            Caller::RunnerTokenAsUser | Caller::JobTokenAsUser => Refused(Reason::UserTokenWrongKind),
             Caller::Admin(scope) if self.scopes.contains(&scope) => Success,
             Caller::Admin(_) => Refused(Reason::InsufficientScope),
             Caller::Stranger => self.stranger,
@@ -66,6 +66,35 @@ impl RunnerRow {
             _ => Refused(Reason::ParameterMissing),
         }
     }
+}
+
+/// A method for jobs; all of them treat a caller alike.
+pub struct JobRow {
+    pub method: &'static str,
+    /// The path below `/api/v4`.
+    pub path: &'static str,
+}
+
+impl JobRow {
+    pub fn expected(caller: Caller) -> Expected {
+        match caller {
+            Caller::Job => Success,
+            Caller::MalformedJobToken => Refused(Reason::JobTokenMalformed),
+            Caller::JobTokenOfAnotherInstance => Refused(Reason::JobTokenInvalid),
+            Caller::TokenOfAFinishedJob => Refused(Reason::JobNotRunning),
+            Caller::TokenOfACreatedJob => Refused(Reason::JobNotRunning),
+            Caller::TokenOfAJobWithoutProject => Refused(Reason::JobProjectDeleted),
+            Caller::UserTokenAsJob | Caller::RunnerTokenAsJob => Refused(Reason::JobTokenWrongKind),
+            _ => Refused(Reason::JobTokenMissing),
+        }
+    }
+}
+
+/// A method for anybody.
+pub struct PublicRow {
+    pub method: &'static str,
+    /// The whole path.
+    pub path: &'static str,
 }
 
 const API: &[TokenScope] = &[TokenScope::Api];
@@ -153,7 +182,61 @@ pub const USER_ROWS: &[UserRow] = &[
     }),
     row("UnassignRunner", API, IN_PROJECT, |o| get(format!("/projects/{}/runners/{}", o.assigned, o.runner))),
     row("ListGroupRunners", READ, IN_GROUP, |o| get(format!("/groups/{}/runners", o.group))),
+    row("ListProjectMembers", READ, IN_PROJECT, |o| get(format!("/projects/{}/members", o.project))),
+    row("ListAllProjectMembers", READ, IN_PROJECT, |o| get(format!("/projects/{}/members/all", o.project))),
+    row("GetProjectMember", READ, IN_PROJECT, |o| get(format!("/projects/{}/members/{}", o.project, o.member))),
+    row("AddProjectMember", API, IN_PROJECT, |o| (format!("/projects/{}/members", o.project), reporter(o.user))),
+    row("UpdateProjectMember", API, IN_PROJECT, |o| {
+        (format!("/projects/{}/members/{}", o.project, o.member), json!({ "access_level": 10 }))
+    }),
+    row("RemoveProjectMember", API, IN_PROJECT, |o| get(format!("/projects/{}/members/{}", o.project, o.member))),
+    row("ListGroupMembers", READ, IN_GROUP, |o| get(format!("/groups/{}/members", o.group))),
+    row("ListAllGroupMembers", READ, IN_GROUP, |o| get(format!("/groups/{}/members/all", o.group))),
+    row("GetGroupMember", READ, IN_GROUP, |o| get(format!("/groups/{}/members/{}", o.group, o.member))),
+    row("AddGroupMember", API, IN_GROUP, |o| (format!("/groups/{}/members", o.group), reporter(o.user))),
+    row("UpdateGroupMember", API, IN_GROUP, |o| {
+        (format!("/groups/{}/members/{}", o.group, o.member), json!({ "access_level": 10 }))
+    }),
+    row("RemoveGroupMember", API, IN_GROUP, |o| get(format!("/groups/{}/members/{}", o.group, o.member))),
+    row("IssueJobToken", API, ADMIN, |o| {
+        ("/admin/jobs".into(), json!({ "project_id": o.project, "user_id": o.member }))
+    }),
+    row("StartJob", API, ADMIN, |o| get(format!("/admin/jobs/{}/start", o.job))),
+    row("FinishJob", API, ADMIN, |o| get(format!("/admin/jobs/{}/finish", o.job))),
+    row("ListJobs", READ, ADMIN, |_| get("/admin/jobs")),
+    row("GetScope", READ, IN_PROJECT, |o| get(scope(o, ""))),
+    row("UpdateScope", API, IN_PROJECT, |o| (scope(o, ""), json!({ "enabled": true }))),
+    row("ListAllowedProjects", READ, IN_PROJECT, |o| get(scope(o, "/allowlist"))),
+    row("ListAllowedGroups", READ, IN_PROJECT, |o| get(scope(o, "/groups_allowlist"))),
+    row("AllowProject", API, IN_PROJECT, |o| (scope(o, "/allowlist"), json!({ "target_project_id": o.other_project }))),
+    row("AllowGroup", API, IN_PROJECT, |o| (scope(o, "/groups_allowlist"), json!({ "target_group_id": o.group }))),
+    row("UpdateAllowedProject", API, IN_PROJECT, |o| {
+        (scope(o, &format!("/allowlist/{}", o.allowed_project)), json!({ "default_permissions": true }))
+    }),
+    row("UpdateAllowedGroup", API, IN_PROJECT, |o| {
+        (scope(o, &format!("/groups_allowlist/{}", o.allowed_group)), json!({ "default_permissions": true }))
+    }),
+    row("DisallowProject", API, IN_PROJECT, |o| get(scope(o, &format!("/allowlist/{}", o.allowed_project)))),
+    row("DisallowGroup", API, IN_PROJECT, |o| get(scope(o, &format!("/groups_allowlist/{}", o.allowed_group)))),
+    row("ListAuthenticationLog", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log"))),
+    row("ListAccessEvents", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log/events"))),
+    row("ExportAuthenticationLogCsv", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.csv"))),
+    row("ExportAuthenticationLogJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.jsonl"))),
+    row("RehearseAllowlist", API, IN_PROJECT, |o| get(scope(o, "/authentication_log/rehearse"))),
+    row("AutopopulateAllowlist", API, IN_PROJECT, |o| get(scope(o, "/autopopulate_allowlist"))),
 ];
+
+fn reporter(user: i64) -> Value {
+    json!({ "user_id": user, "access_level": 20 })
+}
+
+fn scope(objects: &Objects, below: &str) -> String {
+    format!("/projects/{}/job_token_scope{below}", objects.project)
+}
+
+pub const JOB_ROWS: &[JobRow] = &[JobRow { method: "GetCurrentJob", path: "/job" }];
+
+pub const PUBLIC_ROWS: &[PublicRow] = &[PublicRow { method: "ListSigningKeys", path: "/oauth/discovery/keys" }];
 
 pub const RUNNER_ROWS: &[RunnerRow] = &[
     RunnerRow { method: "RegisterRunner", request: || ("/runners", json!({ "info": { "name": "matrix" } })) },

@@ -4,7 +4,8 @@ use chassis::{
 };
 use proto::paddock::{
     directory::v1::{
-        group_service_client::GroupServiceClient, instance_service_client::InstanceServiceClient,
+        directory_service_client::DirectoryServiceClient, group_service_client::GroupServiceClient,
+        instance_service_client::InstanceServiceClient, member_service_client::MemberServiceClient,
         project_service_client::ProjectServiceClient, user_service_client::UserServiceClient,
     },
     runner::v1::{runner_service_client::RunnerServiceClient, runner_token_service_client::RunnerTokenServiceClient},
@@ -62,6 +63,14 @@ impl Actor {
 
     pub fn projects(&self) -> ProjectServiceClient<Voice> {
         ProjectServiceClient::new(self.voice())
+    }
+
+    pub fn members(&self) -> MemberServiceClient<Voice> {
+        MemberServiceClient::new(self.voice())
+    }
+
+    pub fn directory(&self) -> DirectoryServiceClient<Voice> {
+        DirectoryServiceClient::new(self.voice())
     }
 
     pub fn instance(&self) -> InstanceServiceClient<Voice> {

@@ -1,0 +1,171 @@
+//! Measures the record of an access: decided and written to Redis with the durability that each mode promises, and its way into
+//! the log on Postgres. Beside it redis-benchmark and pgbench against the same servers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use proto::paddock::job_token::v1::{
+    AuthorizeRequest, Capture, CaptureMode, FlushRequest, JobTokenPolicy,
+    authorization_service_client::AuthorizationServiceClient,
+};
+
+use crate::{
+    process::{Peers, UnderTest},
+    stores::{Postgres, Redis},
+    token_auth::TokenAuth,
+};
+
+/// How many captures a measurement takes.
+const CAPTURES: u64 = 60_000;
+
+/// How many captures wait when the way into the log is measured.
+const BACKLOG: u64 = 300_000;
+
+/// How many callers keep the store busy: strict and spool.
+const STRICT_CALLERS: usize = 64;
+const SPOOL_CALLERS: usize = 256;
+
+pub async fn measure() {
+    let peers = Peers::prepare();
+    let Some(redis) = Redis::start(peers.folder()).await else {
+        println!("skipped: captures: redis-server is not installed");
+        return;
+    };
+    let Some(postgres) = Postgres::from_environment() else {
+        println!("skipped: captures: no PostgreSQL; `make bench` starts one where it is installed");
+        return;
+    };
+    let _backend = peers.start_backend().await;
+    let process = peers.start_job_token_auth(&redis, &postgres).await;
+    let auth = TokenAuth::prepare(&peers, process.address).await;
+
+    println!("\nThe record of an access; job-token-auth on one core, Redis with appendfsync always\n");
+    println!("| under test | callers | captures/s | CPU/capture | p50 | p99 |");
+    println!("|---|---|---|---|---|---|");
+    let strict = CaptureMode::Strict;
+    run("decided and recorded, strict", &process, &auth, STRICT_CALLERS, Step::Both(strict)).await;
+    run("recorded alone, strict", &process, &auth, STRICT_CALLERS, Step::Flush(strict)).await;
+    redis.benchmark(STRICT_CALLERS, CAPTURES);
+    let spool = CaptureMode::Spool;
+    run("decided and recorded, spool", &process, &auth, SPOOL_CALLERS, Step::Both(spool)).await;
+    run("recorded alone, spool", &process, &auth, SPOOL_CALLERS, Step::Flush(spool)).await;
+
+    println!("\nThe way into the log, {BACKLOG} captures that waited\n");
+    println!("| under test | records/s |");
+    println!("|---|---|");
+    drain(&auth, &postgres).await;
+    postgres.benchmark();
+}
+
+/// What one measured step is.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The decision with its pending capture, and the verdict.
+    Both(CaptureMode),
+    /// The verdict alone.
+    Flush(CaptureMode),
+}
+
+async fn run(name: &str, process: &UnderTest, auth: &TokenAuth, callers: usize, step: Step) {
+    let cpu = process.cpu_seconds();
+    let started = Instant::now();
+    let latencies = load(auth, callers, CAPTURES, step).await;
+    let elapsed = started.elapsed().as_secs_f64();
+    let count = latencies.len() as f64;
+    println!(
+        "| {name} | {callers} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
+        count / elapsed,
+        (process.cpu_seconds() - cpu) / count * 1e6,
+        latencies.value_at_quantile(0.5) as f64 / 1000.0,
+        latencies.value_at_quantile(0.99) as f64 / 1000.0,
+    );
+}
+
+/// So many captures, as fast as they are taken.
+async fn load(auth: &TokenAuth, callers: usize, count: u64, step: Step) -> Histogram<u64> {
+    let left = Arc::new(AtomicU64::new(count));
+    let callers: Vec<_> = (0..callers)
+        .map(|_| {
+            let (auth, left) = (auth.clone(), Arc::clone(&left));
+            tokio::spawn(async move {
+                let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                    let started = Instant::now();
+                    take(&auth, step).await;
+                    latencies.saturating_record(u64::try_from(started.elapsed().as_micros()).expect("a short time"));
+                }
+                latencies
+            })
+        })
+        .collect();
+    let mut latencies = Histogram::new(3).expect("a histogram");
+    for caller in callers {
+        latencies.add(caller.await.expect("a caller works to the end")).expect("compatible histograms");
+    }
+    latencies
+}
+
+async fn take(auth: &TokenAuth, step: Step) {
+    let mut client = AuthorizationServiceClient::new(auth.channel());
+    let id = uuid::Uuid::now_v7().to_string();
+    let capture = match step {
+        Step::Flush(mode) => capture(id, mode),
+        Step::Both(mode) => {
+            let request = AuthorizeRequest {
+                token: auth.job_token(),
+                projects: vec!["2".into()],
+                policies: vec![JobTokenPolicy::ReadJobs.into()],
+                route: "GET /bench".into(),
+                mode: mode.into(),
+                capture_id: id,
+                upstream: "bench".into(),
+            };
+            let answer = client.authorize(auth.call(request)).await.expect("the access is allowed");
+            answer.into_inner().capture.expect("a capture")
+        }
+    };
+    client.flush(auth.call(FlushRequest { capture: Some(capture), status: 200 })).await.expect("it is recorded");
+}
+
+fn capture(id: String, mode: CaptureMode) -> Capture {
+    Capture {
+        id,
+        origin_project_id: 1,
+        target_project_ids: vec![2],
+        job_id: 1,
+        user_id: 1,
+        route: "GET /api/v4/projects/{id}/jobs/artifacts/{ref_name}/download".into(),
+        policies: vec![JobTokenPolicy::ReadJobs.into()],
+        accessed_at: Some(prost_types::Timestamp { seconds: 1_795_000_000, nanos: 0 }),
+        mode: mode.into(),
+        request_id: "0198f0c2b5e47a1c9d3e4f5a6b7c8d9e".into(),
+        remote_ip: "192.0.2.7".into(),
+    }
+}
+
+/// Lets captures wait in Redis while the table of the log is locked, then measures how fast they get there.
+async fn drain(auth: &TokenAuth, postgres: &Postgres) {
+    let lock = postgres.lock_log();
+    load(auth, SPOOL_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
+    drop(lock);
+    let (started, first) = (Instant::now(), postgres.count_log());
+    let (mut last, mut at) = (first, started);
+    loop {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let count = postgres.count_log();
+        if count == last && at.elapsed() > Duration::from_secs(2) {
+            break;
+        }
+        if count != last {
+            (last, at) = (count, Instant::now());
+        }
+    }
+    let seconds = (at - started).as_secs_f64();
+    println!("| the flusher | {:.0} |", (last - first) as f64 / seconds);
+}

@@ -1,0 +1,156 @@
+//! Puts the parts of captures together, and takes them apart in order.
+
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use chassis::{clock::Clock, secrets::SecretBytes};
+use futures::future;
+use sea_orm::DatabaseConnection;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use super::{
+    Captures, Inner,
+    database::DatabaseStore,
+    flusher::Flusher,
+    gaps::Watch,
+    maintenance::{Maintenance, Partition},
+    metrics,
+    op::Queued,
+    queue::Queues,
+    redis::{
+        Keys,
+        batch::RedisStore,
+        connection::{Connector, Link},
+        stream::Stream,
+    },
+    spool::Spool,
+    store::{Store, StoreError},
+    writer::Writer,
+};
+use crate::{
+    config::{self, CaptureStoreKind},
+    error::{Error, Result},
+};
+
+/// The store of each partition, what moves records from there into the log, and what is to be looked after.
+struct Parts {
+    stores: Vec<Store>,
+    flushers: Vec<Flusher>,
+    partitions: Vec<Partition>,
+}
+
+/// How the tasks end: first no more steps come, then there is no more time.
+struct Ends {
+    closing: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// See [`Captures::start`].
+pub async fn start(
+    config: &config::Captures,
+    redis_url: Option<&SecretBytes>,
+    log: DatabaseConnection,
+    clock: Clock,
+    stopped: CancellationToken,
+) -> Result<Captures> {
+    metrics::describe();
+    let Parts { stores, flushers, partitions } = match config.store {
+        CaptureStoreKind::Database => in_database(&log),
+        CaptureStoreKind::Redis => in_redis(config, redis_url, &log).await?,
+    };
+    let timeout = Duration::from_millis(config.timeout_ms);
+    let count = u16::try_from(stores.len()).map_err(Error::internal)?;
+    let (queues, receivers) = Queues::new(count, config.queue_length, timeout);
+    let (spool, shipper) = Spool::start(config).map_err(Error::internal)?;
+
+    let tasks = TaskTracker::new();
+    let ends = Ends { closing: CancellationToken::new(), abort: CancellationToken::new() };
+    let writers = (0..)
+        .zip(receivers)
+        .zip(stores)
+        .map(|((partition, queue), store)| tasks.spawn(writer(partition, queue, store, &ends).run()));
+    let writers: Vec<_> = writers.collect();
+    for flusher in flushers {
+        tasks.spawn(flusher.run(stopped.clone()));
+    }
+    let interval = Duration::from_millis(config.maintenance_interval_ms);
+    let maintenance = Maintenance { log, queues: queues.clone(), partitions, clock: clock.clone() };
+    tasks.spawn(maintenance.run(interval, stopped.clone()));
+    let shipper = tasks.spawn(shipper.run(queues.clone(), ends.abort.clone()));
+    tasks.spawn(stop(stopped, spool.clone(), shipper, writers, ends, timeout));
+    tasks.close();
+
+    let patience = Duration::from_secs(config.deadline_seconds.into());
+    Ok(Captures(Arc::new(Inner { queues, spool, patience, clock, tasks })))
+}
+
+fn writer(partition: u16, queue: mpsc::Receiver<Queued>, store: Store, ends: &Ends) -> Writer {
+    Writer { queue, store, partition, closing: ends.closing.clone(), abort: ends.abort.clone() }
+}
+
+/// What is in the spool goes through the writers, so they end last. Neither gets more time than a request would have.
+async fn stop(
+    stopped: CancellationToken,
+    spool: Spool,
+    shipper: JoinHandle<()>,
+    writers: Vec<JoinHandle<()>>,
+    ends: Ends,
+    timeout: Duration,
+) {
+    stopped.cancelled().await;
+    spool.close();
+    let _ = tokio::time::timeout(timeout, shipper).await;
+    ends.closing.cancel();
+    let _ = tokio::time::timeout(timeout, future::join_all(writers)).await;
+    ends.abort.cancel();
+}
+
+fn in_database(log: &DatabaseConnection) -> Parts {
+    let store = Store::Database(DatabaseStore { database: log.clone() });
+    Parts { stores: vec![store], flushers: Vec::new(), partitions: Vec::new() }
+}
+
+async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &DatabaseConnection) -> Result<Parts> {
+    let url =
+        url.ok_or_else(|| Error::internal("captures are kept in redis, but its URL is missing in the secrets"))?;
+    let connector =
+        Connector::new(&config.redis, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
+    let connector = Arc::new(connector);
+    greet(&connector).await?;
+
+    let producer = Uuid::new_v4().to_string();
+    let link = || Link::new(Arc::clone(&connector));
+    let mut parts = Parts { stores: Vec::new(), flushers: Vec::new(), partitions: Vec::new() };
+    for number in 0..config.redis.partitions {
+        let keys = Keys::new(&config.redis.key_prefix, number);
+        let acknowledged = Arc::new(AtomicI64::new(0));
+        let store = RedisStore::new(link(), keys.clone(), producer.clone(), Arc::clone(&acknowledged));
+        let stream = || Stream::new(link(), keys.clone(), producer.clone());
+        parts.stores.push(Store::Redis(store));
+        parts.flushers.push(Flusher::new(stream(), log.clone(), number));
+        let (producer, watch) = (producer.clone(), Watch::default());
+        parts.partitions.push(Partition { number, stream: stream(), producer, acknowledged, noted: 0, watch });
+    }
+    Ok(parts)
+}
+
+/// A Redis that is set up wrongly stops the start. One that does not answer does not: it may be back before the first capture,
+/// and the spool works without it.
+async fn greet(connector: &Arc<Connector>) -> Result<()> {
+    match Link::new(Arc::clone(connector)).durable().await {
+        Ok(_) => Ok(()),
+        Err(StoreError::Redis(error)) if !is_refusal(&error) => {
+            tracing::warn!(%error, "redis does not answer; captures wait until it does");
+            Ok(())
+        }
+        Err(error) => Err(Error::internal(error)),
+    }
+}
+
+fn is_refusal(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}

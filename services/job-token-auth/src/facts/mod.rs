@@ -1,0 +1,247 @@
+//! What a decision rests on: the job, its project, the project that it reaches, and that project's scope.
+//!
+//! The facts of one decision are asked for together and believed together, for at most the configured lag. So a decision is
+//! always one that was right at some instant within the lag; facts of different ages could add up to one that never was.
+//! What this process changes itself is seen at once.
+
+mod believed;
+mod live;
+#[cfg(test)]
+mod model;
+
+use std::{future::Future, sync::Arc};
+
+use chassis::{access::CallContext, clock::Clock, status::Refusal};
+use proto::paddock::{
+    contract::v1::Reason,
+    directory::v1::{GetProjectAccessResponse, Project},
+    job_token::v1::{JobStatus, JobTokenPolicy},
+};
+
+use self::believed::Believed;
+pub use self::live::Live;
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    keys::SigningKeys,
+    scope::{self, Allowed, Denied, Origin, Scope, Target},
+    token::{Claims, JobToken},
+};
+
+/// A longer text is no path; see the limit of runner-registry.
+const MAX_REFERENCE: usize = 255;
+
+/// A job, as far as its token is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobFacts {
+    /// Its project.
+    pub project_id: i64,
+    /// The user that it runs for.
+    pub user_id: i64,
+    /// Where it stands.
+    pub status: JobStatus,
+}
+
+/// Where facts come from.
+pub trait Sources: Send + Sync {
+    /// The job; none if there is no such job.
+    fn job(&self, id: i64) -> impl Future<Output = Result<Option<JobFacts>>> + Send;
+
+    /// The project with an id or a full path, and what the user is to it; none if there is no such project.
+    fn access(
+        &self,
+        project: &str,
+        user_id: i64,
+        context: &CallContext,
+    ) -> impl Future<Output = Result<Option<GetProjectAccessResponse>>> + Send;
+
+    /// The part of the scope of a project that matters for jobs of the origin.
+    fn scope(&self, project_id: i64, origin: &Origin) -> impl Future<Output = Result<Scope>> + Send;
+}
+
+/// The facts, as far as this process knows them.
+pub struct Facts<S> {
+    sources: S,
+    keys: SigningKeys,
+    clock: Clock,
+    /// By the digest of the token.
+    claims: Believed<[u8; 32], Arc<Claims>>,
+    reaches: Believed<Question, Arc<Reach>>,
+}
+
+/// What facts were asked for. All that the token says of the job is part of it: ids come again when a database is restored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    job_id: i64,
+    project_id: i64,
+    user_id: i64,
+    /// The project that is reached, as the request names it.
+    target: String,
+}
+
+/// What is known of a job and a project that it reaches.
+#[derive(Debug)]
+struct Reach {
+    /// If it does not run, nothing else is asked.
+    job: Bearing,
+    target: Option<(Target, Scope)>,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug)]
+pub enum Bearing {
+    /// There is no such job, or it is not the job that the token means.
+    Unknown,
+    /// It does not run.
+    NotRunning,
+    /// Its project was deleted.
+    ProjectDeleted,
+    /// It runs.
+    Running(Runner),
+}
+
+/// A job that runs, and for whom.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// Its project.
+    pub origin: Origin,
+    /// The username of its user.
+    pub username: String,
+}
+
+/// A job that may reach a project.
+#[derive(Debug)]
+pub struct Granted {
+    /// The job.
+    pub runner: Runner,
+    /// The project.
+    pub target: Target,
+    /// Why it may.
+    pub allowed: Allowed,
+}
+
+impl<S: Sources> Facts<S> {
+    /// Nothing is known yet.
+    pub fn new(sources: S, keys: SigningKeys, clock: Clock, config: &Config) -> Self {
+        let lag = config.max_lag();
+        let (claims, reaches) = (Believed::new(clock.clone(), lag), Believed::new(clock.clone(), lag));
+        Self { sources, keys, clock, claims, reaches }
+    }
+
+    /// What a token says, if it was issued here and counts now.
+    ///
+    /// # Errors
+    /// A refusal with `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
+    pub async fn claims(&self, token: &JobToken) -> Result<Arc<Claims>> {
+        let digest = token.digest();
+        let verify = async { Ok(Arc::new(token.verify(&self.keys)?)) };
+        let claims = self.claims.get(digest, digest, verify).await?;
+        claims.check_times(self.clock.now())?;
+        Ok(claims)
+    }
+
+    /// Decides whether the job may use a route that requires these policies on a project, given by its id or its full path.
+    ///
+    /// # Errors
+    /// A refusal that says why not, or a fault.
+    pub async fn decide(
+        &self,
+        claims: &Claims,
+        project: &str,
+        policies: &[JobTokenPolicy],
+        context: &CallContext,
+    ) -> Result<Granted> {
+        let project = if project.len() <= MAX_REFERENCE { project } else { "" };
+        let Claims { job_id, project_id, user_id, .. } = *claims;
+        let question = Question { job_id, project_id, user_id, target: project.to_owned() };
+        let ask = async { Ok(Arc::new(self.reach(claims, project, context).await?)) };
+        let reach = self.reaches.get(job_id, question, ask).await?;
+        let runner = reach.job.runner(claims)?;
+        let (target, scope) = reach.target.as_ref().ok_or_else(|| Refusal::new(Reason::ProjectNotFound))?;
+        match scope::decide(&runner.origin, target, scope, policies) {
+            Ok(allowed) => Ok(Granted { runner: runner.clone(), target: target.clone(), allowed }),
+            Err(denied) => Err(refusal(claims, &denied, &runner.origin, target).into()),
+        }
+    }
+
+    /// What is known of the job of a token now.
+    ///
+    /// # Errors
+    /// A fault.
+    pub async fn bearing(&self, claims: &Claims, context: &CallContext) -> Result<Bearing> {
+        let Some(job) = self.sources.job(claims.job_id).await? else { return Ok(Bearing::Unknown) };
+        if (job.project_id, job.user_id) != (claims.project_id, claims.user_id) {
+            return Ok(Bearing::Unknown);
+        }
+        if job.status != JobStatus::Running {
+            return Ok(Bearing::NotRunning);
+        }
+        let access = self.sources.access(&job.project_id.to_string(), job.user_id, context).await?;
+        let Some(access) = access else { return Ok(Bearing::ProjectDeleted) };
+        if !access.user_exists {
+            return Ok(Bearing::Unknown);
+        }
+        let username = access.username.clone();
+        let project = project(&access)?;
+        let (id, full_path) = (project.id, project.path_with_namespace.clone());
+        let origin = Origin { id, full_path, ancestors: access.ancestor_group_ids };
+        Ok(Bearing::Running(Runner { origin, username }))
+    }
+
+    async fn reach(&self, claims: &Claims, reference: &str, context: &CallContext) -> Result<Reach> {
+        let job = self.bearing(claims, context).await?;
+        let Bearing::Running(Runner { origin, .. }) = &job else { return Ok(Reach { job, target: None }) };
+        let access = match reference {
+            "" => None,
+            _ => self.sources.access(reference, claims.user_id, context).await?,
+        };
+        let Some(access) = access else { return Ok(Reach { job, target: None }) };
+        let project = project(&access)?;
+        let target = Target {
+            id: project.id,
+            full_path: project.path_with_namespace.clone(),
+            visibility: project.visibility(),
+            role: access.access_level,
+            admin: access.user_is_admin,
+        };
+        let is_own = target.id == origin.id;
+        let scope = if is_own { Scope::closed() } else { self.sources.scope(target.id, origin).await? };
+        Ok(Reach { job, target: Some((target, scope)) })
+    }
+
+    /// This process changed the job.
+    pub fn job_changed(&self, id: i64) {
+        self.reaches.changed(id);
+    }
+
+    /// This process changed a scope or an allowlist. That is rare, so everything is asked again.
+    pub fn scope_changed(&self) {
+        self.reaches.all_changed();
+    }
+}
+
+impl Bearing {
+    /// The job, if its token is good.
+    ///
+    /// # Errors
+    /// A refusal with `JOB_TOKEN_INVALID`, `JOB_NOT_RUNNING` or `JOB_PROJECT_DELETED`.
+    pub fn runner(&self, claims: &Claims) -> Result<&Runner, Refusal> {
+        let (reason, why) = match self {
+            Self::Running(runner) => return Ok(runner),
+            Self::Unknown => (Reason::JobTokenInvalid, "does not exist as the token says, or its user does not"),
+            Self::NotRunning => (Reason::JobNotRunning, "does not run"),
+            Self::ProjectDeleted => (Reason::JobProjectDeleted, "has lost its project"),
+        };
+        let detail = format!("job {} of project {} {why}", claims.job_id, claims.project_id);
+        Err(Refusal::new(reason).with_detail(detail))
+    }
+}
+
+fn project(access: &GetProjectAccessResponse) -> Result<&Project> {
+    access.project.as_ref().ok_or_else(|| Error::internal("an answer on a project is without the project"))
+}
+
+fn refusal(claims: &Claims, denied: &Denied, origin: &Origin, target: &Target) -> Refusal {
+    let detail = format!("job {} of project {} reaches for project {}", claims.job_id, origin.id, target.id);
+    denied.refusal(origin, target).with_detail(detail)
+}

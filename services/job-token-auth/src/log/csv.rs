@@ -1,0 +1,161 @@
+//! The list as CSV (RFC 4180). The first two columns and the name of the file are GitLab's, so that what reads GitLab's export
+//! reads this one: <https://docs.gitlab.com/ci/jobs/ci_job_token/#job-token-authentication-log>
+
+use std::borrow::Cow;
+
+use chassis::iso8601;
+use prost_types::Timestamp;
+use proto::paddock::job_token::v1::{AuthenticationLogEntry, LoggedProject};
+use time::OffsetDateTime;
+
+use crate::policy;
+
+/// The header line.
+const COLUMNS: [&str; 10] = [
+    "Origin Project Path",
+    "Last Authorized At (UTC)",
+    "Origin Project ID",
+    "Accessed Project Path",
+    "Accessed Project ID",
+    "Job Token Policies",
+    "First Authorized At (UTC)",
+    "Access Count",
+    "Last Job ID",
+    "Last User ID",
+];
+
+/// What a spreadsheet takes for the start of a formula, or drops before one.
+const STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// The file.
+///
+/// # Errors
+/// Those of the writer; into memory it has none.
+pub fn file(entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for entry in entries {
+        writer.write_record(cells(entry).iter().map(|cell| neutral(cell).into_owned()))?;
+    }
+    Ok(writer.into_inner().map_err(|error| error.into_error())?)
+}
+
+/// The name of the file of a project.
+pub fn file_name(project_id: i64, now: OffsetDateTime, ending: &str) -> String {
+    let stamp: String = iso8601::seconds(now).chars().filter(char::is_ascii_digit).collect();
+    format!("job-token-authorizations-{project_id}-{stamp}.{ending}")
+}
+
+fn cells(entry: &AuthenticationLogEntry) -> [String; COLUMNS.len()] {
+    let policies: Vec<_> = entry.job_token_policies().collect();
+    [
+        path(entry.origin_project.as_ref()),
+        utc(entry.last_authorized_at.as_ref()),
+        id(entry.origin_project.as_ref()),
+        path(entry.accessed_project.as_ref()),
+        id(entry.accessed_project.as_ref()),
+        policy::join(&policies),
+        utc(entry.first_authorized_at.as_ref()),
+        entry.access_count.to_string(),
+        entry.last_job_id.to_string(),
+        entry.last_user_id.to_string(),
+    ]
+}
+
+/// The path, or nothing for a project that is deleted or that the caller does not see; the id tells which it is.
+fn path(project: Option<&LoggedProject>) -> String {
+    project.and_then(|project| project.path_with_namespace.clone()).unwrap_or_default()
+}
+
+fn id(project: Option<&LoggedProject>) -> String {
+    project.map(|project| project.id.to_string()).unwrap_or_default()
+}
+
+fn utc(at: Option<&Timestamp>) -> String {
+    let at = at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.seconds).ok());
+    at.map(iso8601::seconds).unwrap_or_default()
+}
+
+/// The cell, so that no spreadsheet runs it as a formula, not even after it has dropped white space before it: a quote
+/// comes first. Source: <https://owasp.org/www-community/attacks/CSV_Injection>
+fn neutral(cell: &str) -> Cow<'_, str> {
+    let starts_formula = |text: &str| text.starts_with(STARTS);
+    if starts_formula(cell) || starts_formula(cell.trim_start()) { format!("'{cell}").into() } else { cell.into() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use proto::paddock::job_token::v1::JobTokenPolicy::{ReadJobs, ReadPackages};
+
+    use super::*;
+
+    fn project(id: i64, path: Option<&str>) -> Option<LoggedProject> {
+        Some(LoggedProject { id, path_with_namespace: path.map(str::to_owned), ..Default::default() })
+    }
+
+    fn entry(origin: Option<LoggedProject>) -> AuthenticationLogEntry {
+        AuthenticationLogEntry {
+            origin_project: origin,
+            accessed_project: project(2, Some("group/target")),
+            last_authorized_at: Some(Timestamp { seconds: 1_768_478_400, nanos: 999_000_000 }),
+            first_authorized_at: Some(Timestamp { seconds: 0, nanos: 0 }),
+            job_token_policies: vec![ReadPackages.into(), ReadJobs.into()],
+            access_count: 3,
+            last_job_id: 4,
+            last_user_id: 5,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_file_begins_with_the_columns_of_gitlab() {
+        let file = file(&[entry(project(1, Some("group/origin"))), entry(project(9, None))]).unwrap();
+        let expected = "Origin Project Path,Last Authorized At (UTC),Origin Project ID,Accessed Project Path,\
+             Accessed Project ID,Job Token Policies,First Authorized At (UTC),Access Count,Last Job ID,Last User ID\r\n\
+             group/origin,2026-01-15T12:00:00Z,1,group/target,2,\"read_jobs,read_packages\",1970-01-01T00:00:00Z,3,4,5\r\n\
+             ,2026-01-15T12:00:00Z,9,group/target,2,\"read_jobs,read_packages\",1970-01-01T00:00:00Z,3,4,5\r\n";
+        assert_eq!(std::str::from_utf8(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_name_has_the_project_and_the_time() {
+        let now = time::macros::datetime!(2026-01-15 12:34:56.789 UTC);
+        assert_eq!(file_name(42, now, "csv"), "job-token-authorizations-42-20260115123456.csv");
+    }
+
+    #[test]
+    fn a_formula_is_neutralised() {
+        for (cell, expected) in [
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\rx", "'\rx"),
+            ("  =1", "'  =1"),
+            ("\u{a0}\n@x", "'\u{a0}\n@x"),
+            ("", ""),
+            ("group/a-b", "group/a-b"),
+            ("a=b", "a=b"),
+            ("'=1", "'=1"),
+        ] {
+            assert_eq!(neutral(cell), expected, "{cell:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_cell_of_a_file_starts_a_formula_and_every_path_can_be_read_back(path in "[=+@\t\r\n\" ,;'a-z-]{0,12}|.{0,12}") {
+            let file = file(&[entry(project(1, Some(&path)))]).unwrap();
+            let mut reader = csv::ReaderBuilder::new().from_reader(file.as_slice());
+            let record = reader.records().next().unwrap().unwrap();
+            for cell in &record {
+                prop_assert!(!cell.starts_with(STARTS) && !cell.trim_start().starts_with(STARTS), "{cell:?}");
+            }
+            let cell = &record[0];
+            prop_assert!(cell == path || cell.strip_prefix('\'') == Some(path.as_str()), "{cell:?} of {path:?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! From the rows of the log to its messages.
+
+use chassis::access::{CallContext, User};
+use proto::paddock::job_token::v1::{AccessEvent, AuthenticationLogEntry, LoggedPolicy};
+
+use super::names::Names;
+use crate::{
+    error::Result,
+    policy,
+    rpc::State,
+    store::log_reader::{self, Event, Filter, Pair},
+    time::timestamp,
+};
+
+impl State {
+    /// The pairs as entries.
+    pub(super) async fn entries(
+        &self,
+        filter: &Filter,
+        pairs: Vec<Pair>,
+        user: &User,
+        context: &CallContext,
+    ) -> Result<Vec<AuthenticationLogEntry>> {
+        let others: Vec<_> = pairs.iter().map(|pair| pair.other(filter.side)).collect();
+        let mut policies = log_reader::policies(&self.database, filter, &others).await?;
+        let ids = pairs.iter().flat_map(|pair| [pair.origin_project_id, pair.target_project_id]);
+        let names = Names::of(self, ids, user, context).await?;
+        let entry = |pair: Pair| {
+            let used = policies.remove(&pair.other(filter.side)).unwrap_or_default();
+            let last_used = used.iter().map(|(policy, at)| LoggedPolicy {
+                policy: (*policy).into(),
+                last_authorized_at: Some(timestamp(*at)),
+            });
+            AuthenticationLogEntry {
+                origin_project: Some(names.project(pair.origin_project_id)),
+                accessed_project: Some(names.project(pair.target_project_id)),
+                last_authorized_at: Some(timestamp(pair.last_authorized_at)),
+                job_token_policies: used.iter().map(|(policy, _)| (*policy).into()).collect(),
+                job_token_policies_last_used: last_used.collect(),
+                first_authorized_at: Some(timestamp(pair.first_authorized_at)),
+                access_count: pair.access_count,
+                last_job_id: pair.last_job_id,
+                last_user_id: pair.last_user_id,
+            }
+        };
+        Ok(pairs.into_iter().map(entry).collect())
+    }
+
+    /// The rows as events.
+    pub(super) async fn events(
+        &self,
+        rows: Vec<Event>,
+        resolved: bool,
+        user: &User,
+        context: &CallContext,
+    ) -> Result<Vec<AccessEvent>> {
+        let ids = rows.iter().flat_map(|row| [row.origin_project_id, row.target_project_id]);
+        let names = Names::of(self, ids, user, context).await?;
+        let event = |row: Event| AccessEvent {
+            origin_project: Some(names.project(row.origin_project_id)),
+            accessed_project: Some(names.project(row.target_project_id)),
+            id: row.id,
+            accessed_at: Some(timestamp(row.accessed_at)),
+            job_id: row.job_id,
+            user_id: row.user_id,
+            route: row.route,
+            job_token_policies: policy::split(&row.policies).into_iter().map(i32::from).collect(),
+            status: row.status.into(),
+            capture_mode: row.mode.into(),
+            request_id: row.request_id,
+            remote_ip: Some(row.remote_ip).filter(|address| !address.is_empty()),
+            resolved,
+        };
+        Ok(rows.into_iter().map(event).collect())
+    }
+}

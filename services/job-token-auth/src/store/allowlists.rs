@@ -1,0 +1,296 @@
+//! The scope of each project and its two allowlists. The tables of the allowlists differ in the name of one column only, so
+//! that one set of queries does for both.
+
+use std::collections::HashMap;
+
+use proto::paddock::contract::v1::Reason;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, ExprTrait as _, QueryResult,
+    sea_query::{Alias, Expr, LockType, OnConflict, Query, SelectStatement},
+};
+use time::OffsetDateTime;
+
+use chassis::{db, status::Refusal};
+
+use crate::{
+    error::{Error, Result},
+    policy,
+    scope::{Grant, Origin, Scope},
+    time::millis,
+};
+
+/// How many entries an allowlist may have, as with GitLab: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
+pub const MAX_ENTRIES: usize = 200;
+
+/// Which allowlist of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Of projects.
+    Projects,
+    /// Of groups, for all projects below them.
+    Groups,
+}
+
+/// An entry of an allowlist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The project or group whose jobs come.
+    pub target_id: i64,
+    /// What they may do.
+    pub grant: Grant,
+    /// Whether the log made the entry.
+    pub autopopulated: bool,
+}
+
+/// Who adds an entry, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Added {
+    /// The user.
+    pub by: i64,
+    /// The time.
+    pub at: OffsetDateTime,
+}
+
+impl Kind {
+    fn table(self) -> Alias {
+        Alias::new(match self {
+            Self::Projects => "allowlist_projects",
+            Self::Groups => "allowlist_groups",
+        })
+    }
+
+    fn target(self) -> Alias {
+        Alias::new(match self {
+            Self::Projects => "target_project_id",
+            Self::Groups => "target_group_id",
+        })
+    }
+
+    fn is_target(self, id: i64) -> Expr {
+        Expr::col(self.target()).eq(id)
+    }
+}
+
+/// Whether the allowlists of a project decide.
+pub async fn is_enabled(db: &impl ConnectionTrait, project_id: i64) -> Result<bool> {
+    let query = Query::select()
+        .column("inbound_enabled")
+        .from("scopes")
+        .and_where(Expr::col("project_id").eq(project_id))
+        .to_owned();
+    match db.query_one(&query).await? {
+        Some(row) => Ok(row.try_get("", "inbound_enabled")?),
+        None => Ok(Scope::closed().inbound_enabled),
+    }
+}
+
+/// Says whether the allowlists of a project decide.
+pub async fn set_enabled(db: &impl ConnectionTrait, project_id: i64, enabled: bool) -> Result<()> {
+    let replace = OnConflict::column("project_id").update_column("inbound_enabled").to_owned();
+    insert_scope(db, project_id, enabled, replace).await
+}
+
+async fn insert_scope(db: &impl ConnectionTrait, project_id: i64, enabled: bool, conflict: OnConflict) -> Result<()> {
+    let mut insert = Query::insert();
+    insert.into_table("scopes").columns(["project_id", "inbound_enabled"]).on_conflict(conflict);
+    insert.values([project_id.into(), enabled.into()]).map_err(Error::internal)?;
+    db.execute(&insert).await?;
+    Ok(())
+}
+
+/// The part of the scope of a project that matters for jobs of the origin.
+pub async fn scope_for(db: &impl ConnectionTrait, project_id: i64, origin: &Origin) -> Result<Scope> {
+    let mut scope = Scope::closed();
+    scope.inbound_enabled = is_enabled(db, project_id).await?;
+    if scope.inbound_enabled {
+        let project = select(Kind::Projects, project_id).and_where(Kind::Projects.is_target(origin.id)).to_owned();
+        scope.projects = grants(entries(db, &project).await?);
+    }
+    if scope.inbound_enabled && scope.projects.is_empty() && !origin.ancestors.is_empty() {
+        let above = Expr::col(Kind::Groups.target()).is_in(origin.ancestors.iter().copied());
+        let groups = select(Kind::Groups, project_id).and_where(above).to_owned();
+        scope.groups = grants(entries(db, &groups).await?);
+    }
+    Ok(scope)
+}
+
+/// The whole scope of a project.
+pub async fn scope(db: &impl ConnectionTrait, project_id: i64) -> Result<Scope> {
+    Ok(Scope {
+        inbound_enabled: is_enabled(db, project_id).await?,
+        projects: grants(list(db, Kind::Projects, project_id).await?),
+        groups: grants(list(db, Kind::Groups, project_id).await?),
+    })
+}
+
+fn grants(entries: Vec<Entry>) -> HashMap<i64, Grant> {
+    entries.into_iter().map(|entry| (entry.target_id, entry.grant)).collect()
+}
+
+/// The entries of an allowlist, by the ids of their targets.
+pub async fn list(db: &impl ConnectionTrait, kind: Kind, project_id: i64) -> Result<Vec<Entry>> {
+    entries(db, &select(kind, project_id)).await
+}
+
+/// One entry of an allowlist.
+///
+/// # Errors
+/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
+pub async fn find(db: &impl ConnectionTrait, kind: Kind, project_id: i64, target_id: i64) -> Result<Entry> {
+    let query = select(kind, project_id).and_where(kind.is_target(target_id)).to_owned();
+    let found = entries(db, &query).await?.pop();
+    found.ok_or_else(|| Refusal::new(Reason::AllowlistEntryNotFound).into())
+}
+
+fn select(kind: Kind, project_id: i64) -> SelectStatement {
+    Query::select()
+        .expr_as(Expr::col(kind.target()), "target_id")
+        .columns(["default_permissions", "policies", "autopopulated"])
+        .from(kind.table())
+        .and_where(Expr::col("source_project_id").eq(project_id))
+        .order_by(kind.target(), sea_orm::Order::Asc)
+        .to_owned()
+}
+
+async fn entries(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<Entry>> {
+    db.query_all(query).await?.iter().map(entry).collect()
+}
+
+fn entry(row: &QueryResult) -> Result<Entry> {
+    let policies: String = row.try_get("", "policies")?;
+    let grants_everything: bool = row.try_get("", "default_permissions")?;
+    Ok(Entry {
+        target_id: row.try_get("", "target_id")?,
+        grant: match grants_everything {
+            true => Grant::Everything,
+            false => Grant::Policies(policy::split(&policies).into_iter().collect()),
+        },
+        autopopulated: row.try_get("", "autopopulated")?,
+    })
+}
+
+/// Adds entries to an allowlist: all of them, or none.
+///
+/// # Errors
+/// A refusal with `ALLOWLIST_ENTRY_EXISTS`, or with `ALLOWLIST_FULL`.
+pub async fn add(
+    database: &DatabaseConnection,
+    kind: Kind,
+    project_id: i64,
+    new: &[Entry],
+    added: Added,
+) -> Result<()> {
+    let tx = db::begin_write(database).await?;
+    add_in(&tx, kind, project_id, new, added).await?;
+    Ok(tx.commit().await?)
+}
+
+/// As [`add`], as a part of a transaction that writes.
+///
+/// # Errors
+/// As [`add`].
+pub async fn add_in(tx: &DatabaseTransaction, kind: Kind, project_id: i64, new: &[Entry], added: Added) -> Result<()> {
+    lock(tx, project_id).await?;
+    let present = list(tx, kind, project_id).await?;
+    if new.iter().any(|new| present.iter().any(|old| old.target_id == new.target_id)) {
+        return Err(Refusal::new(Reason::AllowlistEntryExists).into());
+    }
+    if present.len() + new.len() > MAX_ENTRIES {
+        return Err(full(kind));
+    }
+    for entry in new {
+        insert(tx, kind, project_id, entry, added).await?;
+    }
+    Ok(())
+}
+
+async fn insert(tx: &DatabaseTransaction, kind: Kind, project_id: i64, entry: &Entry, added: Added) -> Result<()> {
+    let (everything, policies) = columns(&entry.grant);
+    let mut insert = Query::insert();
+    insert.into_table(kind.table()).columns([
+        Alias::new("source_project_id"),
+        kind.target(),
+        Alias::new("default_permissions"),
+        Alias::new("policies"),
+        Alias::new("autopopulated"),
+        Alias::new("added_by_id"),
+        Alias::new("created_at"),
+    ]);
+    let values = [
+        project_id.into(),
+        entry.target_id.into(),
+        everything.into(),
+        policies.into(),
+        entry.autopopulated.into(),
+        added.by.into(),
+        millis(added.at).into(),
+    ];
+    insert.values(values).map_err(Error::internal)?;
+    tx.execute(&insert).await?;
+    Ok(())
+}
+
+/// Changes what an entry grants.
+///
+/// # Errors
+/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
+pub async fn update(
+    db: &impl ConnectionTrait,
+    kind: Kind,
+    project_id: i64,
+    target_id: i64,
+    grant: &Grant,
+) -> Result<()> {
+    let (everything, policies) = columns(grant);
+    let update = Query::update()
+        .table(kind.table())
+        .values([("default_permissions", everything.into()), ("policies", policies.into())])
+        .and_where(is_entry(kind, project_id, target_id))
+        .to_owned();
+    one_changed(db.execute(&update).await?.rows_affected())
+}
+
+/// Takes an entry from an allowlist.
+///
+/// # Errors
+/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
+pub async fn remove(db: &impl ConnectionTrait, kind: Kind, project_id: i64, target_id: i64) -> Result<()> {
+    let mut delete = Query::delete();
+    delete.from_table(kind.table()).and_where(is_entry(kind, project_id, target_id));
+    one_changed(db.execute(&delete).await?.rows_affected())
+}
+
+fn is_entry(kind: Kind, project_id: i64, target_id: i64) -> Expr {
+    Expr::col("source_project_id").eq(project_id).and(kind.is_target(target_id))
+}
+
+fn one_changed(rows: u64) -> Result<()> {
+    if rows == 0 { Err(Refusal::new(Reason::AllowlistEntryNotFound).into()) } else { Ok(()) }
+}
+
+fn columns(grant: &Grant) -> (bool, String) {
+    match grant {
+        Grant::Everything => (true, String::new()),
+        Grant::Policies(policies) => (false, policy::join(&policies.iter().copied().collect::<Vec<_>>())),
+    }
+}
+
+/// Lets one transaction at a time count the entries of a project. SQLite has one writer at a time anyway.
+pub async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
+    let keep = OnConflict::column("project_id").do_nothing().to_owned();
+    insert_scope(tx, project_id, Scope::closed().inbound_enabled, keep).await?;
+    let is_project = Expr::col("project_id").eq(project_id);
+    let query =
+        Query::select().column("project_id").from("scopes").and_where(is_project).lock(LockType::Update).to_owned();
+    tx.query_one(&query).await?;
+    Ok(())
+}
+
+fn full(kind: Kind) -> Error {
+    let links = match kind {
+        Kind::Projects => "project links",
+        Kind::Groups => "group links",
+    };
+    let text = format!("400 Bad request - Source project exceeds the allowable number of {links}");
+    Refusal::new(Reason::AllowlistFull).with_message(text).into()
+}

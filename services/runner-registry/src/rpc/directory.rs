@@ -1,0 +1,120 @@
+//! What other processes need to know of projects, groups and users.
+
+use proto::paddock::directory::v1::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
+    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, GroupDescription,
+    ProjectDescription, UserDescription, directory_service_server::DirectoryService,
+};
+use sea_orm::ActiveEnum as _;
+use tonic::{Request, Response, Status};
+
+use super::{State, groups, projects};
+use crate::{
+    error::{Error, Result},
+    paths::ObjectId,
+    store::{
+        self,
+        directory::{self, Viewer},
+    },
+};
+
+/// How many objects one call may ask for.
+const MAX_IDS: usize = 1000;
+
+/// The service.
+pub struct Directory(pub State);
+
+#[tonic::async_trait]
+impl DirectoryService for Directory {
+    async fn get_project_access(
+        &self,
+        request: Request<GetProjectAccessRequest>,
+    ) -> Result<Response<GetProjectAccessResponse>, Status> {
+        let request = request.into_inner();
+        let db = &self.0.database;
+        let id = ObjectId::parse(&request.project).ok_or(Error::ProjectNotFound)?;
+        let (located, ancestor_group_ids) = directory::project(db, &id).await?.ok_or(Error::ProjectNotFound)?;
+        let user = match request.user_id {
+            Some(user_id) => directory::user_in_project(db, user_id, &located.project).await?,
+            None => None,
+        };
+        let mut response = GetProjectAccessResponse {
+            project: Some(projects::message(located)),
+            ancestor_group_ids,
+            ..Default::default()
+        };
+        if let Some((user, role)) = user {
+            response.access_level = role.map(|role| role.to_value().into());
+            response.user_exists = true;
+            response.user_is_admin = user.admin;
+            response.username = user.username;
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn describe_projects(
+        &self,
+        request: Request<DescribeProjectsRequest>,
+    ) -> Result<Response<DescribeProjectsResponse>, Status> {
+        let request = request.into_inner();
+        check(&request.ids)?;
+        let db = &self.0.database;
+        let viewer = viewer(request.viewer_id, request.viewer_is_admin);
+        let (found, visible) = directory::projects(db, &request.ids, viewer).await?;
+        let group_ids = found.iter().filter_map(|located| located.project.group_id).collect();
+        let ancestors = directory::ancestors(db, group_ids).await?;
+        let describe = |located: store::projects::Located| ProjectDescription {
+            visible: visible.contains(&located.project.id),
+            ancestor_group_ids: located.project.group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
+            project: Some(projects::message(located)),
+        };
+        Ok(Response::new(DescribeProjectsResponse { projects: found.into_iter().map(describe).collect() }))
+    }
+
+    async fn describe_groups(
+        &self,
+        request: Request<DescribeGroupsRequest>,
+    ) -> Result<Response<DescribeGroupsResponse>, Status> {
+        let request = request.into_inner();
+        check(&request.ids)?;
+        let db = &self.0.database;
+        let viewer = viewer(request.viewer_id, request.viewer_is_admin);
+        let (found, visible) = directory::groups(db, &request.ids, viewer).await?;
+        let mut names = store::groups::full_names(db, found.iter().map(|group| group.id).collect()).await?;
+        let groups = found.into_iter().filter_map(|group| {
+            let visible = visible.contains(&group.id);
+            Some(GroupDescription { group: Some(groups::message(names.remove(&group.id)?, group)), visible })
+        });
+        Ok(Response::new(DescribeGroupsResponse { groups: groups.collect() }))
+    }
+
+    async fn describe_users(
+        &self,
+        request: Request<DescribeUsersRequest>,
+    ) -> Result<Response<DescribeUsersResponse>, Status> {
+        let ids = request.into_inner().ids;
+        check(&ids)?;
+        let users = directory::users(&self.0.database, &ids).await?.into_iter().map(|user| UserDescription {
+            id: user.id,
+            username: user.username,
+            name: user.name,
+            is_admin: user.admin,
+        });
+        Ok(Response::new(DescribeUsersResponse { users: users.collect() }))
+    }
+}
+
+fn viewer(id: Option<i64>, is_admin: bool) -> Viewer {
+    match id {
+        _ if is_admin => Viewer::Admin,
+        Some(id) => Viewer::User(id),
+        None => Viewer::Nobody,
+    }
+}
+
+fn check(ids: &[i64]) -> Result<()> {
+    if ids.len() <= MAX_IDS {
+        return Ok(());
+    }
+    Err(Error::ParameterInvalid("ids does not have a valid value".to_owned()))
+}

@@ -1,0 +1,150 @@
+//! Look-ups for other processes, in as few statements as they can be: some of them wait for every access of a job.
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, RelationTrait as _,
+    sea_query::{Expr, Query},
+};
+
+use super::{
+    members,
+    projects::{self, Located, Namespace},
+};
+use crate::{
+    entity::{
+        Visibility, group, group_ancestor,
+        member::{self, AccessLevel},
+        project, user,
+    },
+    error::Result,
+    paths::ObjectId,
+};
+
+/// Whose sight counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Viewer {
+    /// Somebody who is not signed in.
+    Nobody,
+    /// A user who is no administrator.
+    User(i64),
+    /// An administrator.
+    Admin,
+}
+
+/// A project with the ids of the groups it lives in, the nearest first.
+pub async fn project(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<(Located, Vec<i64>)>> {
+    let Some(project) = projects::find(db, id).await? else { return Ok(None) };
+    let Some(group_id) = project.group_id else {
+        let owner = user::Entity::find().filter(user::Column::Id.eq(project.owner_id)).one(db).await?;
+        return Ok(owner.map(|user| (Located { project, namespace: Namespace::User(user) }, Vec::new())));
+    };
+    let mut above = group::Entity::find()
+        .join_rev(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
+        .filter(group_ancestor::Column::GroupId.eq(group_id))
+        .order_by_asc(group_ancestor::Column::Distance)
+        .all(db)
+        .await?;
+    let ids = above.iter().map(|group| group.id).collect();
+    let full_name = above.iter().rev().map(|group| group.name.as_str()).collect::<Vec<_>>().join(" / ");
+    let nearest = above.drain(..).next();
+    Ok(nearest.map(|group| (Located { project, namespace: Namespace::Group(group, full_name) }, ids)))
+}
+
+/// A user, and the greatest role that it has in a project.
+pub async fn user_in_project(
+    db: &impl ConnectionTrait,
+    user_id: i64,
+    project: &project::Model,
+) -> Result<Option<(user::Model, Option<AccessLevel>)>> {
+    let role = Query::select()
+        .expr(member::Column::AccessLevel.max())
+        .from(member::Entity)
+        .and_where(member::Column::UserId.eq(user_id))
+        .cond_where(members::in_project(project))
+        .to_owned();
+    let found = user::Entity::find_by_id(user_id).expr_as(Expr::from(role), "role").into_model::<WithRole>();
+    let found = found.one(db).await?;
+    Ok(found.map(|WithRole { user, role }| {
+        let owns = (project.owner_id == Some(user.id)).then_some(AccessLevel::Owner);
+        (user, owns.or(role))
+    }))
+}
+
+#[derive(sea_orm::FromQueryResult)]
+struct WithRole {
+    #[sea_orm(nested)]
+    user: user::Model,
+    role: Option<AccessLevel>,
+}
+
+/// The projects with these ids, and which of them the viewer sees.
+pub async fn projects(db: &impl ConnectionTrait, ids: &[i64], viewer: Viewer) -> Result<(Vec<Located>, HashSet<i64>)> {
+    let found = project::Entity::find().filter(project::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    let mut visible: HashSet<i64> =
+        found.iter().filter(|project| is_open(project.visibility, viewer)).map(|project| project.id).collect();
+    if let Viewer::User(user_id) = viewer
+        && visible.len() < found.len()
+    {
+        let with_role = Condition::all()
+            .add(project::Column::Id.is_in(ids.iter().copied()))
+            .add(members::projects_with_role(user_id, AccessLevel::Guest));
+        let query = project::Entity::find().filter(with_role).select_only().column(project::Column::Id);
+        visible.extend(query.into_tuple::<i64>().all(db).await?);
+    }
+    Ok((projects::locate(db, found).await?, visible))
+}
+
+/// The groups with these ids, and which of them the viewer sees.
+pub async fn groups(
+    db: &impl ConnectionTrait,
+    ids: &[i64],
+    viewer: Viewer,
+) -> Result<(Vec<group::Model>, HashSet<i64>)> {
+    let found = group::Entity::find().filter(group::Column::Id.is_in(ids.iter().copied())).all(db).await?;
+    let mut visible: HashSet<i64> =
+        found.iter().filter(|group| is_open(group.visibility, viewer)).map(|group| group.id).collect();
+    if let Viewer::User(user_id) = viewer
+        && visible.len() < found.len()
+    {
+        let with_role = Condition::all()
+            .add(group::Column::Id.is_in(ids.iter().copied()))
+            .add(group::Column::Id.in_subquery(members::groups_with_role(user_id, AccessLevel::Guest)));
+        let query = group::Entity::find().filter(with_role).select_only().column(group::Column::Id);
+        visible.extend(query.into_tuple::<i64>().all(db).await?);
+    }
+    Ok((found, visible))
+}
+
+/// Whether the viewer sees such an object without a role in it.
+fn is_open(visibility: Visibility, viewer: Viewer) -> bool {
+    match viewer {
+        Viewer::Nobody => visibility == Visibility::Public,
+        Viewer::User(_) => visibility != Visibility::Private,
+        Viewer::Admin => true,
+    }
+}
+
+/// The ids of each of the groups and of all groups above it, the nearest first.
+pub async fn ancestors(db: &impl ConnectionTrait, group_ids: HashSet<i64>) -> Result<HashMap<i64, Vec<i64>>> {
+    let rows: Vec<(i64, i64)> = group_ancestor::Entity::find()
+        .filter(group_ancestor::Column::GroupId.is_in(group_ids))
+        .order_by_asc(group_ancestor::Column::Distance)
+        .select_only()
+        .column(group_ancestor::Column::GroupId)
+        .column(group_ancestor::Column::AncestorId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let mut ancestors = HashMap::<i64, Vec<i64>>::new();
+    for (group_id, ancestor_id) in rows {
+        ancestors.entry(group_id).or_default().push(ancestor_id);
+    }
+    Ok(ancestors)
+}
+
+/// The users with these ids.
+pub async fn users(db: &impl ConnectionTrait, ids: &[i64]) -> Result<Vec<user::Model>> {
+    Ok(user::Entity::find().filter(user::Column::Id.is_in(ids.iter().copied())).all(db).await?)
+}

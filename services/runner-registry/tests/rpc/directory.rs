@@ -1,0 +1,197 @@
+//! What other processes are told of projects, groups and users.
+
+use proto::paddock::directory::v1::{
+    CreateProjectRequest, DeleteProjectRequest, DescribeGroupsRequest, DescribeProjectsRequest, DescribeUsersRequest,
+    GetGroupRequest, GetProjectAccessRequest, GetProjectAccessResponse, GetProjectRequest, Group, Project,
+    UpdateGroupRequest, UpdateProjectRequest, Visibility,
+};
+use runner_registry::entity::member::{
+    self,
+    AccessLevel::{Developer, Guest, Maintainer, Owner},
+};
+use sea_orm::EntityTrait as _;
+
+use crate::support::{Answer as _, Registry, both_databases};
+
+async fn access(registry: &Registry, project: impl ToString, user_id: Option<i64>) -> GetProjectAccessResponse {
+    let request = GetProjectAccessRequest { project: project.to_string(), user_id };
+    registry.process().directory().get_project_access(request).await.answer()
+}
+
+async fn show(registry: &Registry, group: &Group, project: &Project, visibility: Visibility) {
+    let (id, visibility) = (group.id.to_string(), Some(visibility.into()));
+    let request = UpdateGroupRequest { id, visibility, ..Default::default() };
+    registry.root().groups().update_group(request).await.answer();
+    let request = UpdateProjectRequest { id: project.id.to_string(), visibility, ..Default::default() };
+    registry.root().projects().update_project(request).await.answer();
+}
+
+/// The ids of the described projects with the ancestors and the visibility.
+async fn projects(registry: &Registry, ids: &[i64], viewer: Option<i64>, admin: bool) -> Vec<(i64, bool, Vec<i64>)> {
+    let request = DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: viewer, viewer_is_admin: admin };
+    let answer = registry.process().directory().describe_projects(request).await.answer();
+    let described = answer.projects.into_iter();
+    let mut described: Vec<_> =
+        described.map(|found| (found.project.unwrap().id, found.visible, found.ancestor_group_ids)).collect();
+    described.sort();
+    described
+}
+
+async fn groups(registry: &Registry, ids: &[i64], viewer: Option<i64>, admin: bool) -> Vec<(String, bool)> {
+    let request = DescribeGroupsRequest { ids: ids.to_vec(), viewer_id: viewer, viewer_is_admin: admin };
+    let answer = registry.process().directory().describe_groups(request).await.answer();
+    let mut described: Vec<_> =
+        answer.groups.into_iter().map(|found| (found.group.unwrap().full_name, found.visible)).collect();
+    described.sort();
+    described
+}
+
+both_databases! {
+    async fn a_project_in_groups_is_told_with_all_above_it_and_what_the_user_is_to_it(registry) {
+        let top = registry.group("top", None).await;
+        let sub = registry.group("sub", Some(&top)).await;
+        let deep = registry.group("deep", Some(&sub)).await;
+        let project = registry.project("tool", &deep).await;
+        let other = registry.project("other", &registry.group("aside", None).await).await;
+        let alice = registry.user("alice").await;
+
+        let expected = GetProjectAccessResponse {
+            project: Some(project.clone()),
+            ancestor_group_ids: vec![deep.id, sub.id, top.id],
+            access_level: None,
+            user_exists: true,
+            user_is_admin: false,
+            username: "alice".to_owned(),
+        };
+        assert_eq!(access(registry, project.id, Some(alice.user_id())).await, expected);
+        // The greatest role counts, from wherever it comes; the path means the same, whatever its case.
+        for (group, role, level) in [(&top, Guest, 10), (&deep, Developer, 30), (&sub, Maintainer, 40)] {
+            registry.join_group(&alice, group, role).await;
+            let found = access(registry, "TOP/sub/Deep/tool", Some(alice.user_id())).await;
+            assert_eq!(found, GetProjectAccessResponse { access_level: Some(level), ..expected.clone() });
+        }
+        registry.join_project(&alice, &project, Owner).await;
+        assert_eq!(access(registry, project.id, Some(alice.user_id())).await.access_level, Some(50));
+        assert_eq!(access(registry, other.id, Some(alice.user_id())).await.access_level, None);
+    }
+
+    async fn nobody_an_unknown_user_and_an_administrator_are_told_apart(registry) {
+        let project = registry.project("tool", &registry.group("top", None).await).await;
+        let nobody = access(registry, project.id, None).await;
+        assert_eq!((nobody.user_exists, nobody.username.as_str(), nobody.access_level), (false, "", None));
+        assert_eq!(access(registry, project.id, Some(9_999)).await, nobody);
+        let root = access(registry, project.id, Some(registry.root().user_id())).await;
+        assert!(root.user_exists && root.user_is_admin);
+        assert_eq!((root.username.as_str(), root.access_level), ("root", Some(50)));
+    }
+
+    async fn a_personal_project_is_owned_by_the_user_of_its_namespace(registry) {
+        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let request = CreateProjectRequest { path: Some("tool".to_owned()), ..Default::default() };
+        let project = alice.projects().create_project(request).await.answer().project.unwrap();
+        // Without a row of its own, too.
+        member::Entity::delete_many().exec(&registry.database).await.unwrap();
+        let found = access(registry, "alice/tool", Some(alice.user_id())).await;
+        assert_eq!((found.project.unwrap(), found.access_level), (project.clone(), Some(50)));
+        assert_eq!(found.ancestor_group_ids, Vec::<i64>::new());
+        assert_eq!(access(registry, project.id, Some(bob.user_id())).await.access_level, None);
+    }
+
+    async fn a_project_that_does_not_exist_is_not_found(registry) {
+        let project = registry.project("tool", &registry.group("top", None).await).await;
+        let request = DeleteProjectRequest { id: project.id.to_string() };
+        registry.root().projects().delete_project(request).await.answer();
+        for wrong in [project.id.to_string(), "top/tool".to_owned(), "top".to_owned(), "../x".to_owned(), String::new()] {
+            let request = GetProjectAccessRequest { project: wrong, user_id: None };
+            let refused = registry.process().directory().get_project_access(request).await;
+            assert_eq!(refused.reason(), "project_not_found");
+        }
+    }
+
+    async fn projects_are_described_without_those_that_do_not_exist(registry) {
+        let top = registry.group("top", None).await;
+        let sub = registry.group("sub", Some(&top)).await;
+        let (shallow, deep) = (registry.project("a", &top).await, registry.project("b", &sub).await);
+        let alice = registry.user("alice").await;
+        let request = CreateProjectRequest { path: Some("own".to_owned()), ..Default::default() };
+        let own = alice.projects().create_project(request).await.answer().project.unwrap();
+        let ids = [shallow.id, deep.id, own.id, 9_999, deep.id];
+        let described = |seen: [bool; 3]| {
+            vec![
+                (shallow.id, seen[0], vec![top.id]),
+                (deep.id, seen[1], vec![sub.id, top.id]),
+                (own.id, seen[2], Vec::new()),
+            ]
+        };
+        let alice_id = Some(alice.user_id());
+        assert_eq!(projects(registry, &ids, None, false).await, described([false; 3]));
+        assert_eq!(projects(registry, &ids, None, true).await, described([true; 3]));
+        assert_eq!(projects(registry, &ids, alice_id, false).await, described([false, false, true]));
+        assert_eq!(projects(registry, &[], alice_id, false).await, []);
+        // A role below does not show what is above; one above shows all that is below.
+        registry.join_group(&alice, &sub, Guest).await;
+        assert_eq!(projects(registry, &ids, alice_id, false).await, described([false, true, true]));
+        registry.join_group(&alice, &top, Guest).await;
+        assert_eq!(projects(registry, &ids, alice_id, false).await, described([true; 3]));
+        // What is described is what the project says of itself.
+        let request = DescribeProjectsRequest { ids: vec![deep.id], ..Default::default() };
+        let answer = registry.process().directory().describe_projects(request).await.answer();
+        let itself = GetProjectRequest { id: deep.id.to_string() };
+        let itself = registry.root().projects().get_project(itself).await.answer().project;
+        assert_eq!(answer.projects[0].project, itself);
+    }
+
+    async fn visibility_shows_a_project_and_a_group_to_those_it_names(registry) {
+        let group = registry.group("top", None).await;
+        let project = registry.project("tool", &group).await;
+        let alice = Some(registry.user("alice").await.user_id());
+        for (visibility, nobody, somebody) in
+            [(Visibility::Private, false, false), (Visibility::Internal, false, true), (Visibility::Public, true, true)]
+        {
+            show(registry, &group, &project, visibility).await;
+            for (viewer, seen) in [(None, nobody), (alice, somebody)] {
+                assert_eq!(projects(registry, &[project.id], viewer, false).await[0].1, seen, "{visibility:?}");
+                assert_eq!(groups(registry, &[group.id], viewer, false).await, [("TOP".to_owned(), seen)]);
+            }
+        }
+    }
+
+    async fn groups_and_users_are_described_without_those_that_do_not_exist(registry) {
+        let top = registry.group("top", None).await;
+        let sub = registry.group("sub", Some(&top)).await;
+        let alice = registry.user("alice").await;
+        registry.join_group(&alice, &sub, Guest).await;
+        let ids = [sub.id, 9_999, top.id];
+        let named = |top: bool, sub: bool| vec![("TOP".to_owned(), top), ("TOP / SUB".to_owned(), sub)];
+        assert_eq!(groups(registry, &ids, Some(alice.user_id()), false).await, named(false, true));
+        assert_eq!(groups(registry, &ids, Some(alice.user_id()), true).await, named(true, true));
+        let request = DescribeGroupsRequest { ids: vec![sub.id], ..Default::default() };
+        let answer = registry.process().directory().describe_groups(request).await.answer();
+        let itself = registry.root().groups().get_group(GetGroupRequest { id: sub.id.to_string() }).await.answer().group;
+        assert_eq!(answer.groups[0].group, itself);
+
+        let root = registry.root().user_id();
+        let request = DescribeUsersRequest { ids: vec![alice.user_id(), 9_999, root] };
+        let users = registry.process().directory().describe_users(request).await.answer().users;
+        let mut told: Vec<_> = users.into_iter().map(|user| (user.id, user.username, user.name, user.is_admin)).collect();
+        told.sort();
+        let alice = (alice.user_id(), "alice".to_owned(), "alice the user".to_owned(), false);
+        assert_eq!(told.len(), 2);
+        assert!(told.contains(&alice) && told.iter().any(|user| user.0 == root && user.3));
+    }
+
+    async fn one_call_asks_for_a_thousand_objects_at_most(registry) {
+        let mut client = registry.process().directory();
+        let few: Vec<i64> = (1..=1000).collect();
+        let many: Vec<i64> = (1..=1001).collect();
+        let request = |ids: &[i64]| DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: Some(1), viewer_is_admin: false };
+        client.describe_projects(request(&few)).await.answer();
+        assert_eq!(client.describe_projects(request(&many)).await.reason(), "parameter_invalid");
+        let request = |ids: &[i64]| DescribeGroupsRequest { ids: ids.to_vec(), viewer_id: Some(1), viewer_is_admin: false };
+        client.describe_groups(request(&few)).await.answer();
+        assert_eq!(client.describe_groups(request(&many)).await.reason(), "parameter_invalid");
+        client.describe_users(DescribeUsersRequest { ids: few }).await.answer();
+        let refusal = client.describe_users(DescribeUsersRequest { ids: many }).await.refusal();
+        assert_eq!(refusal.message(), "ids does not have a valid value");
+    }
+}

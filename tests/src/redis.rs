@@ -1,0 +1,127 @@
+//! A real Redis, on a free port and a folder of its own, that writes every change to disk before it answers.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{Program, free_port, skipped};
+
+/// How long it may take to load what it has and to serve.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running Redis. Dropping it kills it.
+#[derive(Debug)]
+pub struct Redis {
+    program: Program,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Redis {
+    /// Starts an empty one and waits until it serves. None, after saying so, when none is installed.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        let Some(server) = find_program("redis-server") else {
+            skipped("the tests on Redis: no redis-server; `make test` installs it where it can");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (port, place) = (free_port(), folder.path().to_str().expect("a path in UTF-8"));
+        let port_text = port.to_string();
+        let arguments = [
+            ["--port", &port_text],
+            ["--bind", "127.0.0.1"],
+            ["--dir", place],
+            ["--appendonly", "yes"],
+            ["--appendfsync", "always"],
+            ["--save", ""],
+            ["--daemonize", "no"],
+        ];
+        let redis = Self { program: Program::start_other(&server, &arguments.concat(), &[]), port, folder };
+        redis.wait_until_ready();
+        Some(redis)
+    }
+
+    /// The address, as the secret has it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again on the same port with what it had written, and waits until it serves.
+    pub fn start_again(&mut self) {
+        self.program.start_again();
+        self.wait_until_ready();
+    }
+
+    /// Stops it in its tracks: it keeps its connections and answers nothing.
+    pub fn pause(&self) {
+        self.program.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.program.signal("CONT");
+    }
+
+    /// Deletes all that it holds while it runs.
+    pub fn wipe(&self) {
+        assert_eq!(self.ask("FLUSHALL").as_deref(), Some("+OK"), "it forgets");
+    }
+
+    /// Ends it, deletes its files and starts it again: the machine of Redis was lost with its disk.
+    pub fn lose_disk(&mut self) {
+        self.kill();
+        for entry in std::fs::read_dir(self.folder.path()).expect("its folder").flatten() {
+            let path = entry.path();
+            let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.expect("its files are ours");
+        }
+        self.start_again();
+    }
+
+    /// The first line of the answer to an inline command; none when there is no answer.
+    #[must_use]
+    pub fn ask(&self, command: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+        let mut answer = [0; 256];
+        let length = stream.read(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer[..length]).lines().next()?.to_owned())
+    }
+
+    fn wait_until_ready(&self) {
+        let end = Instant::now() + PATIENCE;
+        while self.ask("PING").as_deref() != Some("+PONG") {
+            assert!(Instant::now() < end, "redis-server does not serve:\n{}", self.program.everything());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A program of the machine by its name: where programs are, and where Debian puts servers, which is not in every PATH.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(|p| Path::new(p).to_owned()));
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// A library of the machine, by its path below one of the folders where libraries are.
+#[must_use]
+pub fn find_library(name: &str) -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
+    folders
+        .chain(["/usr/lib", "/usr/lib64"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}

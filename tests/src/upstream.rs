@@ -1,0 +1,249 @@
+//! A server behind protected routes: it answers as the query of a request asks it to, and remembers what it was asked.
+//!
+//! `?answer=302` gives the status; `&location=URL` the header; `&bytes=N` the length of the body; `&pause=MILLISECONDS` a pause
+//! before the head; `&streams=true` a body in pieces with pauses between them; `&breaks=true` a body that ends early. Without
+//! a query: 302 to a place in an object store.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::REQUEST_ID;
+
+/// Where an artifact is when nothing else is asked for.
+pub const LOCATION: &str = "https://objects.example.com/artifact.zip?signature=abc";
+
+/// The pause between the pieces of a streamed body.
+const STREAM_PAUSE: Duration = Duration::from_millis(20);
+
+/// A request as it arrived, and what it was answered.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The verb.
+    pub verb: String,
+    /// The path with its query, byte by byte.
+    pub target: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The status that it was answered.
+    pub status: u16,
+}
+
+/// What it was asked so far.
+#[derive(Debug, Default)]
+struct Memory {
+    /// All of each request; not kept when there are too many.
+    requests: Vec<Received>,
+    /// The statuses alone, by the ids of the requests.
+    statuses: HashMap<String, Vec<u16>>,
+    keeps_requests: bool,
+    /// How many requests have arrived, answered or not.
+    arrivals: usize,
+}
+
+/// A running upstream. Dropping it stops it.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    memory: Arc<Mutex<Memory>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upstream {
+    /// Starts one that remembers every request completely.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), true)
+    }
+
+    /// Starts one that remembers of each request only its id and its status.
+    #[must_use]
+    pub fn start_for_many() -> Self {
+        Self::start_at(([127, 0, 0, 1], 0).into(), false)
+    }
+
+    /// It has a thread of its own, so that nothing that a test does keeps it from answering.
+    fn start_at(address: SocketAddr, keeps_requests: bool) -> Self {
+        let memory = Arc::new(Mutex::new(Memory { keeps_requests, ..Memory::default() }));
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let kept = Arc::clone(&memory);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let listener = TcpListener::bind(address).await.expect("a free port");
+                tell.send(listener.local_addr().expect("its address")).expect("somebody waits for it");
+                tokio::select! {
+                    () = accept(listener, kept) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let address = told.recv().expect("it starts");
+        Self { address, memory, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// The address, as the setting has it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request so far, in the order of arrival.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Received> {
+        self.memory.lock().unwrap().requests.clone()
+    }
+
+    /// How many requests have arrived, answered or not.
+    #[must_use]
+    pub fn arrivals(&self) -> usize {
+        self.memory.lock().unwrap().arrivals
+    }
+
+    /// The statuses that the request with this id was answered; more than one when it arrived more than once.
+    #[must_use]
+    pub fn statuses(&self, request_id: &str) -> Vec<u16> {
+        self.memory.lock().unwrap().statuses.get(request_id).cloned().unwrap_or_default()
+    }
+
+    /// Stops it. Whoever calls it now is refused by the system.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it ends");
+        }
+    }
+
+    /// Starts it again on the same port. What it was asked before is forgotten.
+    pub fn start_again(&mut self) {
+        let keeps_requests = self.memory.lock().unwrap().keeps_requests;
+        *self = Self::start_at(self.address, keeps_requests);
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let memory = Arc::clone(&memory);
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, Arc::clone(&memory)));
+            // A client that goes is the client's affair.
+            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+type Body = StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, &'static str>>>;
+
+async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let wish = Wish::of(head.uri.query().unwrap_or_default());
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    memory.lock().unwrap().arrivals += 1;
+    if wish.pause > Duration::ZERO {
+        pause(wish.pause).await;
+    }
+    {
+        let mut memory = memory.lock().unwrap();
+        if let Some(id) = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+            memory.statuses.entry(id.to_owned()).or_default().push(wish.status);
+        }
+        if memory.keeps_requests {
+            let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+            let (verb, headers, status) = (head.method.to_string(), head.headers, wish.status);
+            memory.requests.push(Received { verb, target, headers, body, status });
+        }
+    }
+    Ok(wish.response())
+}
+
+/// It resumes by itself; an answer that is late is what is asked for.
+async fn pause(time: Duration) {
+    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+struct Wish {
+    status: u16,
+    location: String,
+    bytes: usize,
+    pause: Duration,
+    streams: bool,
+    breaks: bool,
+}
+
+impl Wish {
+    fn of(query: &str) -> Self {
+        let values: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+        let number = |name: &str, default: u64| values.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        Self {
+            status: u16::try_from(number("answer", 302)).unwrap_or(302),
+            location: (*values.get("location").unwrap_or(&LOCATION)).to_owned(),
+            bytes: usize::try_from(number("bytes", 16)).unwrap_or(16),
+            pause: Duration::from_millis(number("pause", 0)),
+            streams: values.contains_key("streams"),
+            breaks: values.contains_key("breaks"),
+        }
+    }
+
+    fn response(self) -> Response<Body> {
+        let has_body = self.status != 204 && self.status != 304;
+        let mut response = Response::builder().status(self.status).header("x-upstream", "yes");
+        if (300..400).contains(&self.status) && self.status != 304 {
+            response = response.header("location", &self.location);
+        }
+        if self.status == 206 {
+            response = response.header("content-range", format!("bytes 0-{}/{}", self.bytes - 1, self.bytes * 2));
+        }
+        if has_body && !self.streams {
+            response = response.header("content-length", self.bytes);
+        }
+        let body = if has_body { self.body() } else { stream::empty().boxed() };
+        response.body(StreamBody::new(body)).expect("a response")
+    }
+
+    fn body(&self) -> stream::BoxStream<'static, Result<Frame<Bytes>, &'static str>> {
+        let (length, breaks) = (self.bytes, self.breaks);
+        if breaks {
+            let half = Frame::data(Bytes::from(vec![b'x'; length / 2]));
+            return stream::iter([Ok(half), Err("broken off")]).boxed();
+        }
+        if self.streams {
+            return pieces(length).boxed();
+        }
+        stream::iter([Ok(Frame::data(Bytes::from(vec![b'x'; length])))]).boxed()
+    }
+}
+
+/// Four pieces with pauses between them.
+fn pieces(length: usize) -> impl Stream<Item = Result<Frame<Bytes>, &'static str>> {
+    stream::iter(0..4).then(move |_| async move {
+        pause(STREAM_PAUSE).await;
+        Ok(Frame::data(Bytes::from(vec![b'x'; length / 4])))
+    })
+}

@@ -1,0 +1,199 @@
+//! Clients that send requests one after another, each with an id of its own, and write down what they were answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use proto::paddock::contract::v1::CredentialKind;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use reqwest::{Client, redirect::Policy};
+use system::{Api, REQUEST_ID, header_of, within};
+use tokio::net::TcpStream;
+
+use super::{
+    Scale,
+    oracle::{Access, Ledger},
+    world::{Job, World},
+};
+
+/// How many clients send at the same time.
+const CLIENTS: u64 = 24;
+
+/// How long a client waits for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client waits that gives up, and how long the upstream lets it wait.
+const IMPATIENCE: Duration = Duration::from_millis(60);
+const SLOWNESS: u64 = 250;
+
+/// How long the gateway may be away, and how long a record may take into the log at the end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the upstream is asked to answer, with how often. The rest are successes.
+const FAILURES: [(u32, &str); 6] = [
+    (4, "answer=401"),
+    (4, "answer=403"),
+    (6, "answer=404"),
+    (6, "answer=500"),
+    (2, "answer=503"),
+    (2, "answer=200&breaks=true"),
+];
+const SUCCESSES: [&str; 5] = ["answer=200", "answer=206", "answer=302", "answer=304", "answer=200&bytes=40000"];
+
+/// How many of a hundred clients give up before the answer, and how many requests use the route in spool mode.
+const IMPATIENT: u32 = 2;
+const SPOOLED: u32 = 15;
+
+/// All of them.
+pub struct Clients {
+    shared: Arc<Shared>,
+    scale: Scale,
+    root: Api,
+}
+
+struct Shared {
+    port: u16,
+    jobs: Vec<Job>,
+    targets: Vec<i64>,
+    ledger: Arc<Ledger>,
+    left: AtomicU64,
+    done: Arc<AtomicU64>,
+}
+
+/// One request.
+struct Plan {
+    id: String,
+    path: String,
+    token: String,
+    gives_up: bool,
+    access: Access,
+}
+
+impl Clients {
+    pub async fn new(world: &World, scale: Scale, ledger: Arc<Ledger>) -> Self {
+        let shared = Shared {
+            port: world.system.port,
+            jobs: world.jobs.clone(),
+            targets: world.targets.clone(),
+            ledger,
+            left: AtomicU64::new(scale.requests),
+            done: Arc::default(),
+        };
+        Self { shared: Arc::new(shared), scale, root: world.system.root() }
+    }
+
+    /// Starts them: the number of requests that are done, and the thread that all clients run on.
+    pub fn start(&self) -> (Arc<AtomicU64>, JoinHandle<()>) {
+        let (shared, seed) = (Arc::clone(&self.shared), self.scale.seed);
+        let running = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let client = |number| run(Arc::clone(&shared), StdRng::seed_from_u64(seed.wrapping_add(number)), number);
+            runtime.block_on(futures::future::join_all((0..CLIENTS).map(client)));
+        });
+        (Arc::clone(&self.shared.done), running)
+    }
+
+    /// Makes a last access in each mode, and waits until both are in the log and nothing is on its way there. What was recorded
+    /// before has then arrived, or never will.
+    pub async fn wait_until_everything_is_in_the_log(&self) {
+        let client = http();
+        for mode in ["strict", "spool"] {
+            let id = format!("last-{mode}-{}", self.scale.seed);
+            let (target, job) = (self.shared.targets[0], &self.shared.jobs[0]);
+            let path = format!("/api/v4/projects/{target}/{mode}/{id}?answer=200");
+            let access = Access { target, origin: job.project, job: job.id, mode };
+            let plan = Plan { id: id.clone(), path, token: job.token.clone(), gives_up: false, access };
+            let recorded = within(PATIENCE, async || {
+                let status = send(&client, self.shared.port, &plan).await;
+                (status.is_ok_and(|status| status == 200)).then_some(())
+            });
+            assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
+            self.shared.ledger.saw(&id, access, 200);
+            let path = format!("/projects/{target}/job_token_scope/authentication_log/events?per_page=100");
+            let arrived = within(PATIENCE, async || {
+                let events = self.root.get(&path).await;
+                let events = events.body.as_array().cloned().unwrap_or_default();
+                events.iter().any(|event| event["request_id"] == id.as_str()).then_some(())
+            });
+            assert!(arrived.await.is_some(), "the last access in the mode {mode} does not reach the log");
+        }
+    }
+
+    /// An administrator.
+    pub fn root(&self) -> &Api {
+        &self.root
+    }
+}
+
+fn http() -> Client {
+    let builder = Client::builder().no_proxy().redirect(Policy::none()).timeout(TIMEOUT).connect_timeout(TIMEOUT);
+    builder.build().expect("a client")
+}
+
+async fn run(shared: Arc<Shared>, mut random: StdRng, number: u64) {
+    let client = http();
+    let mut sequence = 0;
+    while shared.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+        sequence += 1;
+        let plan = shared.plan(&mut random, format!("loss-{number}-{sequence}"));
+        loop {
+            match send(&client, shared.port, &plan).await {
+                Ok(status) => shared.ledger.saw(&plan.id, plan.access, status),
+                // Nothing was sent; the request is still to be made.
+                Err(error) if error.is_connect() => {
+                    wait_for_gateway(shared.port).await;
+                    continue;
+                }
+                Err(_) => shared.ledger.saw_nothing(),
+            }
+            break;
+        }
+        shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn plan(&self, random: &mut StdRng, id: String) -> Plan {
+        let target = self.targets[random.random_range(0..self.targets.len())];
+        let job = &self.jobs[random.random_range(0..self.jobs.len())];
+        let mode = if random.random_ratio(SPOOLED, 100) { "spool" } else { "strict" };
+        let gives_up = random.random_ratio(IMPATIENT, 100);
+        let wish = if gives_up { format!("answer=200&pause={SLOWNESS}") } else { wish(random).to_owned() };
+        let path = format!("/api/v4/projects/{target}/{mode}/{id}?{wish}");
+        let access = Access { target, origin: job.project, job: job.id, mode };
+        Plan { id, path, token: job.token.clone(), gives_up, access }
+    }
+}
+
+fn wish(random: &mut StdRng) -> &'static str {
+    let mut draw = random.random_range(0..100);
+    for (share, wish) in FAILURES {
+        if draw < share {
+            return wish;
+        }
+        draw -= share;
+    }
+    SUCCESSES[random.random_range(0..SUCCESSES.len())]
+}
+
+/// The status, as soon as it is known; the body is read too, and may break off.
+async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<u16> {
+    let mut request = client
+        .get(format!("http://127.0.0.1:{port}{}", plan.path))
+        .header(REQUEST_ID, &plan.id)
+        .header(header_of(CredentialKind::JobToken), &plan.token);
+    if plan.gives_up {
+        request = request.timeout(IMPATIENCE);
+    }
+    let answer = request.send().await?;
+    let status = answer.status().as_u16();
+    // The status has been given, whatever becomes of the body.
+    let _ = answer.bytes().await;
+    Ok(status)
+}
+
+async fn wait_for_gateway(port: u16) {
+    let back = within(PATIENCE, async || TcpStream::connect(("127.0.0.1", port)).await.ok());
+    assert!(back.await.is_some(), "the gateway does not come back");
+}

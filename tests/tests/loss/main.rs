@@ -1,0 +1,74 @@
+//! Nothing is lost and nothing is invented: many requests of jobs to other projects, while processes are killed, Redis and
+//! PostgreSQL come and go, the disk of the spool fills and the clock jumps.
+//!
+//! What the clients saw and what the upstream answered is held against the log afterwards:
+//!
+//! - lost: a client was given 2xx or 3xx, and the log has no event of the request;
+//! - invented: the log has an event of a request that the upstream did not answer with 2xx or 3xx;
+//! - duplicate: the view counts an access of a pair that no event stands for, or an event is there twice;
+//! - misreported: an event does not say who reached what, and what came of it.
+//!
+//! A test of its own, so that nothing else runs beside it. `make soak` runs the long form: `LOSS_REQUESTS` requests and `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of
+//! Redis and `LOSS_SEED` to repeat a run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod client;
+mod nemesis;
+mod oracle;
+mod world;
+
+use std::sync::Arc;
+
+use client::Clients;
+use nemesis::Nemesis;
+use oracle::Ledger;
+use world::World;
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub requests: u64,
+    pub kills: u64,
+    /// How often each other fault is injected.
+    pub faults: u64,
+    /// How long Redis is paused, in seconds.
+    pub pause_seconds: u64,
+    pub seed: u64,
+}
+
+impl Scale {
+    fn from_environment() -> Self {
+        let number = |name: &str, default: u64| {
+            let text = std::env::var(name).ok();
+            text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+        };
+        Self {
+            requests: number("LOSS_REQUESTS", 20_000),
+            kills: number("LOSS_KILLS", 21),
+            faults: number("LOSS_FAULTS", 1),
+            pause_seconds: number("LOSS_PAUSE_SECONDS", 2),
+            seed: number("LOSS_SEED", u64::from(std::process::id())),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_access_is_lost_and_none_is_invented() {
+    let scale = Scale::from_environment();
+    let Some(mut world) = World::start().await else { return };
+    let ledger = Arc::new(Ledger::default());
+    let clients = Clients::new(&world, scale, Arc::clone(&ledger)).await;
+    system::say(&format!("loss: {scale:?}"));
+
+    let mut nemesis = Nemesis::new(scale);
+    let (progress, running) = clients.start();
+    nemesis.run(&mut world, &progress).await;
+    running.join().expect("the clients work to the end");
+    world.recover().await;
+    clients.wait_until_everything_is_in_the_log().await;
+    let findings = oracle::compare(&ledger, &world, &clients).await;
+    system::say(&format!("loss: {} | {} | {findings}", ledger.summary(), nemesis.summary()));
+    findings.hold(scale, &nemesis);
+    world.assert_no_panics();
+}

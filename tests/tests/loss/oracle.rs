@@ -1,0 +1,156 @@
+//! What the clients saw, and the comparison of it with the log.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use super::{Scale, client::Clients, nemesis::Nemesis, world::World};
+
+/// How many ids of what is wrong are shown.
+const SHOWN: usize = 10;
+
+/// What a request was about.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    pub target: i64,
+    pub origin: i64,
+    pub job: i64,
+    /// The mode of the route, as the log writes it.
+    pub mode: &'static str,
+}
+
+impl Access {
+    /// Whether an event says who reached what, and what came of it.
+    fn is_told(self, status: u16, event: &Value) -> bool {
+        let told = ["job_id", "capture_mode", "status", "job_token_policies", "resolved"].map(|key| event[key].clone());
+        project(event, "origin_project") == self.origin
+            && project(event, "accessed_project") == self.target
+            && json!(told) == json!([self.job, self.mode, status, ["read_jobs"], true])
+    }
+}
+
+/// What the clients were answered.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// The requests that were given 2xx or 3xx.
+    successes: Mutex<HashMap<String, (Access, u16)>>,
+    statuses: Mutex<BTreeMap<u16, u64>>,
+    unanswered: AtomicU64,
+}
+
+impl Ledger {
+    pub fn saw(&self, id: &str, access: Access, status: u16) {
+        *self.statuses.lock().expect("no panic").entry(status).or_default() += 1;
+        if (200..400).contains(&status) {
+            self.successes.lock().expect("no panic").insert(id.to_owned(), (access, status));
+        }
+    }
+
+    pub fn saw_nothing(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn summary(&self) -> String {
+        let statuses = self.statuses.lock().expect("no panic").clone();
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        let answered: u64 = statuses.values().sum();
+        format!("{} requests, {unanswered} without an answer, statuses {statuses:?}", answered + unanswered)
+    }
+}
+
+/// What does not agree.
+#[derive(Debug, Default)]
+pub struct Findings {
+    events: usize,
+    successes: usize,
+    lost: Vec<String>,
+    invented: Vec<String>,
+    duplicates: Vec<String>,
+    misreported: Vec<String>,
+    unresolved: usize,
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (lost, invented, duplicates) = (self.lost.len(), self.invented.len(), self.duplicates.len());
+        let (successes, events, unresolved) = (self.successes, self.events, self.unresolved);
+        write!(f, "{successes} successes, {events} events, {unresolved} unresolved | ")?;
+        write!(f, "lost {lost}, invented {invented}, duplicates {duplicates}, misreported {}", self.misreported.len())
+    }
+}
+
+impl Findings {
+    /// The promise.
+    pub fn hold(&self, scale: Scale, nemesis: &Nemesis) {
+        let show = |ids: &[String]| ids.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+        assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", show(&self.lost));
+        assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", show(&self.invented));
+        assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", show(&self.duplicates));
+        assert!(self.misreported.is_empty(), "misreported: {:?} {scale:?}", show(&self.misreported));
+        // A run in which little succeeds or little happens proves little.
+        let successes = u64::try_from(self.successes).expect("a count");
+        assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
+        assert!(nemesis.kills() >= scale.kills, "{} kills are too few {scale:?}", nemesis.kills());
+    }
+}
+
+/// Reads the whole log and compares.
+pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findings {
+    let successes = ledger.successes.lock().expect("no panic").clone();
+    let mut findings = Findings { successes: successes.len(), ..Findings::default() };
+    let mut logged: HashSet<String> = HashSet::new();
+    for target in &world.targets {
+        let log = format!("/projects/{target}/job_token_scope/authentication_log");
+        let mut by_origin: BTreeMap<i64, u64> = BTreeMap::new();
+        let judge = |event: &Value| {
+            *by_origin.entry(project(event, "origin_project")).or_default() += 1;
+            findings.events += 1;
+            let id = event["request_id"].as_str().unwrap_or_default().to_owned();
+            if !world.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
+                findings.invented.push(id.clone());
+            }
+            if successes.get(&id).is_some_and(|(access, status)| !access.is_told(*status, event)) {
+                findings.misreported.push(event.to_string());
+            }
+            if !logged.insert(id.clone()) && !id.starts_with("last-") {
+                findings.duplicates.push(id);
+            }
+        };
+        every(clients, &format!("{log}/events?per_page=100"), judge).await;
+        every(clients, &format!("{log}?per_page=100"), |pair| {
+            let (origin, count) = (project(pair, "origin_project"), pair["access_count"].as_u64());
+            let events = by_origin.remove(&origin);
+            if events != count {
+                findings.duplicates.push(format!("{origin} to {target}: {count:?} counted, {events:?} events"));
+            }
+        })
+        .await;
+        // Events of a pair that the view does not have.
+        findings.duplicates.extend(by_origin.iter().map(|(origin, count)| format!("{origin}: {count} not counted")));
+        every(clients, &format!("{log}/events?per_page=100&unresolved=true"), |_| findings.unresolved += 1).await;
+    }
+    findings.lost = successes.into_keys().filter(|id| !logged.contains(id)).collect();
+    findings
+}
+
+/// The id of the project on one side of an access.
+fn project(item: &Value, side: &str) -> i64 {
+    item[side]["id"].as_i64().unwrap_or_default()
+}
+
+/// Looks at every item of a list, page by page.
+async fn every(clients: &Clients, path: &str, mut look: impl FnMut(&Value)) {
+    let mut cursor = String::new();
+    loop {
+        let page = clients.root().get(&format!("{path}{cursor}")).await;
+        let next = page.header("x-next-cursor").to_owned();
+        page.ok(200).as_array().expect("a list").iter().for_each(&mut look);
+        if next.is_empty() {
+            return;
+        }
+        cursor = format!("&cursor={next}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Everything that takes part, each on ports and in folders of its own, and what can happen to it.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use proto::paddock::contract::v1::Process;
+use serde_json::json;
+use system::{Api, Database, Distributed, OwnPostgres, Redis, Upstream, find_library, say, within};
+use tempfile::TempDir;
+
+/// How long the system may take to serve again after the last fault.
+const RECOVERY: Duration = Duration::from_secs(120);
+
+/// How many projects have jobs, and how many are reached.
+const ORIGINS: usize = 3;
+const TARGETS: usize = 2;
+
+/// A running job.
+#[derive(Clone)]
+pub struct Job {
+    pub id: i64,
+    pub project: i64,
+    pub token: String,
+}
+
+/// The world.
+pub struct World {
+    pub system: Distributed,
+    pub upstream: Upstream,
+    pub redis: Redis,
+    pub postgres: Option<OwnPostgres>,
+    pub spool: Spool,
+    pub clock: FakeClock,
+    /// One for each project that reaches others.
+    pub jobs: Vec<Job>,
+    /// The ids of the projects that are reached.
+    pub targets: Vec<i64>,
+    _folder: TempDir,
+}
+
+impl World {
+    /// Starts it; none, after saying so, without a Redis.
+    pub async fn start() -> Option<Self> {
+        let redis = Redis::start()?;
+        let postgres = OwnPostgres::start();
+        let database = match &postgres {
+            Some(postgres) => Database::Postgres {
+                registry: postgres.create_database("registry"),
+                job_token_auth: postgres.create_database("job_token_auth"),
+            },
+            None => Database::Sqlite,
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (upstream, spool) = (Upstream::start_for_many(), Spool::new(&folder.path().join("spool")));
+        let clock = FakeClock::new(&folder.path().join("clock"));
+        let routes = folder.path().join("routes.toml");
+        fs::write(&routes, routes_file()).expect("the table of routes");
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let mut settings = vec![
+            ("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", text(&routes)),
+            ("PADDOCK_GATEWAY__UPSTREAM", upstream.url()),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", text(&spool.folder)),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "60".to_owned()),
+            ("PADDOCK_TELEMETRY__LOG_FILTER", "warn".to_owned()),
+        ];
+        settings.extend(clock.settings());
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let system = Distributed::start_with(&database, Some(&redis), &settings);
+        let root = system.root();
+        let mut world = Self {
+            system,
+            upstream,
+            redis,
+            postgres,
+            spool,
+            clock,
+            jobs: Vec::new(),
+            targets: Vec::new(),
+            _folder: folder,
+        };
+        world.populate(&root).await;
+        Some(world)
+    }
+
+    /// Projects that reach each other, and a job in each that does.
+    async fn populate(&mut self, root: &Api) {
+        for number in 0..TARGETS {
+            self.targets.push(project(root, &format!("target-{number}")).await);
+        }
+        for number in 0..ORIGINS {
+            let origin = project(root, &format!("origin-{number}")).await;
+            for target in &self.targets {
+                let entry = json!({"target_project_id": origin});
+                root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
+            }
+            // Longer than the clock will jump.
+            let job = json!({"project_id": origin, "user_id": 1, "timeout": 864_000});
+            let issued = root.post("/admin/jobs", job).await.ok(201);
+            let (id, token) = (issued["job"]["id"].as_i64(), issued["token"].as_str());
+            let (id, token) = (id.expect("an id"), token.expect("a token").to_owned());
+            self.jobs.push(Job { id, project: origin, token });
+        }
+        // The tokens were issued two hours ago: no jump of the clock makes them tokens of the future.
+        self.clock.set(0);
+    }
+
+    /// Kills one of the processes and starts it again.
+    pub fn crash(&mut self, process: Process) {
+        let program = match process {
+            Process::Gateway => &mut self.system.gateway,
+            Process::JobTokenAuth => &mut self.system.auth.program,
+            _ => &mut self.system.registry.program,
+        };
+        program.crash_and_return();
+    }
+
+    /// Ends every fault, and waits until everything serves again.
+    pub async fn recover(&mut self) {
+        self.spool.make_room();
+        self.clock.set(0);
+        self.redis.resume();
+        let anonymous = self.system.anonymous().on_new_connection();
+        let ready =
+            within(RECOVERY, async || (anonymous.get_outside("/-/readiness").await.status == 200).then_some(()));
+        assert!(ready.await.is_some(), "the system does not recover:\n{}", self.system.gateway.everything());
+    }
+
+    /// Faults may be logged as errors; a panic is a bug whatever happens.
+    pub fn assert_no_panics(&self) {
+        for program in [&self.system.gateway, &self.system.auth.program, &self.system.registry.program] {
+            let everything = program.everything();
+            assert!(!everything.contains("panicked at"), "{everything}");
+        }
+    }
+}
+
+async fn project(root: &Api, name: &str) -> i64 {
+    let made = root.post("/projects", json!({ "name": name })).await.ok(201);
+    made["id"].as_i64().expect("an id")
+}
+
+fn routes_file() -> String {
+    let route = |mode: &str| {
+        format!(
+            "[[routes]]\nmethod = \"GET\"\npath = \"/api/v4/projects/{{id}}/{mode}/{{name}}\"\nprojects = [\"id\"]\n\
+             policies = [\"read_jobs\"]\ncapture = \"{mode}\"\n"
+        )
+    };
+    format!("{}\n{}", route("strict"), route("spool"))
+}
+
+/// The folder of the spool, on a small file system of its own where the machine allows it.
+pub struct Spool {
+    folder: PathBuf,
+    is_mounted: bool,
+}
+
+impl Spool {
+    fn new(folder: &Path) -> Self {
+        fs::create_dir(folder).expect("the folder is made");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder).output();
+        let is_mounted = mounted.is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            say("loss: no file system for the spool can be mounted, so its disk is not filled");
+        }
+        Self { folder: folder.to_owned(), is_mounted }
+    }
+
+    fn junk(&self) -> PathBuf {
+        self.folder.join("somebody-elses-file")
+    }
+
+    /// Leaves no byte free. False: it cannot.
+    pub fn fill(&self) -> bool {
+        if !self.is_mounted {
+            return false;
+        }
+        let mut file = File::create(self.junk()).expect("a file");
+        let mut piece = vec![0; 1 << 16];
+        while !piece.is_empty() {
+            while file.write_all(&piece).is_ok() {}
+            piece.truncate(piece.len() / 2);
+        }
+        true
+    }
+
+    /// Undoes [`Spool::fill`].
+    pub fn make_room(&self) {
+        // It may not be there.
+        let _ = fs::remove_file(self.junk());
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.folder).output();
+        }
+    }
+}
+
+/// The clock of the processes, where the machine has libfaketime.
+pub struct FakeClock {
+    file: PathBuf,
+    library: Option<PathBuf>,
+}
+
+impl FakeClock {
+    fn new(file: &Path) -> Self {
+        let library = find_library("faketime/libfaketimeMT.so.1");
+        if library.is_none() {
+            say("loss: libfaketime is not installed, so the clock does not jump");
+        }
+        let clock = Self { file: file.to_owned(), library };
+        clock.set(-7200);
+        clock
+    }
+
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let Some(library) = &self.library else { return Vec::new() };
+        vec![
+            ("LD_PRELOAD", library.display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
+            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+
+    /// Sets it to so many seconds from the true time. False: it cannot be set.
+    pub fn set(&self, offset: i64) -> bool {
+        let unfinished = self.file.with_extension("unfinished");
+        fs::write(&unfinished, format!("{offset:+}s\n"))
+            .and_then(|()| fs::rename(&unfinished, &self.file))
+            .expect("a file");
+        self.library.is_some()
+    }
+}

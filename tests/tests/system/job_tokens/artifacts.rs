@@ -1,0 +1,181 @@
+//! A job of one project downloads the artifact of another. The upstream answers with a redirect to an object store, and the
+//! access is in the log nevertheless.
+
+use std::time::Duration;
+
+use proto::contract::Place as CarrierPlace;
+use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
+use serde_json::{Value, json};
+use system::{Distributed, LOCATION, Redis, Upstream, within};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::{Place, Story, VISIBLE, paddock_before};
+use crate::database;
+
+/// Settings under which a request without a verdict shows soon.
+const SHORT: [(&str, &str); 3] = [
+    ("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000"),
+    ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "5"),
+    ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__MAINTENANCE_INTERVAL_MS", "100"),
+];
+
+/// The processes before an upstream, with captures in Redis and records in PostgreSQL; none when the machine lacks one.
+pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)]) -> Option<(Redis, Distributed)> {
+    let (redis, database) = (Redis::start()?, database::on_postgres().await?);
+    let url = upstream.url();
+    let settings = [&[("PADDOCK_GATEWAY__UPSTREAM", url.as_str())], settings].concat();
+    let system = Distributed::start_with(&database, Some(&redis), &settings);
+    Some((redis, system))
+}
+
+async fn a_redirect_is_logged(place: Place, upstream: &Upstream) {
+    let story = Story::begin(place).await;
+    assert_eq!(story.log("").await, Vec::<Value>::new(), "nobody came yet");
+    let before = OffsetDateTime::now_utc();
+    let answer = story.download("answer=302").await;
+    let after = OffsetDateTime::now_utc();
+    assert_eq!((answer.status, answer.header("location")), (302, LOCATION), "{}", answer.text);
+
+    let row = within(VISIBLE, async || story.log("").await.into_iter().next()).await;
+    let row = row.expect("the log has the access in time");
+    let project = |side: &str| row[side]["id"].as_i64();
+    assert_eq!((project("origin_project"), project("accessed_project")), (Some(story.origin), Some(story.target)));
+    assert_eq!(row["job_token_policies"], json!(["read_jobs"]), "{row:#}");
+    assert_eq!(row["access_count"], 1, "{row:#}");
+    assert_eq!((&row["last_job_id"], &row["last_user_id"]), (&json!(story.job), &json!(story.user)), "{row:#}");
+    let at = row["last_authorized_at"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let at = at.unwrap_or_else(|| panic!("no time: {row:#}"));
+    // The log keeps milliseconds and cuts off what is finer.
+    assert!(before - Duration::from_millis(1) <= at && at <= after, "{before} {at} {after}");
+    let event = story.assert_logged(&answer).await;
+    assert_eq!((&event["status"], &event["resolved"]), (&json!(302), &json!(true)), "{event:#}");
+    assert_eq!((&event["job_id"], &event["user_id"]), (&json!(story.job), &json!(story.user)), "{event:#}");
+
+    // The upstream saw who it is, and not the token.
+    let seen = upstream.requests().pop().expect("one request");
+    assert_eq!(seen.target, format!("/api/v4{}", Story::artifact(story.target, "answer=302")));
+    assert!(!format!("{:?}", seen.headers).contains(&story.token), "{:?}", seen.headers);
+    let identity = InternalHeader::JobIdentity.spec().expect("a header of the contract").key;
+    assert!(seen.headers.contains_key(identity), "{:?}", seen.headers);
+}
+
+#[tokio::test]
+async fn a_redirect_is_logged_by_paddock_serve() {
+    let upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &[]);
+    a_redirect_is_logged(Place::from(&paddock), &upstream).await;
+    paddock.stop();
+}
+
+#[tokio::test]
+async fn a_redirect_is_logged_by_the_processes_with_redis_and_postgres() {
+    let upstream = Upstream::start();
+    if let Some((_redis, system)) = on_redis_and_postgres(&upstream, &[]).await {
+        a_redirect_is_logged(Place::from(&system), &upstream).await;
+        system.stop();
+    }
+}
+
+/// Every success is an access, whatever the body does after the head; nothing else is.
+async fn every_success_is_logged_and_nothing_else(place: Place, port: u16, upstream: &mut Upstream) {
+    let story = Story::begin(place).await;
+    let mut logged = Vec::new();
+    for wish in ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"] {
+        let answer = story.download(wish).await;
+        assert!((200..400).contains(&answer.status), "{wish}: {} {}", answer.status, answer.text);
+        let event = story.assert_logged(&answer).await;
+        assert_eq!(event["status"], answer.status, "{wish}: {event:#}");
+        logged.push(answer.header(system::REQUEST_ID).to_owned());
+    }
+    for status in [400, 401, 403, 404, 409, 500, 503] {
+        assert_eq!(story.download(&format!("answer={status}")).await.status, status);
+    }
+    assert_eq!(story.download("answer=200&pause=3000").await.status, 504, "the upstream takes too long");
+    leave_before_the_answer(&story, port, upstream).await;
+    own_artifact(&story).await;
+    upstream.stop();
+    let down = story.download("answer=200").await;
+    assert!(matches!(down.status, 502 | 503), "the upstream is down: {} {}", down.status, down.text);
+    upstream.start_again();
+
+    // What comes after all of it is in the log, and so is whatever came before and would get there.
+    let marker = story.download("answer=200").await;
+    story.assert_logged(&marker).await;
+    logged.push(marker.header(system::REQUEST_ID).to_owned());
+    let events = story.log("/events?per_page=100").await;
+    let mut found: Vec<_> = events.iter().filter_map(|event| event["request_id"].as_str()).collect();
+    found.reverse();
+    assert_eq!(found, logged);
+    assert_eq!(story.log("").await.first().map(|row| row["access_count"].clone()), Some(json!(logged.len())));
+    assert_eq!(story.log("/events?unresolved=true").await, Vec::<Value>::new());
+}
+
+/// A client that goes before the upstream answers has had no access.
+async fn leave_before_the_answer(story: &Story, port: u16, upstream: &Upstream) {
+    let path = Story::artifact(story.target, "answer=200&pause=300");
+    let header = system::Api::job_header();
+    let before = upstream.arrivals();
+    let request = format!("GET /api/v4{path} HTTP/1.1\r\nhost: paddock\r\n{header}: {}\r\n\r\n", story.token);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("the gateway listens");
+    client.write_all(request.as_bytes()).await.expect("it reads");
+    let arrived = within(Duration::from_secs(10), async || (upstream.arrivals() > before).then_some(())).await;
+    arrived.expect("the request reaches the upstream");
+}
+
+/// A job's own project is not logged.
+async fn own_artifact(story: &Story) {
+    let path = Story::artifact(story.origin, "answer=200");
+    let answer = story.place.root.without_token().get_as_job(&path, &story.token).await;
+    answer.ok(200);
+    let log = format!("/projects/{}/job_token_scope/authentication_log", story.origin);
+    assert_eq!(story.place.root.get(&log).await.ok(200), json!([]));
+    assert_eq!(story.place.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 6);
+}
+
+#[tokio::test]
+async fn every_success_is_logged_by_paddock_serve_and_nothing_else() {
+    let mut upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &SHORT);
+    let place = Place::from(&paddock);
+    every_success_is_logged_and_nothing_else(place, paddock.port(), &mut upstream).await;
+    paddock.kill();
+}
+
+#[tokio::test]
+async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_nothing_else() {
+    let mut upstream = Upstream::start();
+    if let Some((_redis, system)) = on_redis_and_postgres(&upstream, &SHORT).await {
+        let place = Place::from(&system);
+        every_success_is_logged_and_nothing_else(place, system.port, &mut upstream).await;
+    }
+}
+
+/// Wherever the contract lets a job token stand, it opens the door and does not go through it.
+#[tokio::test]
+async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
+    let upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &[]);
+    let story = Story::begin(Place::from(&paddock)).await;
+    let nobody = story.place.root.without_token();
+    let token = &story.token;
+    for carrier in CredentialKind::JobToken.spec().expect("a kind of the contract").carriers {
+        let path = Story::artifact(story.target, "answer=200");
+        let request = match carrier.place {
+            CarrierPlace::Header(name) => nobody.request(reqwest::Method::GET, &path).header(name, token),
+            CarrierPlace::Parameter(name) => {
+                nobody.request(reqwest::Method::GET, &format!("{path}&{name}={token}&last=1"))
+            }
+            CarrierPlace::AuthorizationScheme(_) => nobody.request(reqwest::Method::GET, &path).bearer_auth(token),
+            // Only on routes that opt in.
+            CarrierPlace::BasicUsername(_) => continue,
+        };
+        let answer = system::send(request).await;
+        assert_eq!(answer.status, 200, "{:?}: {}", carrier.place, answer.text);
+        let seen = format!("{:?}", upstream.requests().pop().expect("a request"));
+        assert!(!seen.contains(&token[..40]), "{:?}: {seen}", carrier.place);
+    }
+    paddock.stop();
+}

@@ -1,0 +1,108 @@
+//! `paddock job`: what a script can take from it, and what a tired person reads when it fails.
+
+use proto::paddock::contract::v1::{CredentialKind, Reason};
+use serde_json::Value;
+use system::{Paddock, Upstream, free_port};
+
+use super::{Place, Story, paddock_before, run_job};
+use crate::world;
+
+/// The environment of an operator on the machine of the server.
+fn at_home(paddock: &Paddock) -> [(&'static str, String); 2] {
+    [("PADDOCK_DATA", paddock.data().display().to_string()), ("PADDOCK_PORT", paddock.port().to_string())]
+}
+
+fn job_at_home(paddock: &Paddock, arguments: &[&str]) -> (bool, String, String) {
+    let settings = at_home(paddock);
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_job(arguments, &settings)
+}
+
+#[tokio::test]
+async fn a_job_is_issued_listed_and_finished() {
+    let upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &[]);
+    let root = paddock.root();
+    let (project, user) = (world::project(&root).await, world::user(&root).await);
+    let developer = serde_json::json!({ "user_id": user, "access_level": 30 });
+    root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
+    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+
+    let (user_text, listing) = (user.to_string(), ["list", "--output", "json"]);
+    let issue = ["issue", "--project", &path, "--user", &user_text, "--timeout", "60", "--name", "build"];
+    let (done, token, said) = job_at_home(&paddock, &issue);
+    assert!(done, "{said}");
+    let prefix = CredentialKind::JobToken.spec().expect("a kind of the contract").prefix;
+    assert!(token.starts_with(prefix) && token.lines().count() == 1, "the token alone: {token}");
+    assert!(!said.contains(&token[token.len() / 2..]), "{said}");
+
+    let (done, listed, said) = job_at_home(&paddock, &listing);
+    assert!(done, "{said}");
+    assert!(!listed.contains(&token[token.len() / 2..]), "{listed}");
+    let jobs: Vec<Value> = serde_json::from_str(&listed).expect("a list of jobs");
+    let [job] = jobs.as_slice() else { panic!("one job: {listed}") };
+    assert_eq!(
+        (&job["status"], &job["name"], &job["project"]["id"]),
+        (&"running".into(), &"build".into(), &project.into())
+    );
+    let id = world::id(job).to_string();
+    let (done, text, said) = job_at_home(&paddock, &["list"]);
+    assert!(done && text.lines().count() == 1 && text.contains(&path) && text.contains("build"), "{text} {said}");
+
+    // The token is good while the job runs, and not a moment longer.
+    let nobody = paddock.anonymous();
+    let own = Story::artifact(project, "answer=200");
+    assert_eq!(nobody.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
+    nobody.get_as_job(&own, &token).await.ok(200);
+    let (done, said, _) = job_at_home(&paddock, &["finish", &id]);
+    assert!(done && said.contains("finished"), "{said}");
+    nobody.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
+    nobody.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
+    assert!(job_at_home(&paddock, &["finish", &id]).0, "a second time changes nothing");
+    paddock.stop();
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
+    let paddock = Paddock::start();
+    let root = paddock.root();
+    let (project, user) = (world::project(&root).await.to_string(), world::user(&root).await.to_string());
+    let place = Place::from(&paddock);
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let token_file = paddock.data().join("root.token");
+    let token_file = token_file.to_str().expect("a path in UTF-8");
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong_token = folder.path().join("token");
+    let root_token = paddock.root_token();
+    std::fs::write(&wrong_token, &root_token[..root_token.len() - 1]).expect("it is written");
+    let wrong_token = wrong_token.to_str().expect("a path in UTF-8");
+    let here = paddock.url();
+
+    let cases: [(&[&str], &str); 6] = [
+        (&["list", "--server", &nowhere, "--token-file", token_file], "--server"),
+        (&["list", "--server", &here, "--token-file", "/nowhere/token"], "--token-file"),
+        (&["list", "--server", "localhost", "--token-file", token_file], "http://"),
+        (&["list", "--server", &here, "--token-file", wrong_token], "copied completely"),
+        (&["list"], "PADDOCK_DATA"),
+        (&["issue", "--project", &project], "--user"),
+    ];
+    for (arguments, remedy) in cases {
+        let (done, printed, said) = run_job(arguments, &[("PADDOCK_DATA", "/nowhere")]);
+        assert!(!done && printed.is_empty(), "{arguments:?}: {printed}");
+        assert!(said.contains(remedy), "{arguments:?}: {said}");
+        assert!(!said.contains(&root_token[root_token.len() / 2..root_token.len() - 1]), "{arguments:?}: {said}");
+    }
+    let cases: [(&[&str], Reason); 5] = [
+        (&["issue", "--project", "999", "--user", &user], Reason::ProjectNotFound),
+        (&["issue", "--project", "no/such", "--user", &user], Reason::ProjectNotFound),
+        (&["issue", "--project", &project, "--user", "999"], Reason::UserNotFound),
+        (&["issue", "--project", &project, "--user", &user, "--timeout", "0"], Reason::ParameterInvalid),
+        (&["finish", "999"], Reason::JobNotFound),
+    ];
+    for (arguments, reason) in cases {
+        let (done, printed, said) = place.job(arguments);
+        let code = reason.spec().expect("a reason of the contract").code;
+        assert!(!done && printed.is_empty() && said.contains(code), "{arguments:?}: {printed} {said}");
+    }
+    paddock.stop();
+}

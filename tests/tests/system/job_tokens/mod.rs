@@ -1,0 +1,122 @@
+//! Jobs that reach other projects: who may, and that the log has every success and nothing else.
+
+mod artifacts;
+mod commands;
+mod log;
+mod outages;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use system::{Answer, Api, Distributed, Paddock, Program, Upstream, within};
+
+use crate::world;
+
+/// The product's promise: within this time an access is in the log.
+pub const VISIBLE: Duration = Duration::from_secs(2);
+
+/// An installation, by what its operator has of it.
+pub struct Place {
+    pub root: Api,
+    url: String,
+    token_file: PathBuf,
+}
+
+impl From<&Paddock> for Place {
+    fn from(paddock: &Paddock) -> Self {
+        Self { root: paddock.root(), url: paddock.url(), token_file: paddock.data().join("root.token") }
+    }
+}
+
+impl From<&Distributed> for Place {
+    fn from(system: &Distributed) -> Self {
+        Self { root: system.root(), url: system.url(), token_file: system.registry.root_token_file() }
+    }
+}
+
+impl Place {
+    /// Runs `paddock job` until it ends: whether it succeeded, what it printed, and what it said beside that.
+    pub fn job(&self, arguments: &[&str]) -> (bool, String, String) {
+        let token_file = self.token_file.to_str().expect("a path in UTF-8");
+        let target = ["--server", &self.url, "--token-file", token_file];
+        run_job(&[arguments, &target].concat(), &[])
+    }
+
+    /// A running job of a project, and its token.
+    pub fn issue(&self, project: i64, user: i64) -> (i64, String) {
+        let (project, user) = (project.to_string(), user.to_string());
+        let (done, token, said) = self.job(&["issue", "--project", &project, "--user", &user, "--name", "test"]);
+        assert!(done, "{said}");
+        let id = said.strip_prefix("job ").and_then(|rest| rest.split(':').next()).and_then(|id| id.parse().ok());
+        (id.unwrap_or_else(|| panic!("no id in {said}")), token)
+    }
+}
+
+/// Runs `paddock job` with these arguments and settings.
+pub fn run_job(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String, String) {
+    let mut program = Program::start("paddock", &[&["job"], arguments].concat(), settings);
+    let done = program.wait().success();
+    (done, program.output(), program.errors())
+}
+
+/// Project A, whose job reaches project B, which allows it to read jobs.
+pub struct Story {
+    pub place: Place,
+    pub origin: i64,
+    pub target: i64,
+    pub user: i64,
+    pub job: i64,
+    pub token: String,
+}
+
+impl Story {
+    pub async fn begin(place: Place) -> Self {
+        let root = &place.root;
+        let (origin, target, user) = (world::project(root).await, world::project(root).await, world::user(root).await);
+        for project in [origin, target] {
+            let developer = json!({ "user_id": user, "access_level": 30 });
+            root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
+        }
+        let entry = json!({
+            "target_project_id": origin, "default_permissions": false, "job_token_policies": ["read_jobs"],
+        });
+        root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
+        let (job, token) = place.issue(origin, user);
+        Self { place, origin, target, user, job, token }
+    }
+
+    /// The path of an artifact, with what the upstream shall answer.
+    pub fn artifact(project: i64, wish: &str) -> String {
+        format!("/projects/{project}/jobs/artifacts/main/download?job=test&{wish}")
+    }
+
+    /// Downloads an artifact of B as the job of A.
+    pub async fn download(&self, wish: &str) -> Answer {
+        self.place.root.without_token().get_as_job(&Self::artifact(self.target, wish), &self.token).await
+    }
+
+    /// The log of B: its rows, or what stands behind the path.
+    pub async fn log(&self, below: &str) -> Vec<Value> {
+        let path = format!("/projects/{}/job_token_scope/authentication_log{below}", self.target);
+        self.place.root.get(&path).await.ok(200).as_array().cloned().expect("a list")
+    }
+
+    /// The access with this request id, as soon as the log has it; none when it is not there in time.
+    pub async fn event(&self, request_id: &str, time: Duration) -> Option<Value> {
+        let is_it = |event: &Value| event["request_id"] == request_id;
+        within(time, async || self.log("/events?per_page=100").await.into_iter().find(is_it)).await
+    }
+
+    /// Holds the log to have the access that was just answered.
+    pub async fn assert_logged(&self, answer: &Answer) -> Value {
+        let id = answer.header(system::REQUEST_ID);
+        let event = self.event(id, VISIBLE).await;
+        event.unwrap_or_else(|| panic!("status {}: not in the log within {VISIBLE:?}", answer.status))
+    }
+}
+
+/// `paddock serve` before an upstream.
+pub fn paddock_before(upstream: &Upstream, settings: &[(&str, &str)]) -> Paddock {
+    Paddock::start_with(&[&[("PADDOCK_UPSTREAM", upstream.url().as_str())], settings].concat())
+}
