@@ -96,7 +96,7 @@ impl Drop for OwnPostgres {
 
 /// The folder with the programs of the server: Debian keeps them outside the PATH.
 fn programs() -> Option<PathBuf> {
-    // A link beside other programs may lead there.
+    // What stands in the PATH may be a link to one of them.
     if let Some(initdb) = find_program("initdb").and_then(|initdb| initdb.canonicalize().ok()) {
         return initdb.parent().map(Path::to_owned);
     }
