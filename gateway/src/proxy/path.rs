@@ -39,7 +39,9 @@ fn is_encoded(text: &[u8]) -> bool {
 pub fn is_project(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/');
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with('-') && !(is_number && text.starts_with('0'))
+    // Some readers take `-` for a sign, and none writes a number with a zero in front.
+    let has_other_spelling = text.starts_with('-') || is_number && text.starts_with('0');
+    !text.is_empty() && text.bytes().all(is_plain) && !has_other_spelling
 }
 
 #[cfg(test)]

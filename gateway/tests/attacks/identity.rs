@@ -18,7 +18,7 @@ use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
 use crate::support::log;
 use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
 use crate::support::raw::KeptAlive;
-use crate::support::upstream::{Seen, answer};
+use crate::support::upstream::{Seen, Upstream, answer};
 
 const SETS: usize = 10_000;
 
@@ -116,8 +116,14 @@ fn runner() -> TestRunner {
     TestRunner::new_with_rng(ProptestConfig::default(), rng)
 }
 
+/// Where the routes to an upstream of HTTP/1.1, and to one of HTTP/2, begin.
+const PLACES: [&str; 2] = ["one", "two"];
+
+/// Connections of clients.
+const LANES: usize = 4;
+
 fn path(number: usize) -> String {
-    format!("/api/v4/projects/42/releases/v{number}")
+    format!("/{}/42/v{number}", PLACES[number / LANES % PLACES.len()])
 }
 
 /// Sends sets byte by byte on one connection of HTTP/1.1; each names its number in the path.
@@ -212,7 +218,14 @@ fn check(seen: &Seen, number: usize, claims: &Claims, capture: &str, is_http1: b
 async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
     log::install_quietly();
     let route = "[[routes]]\nmethod = \"PUT\"\nprojects = [\"id\"]\npolicies = []\npath = ";
-    let table = format!("{route}\"/api/v4/projects/{{id}}/releases/{{tag}}\"\n");
+    let h2 = Upstream::start().await;
+    let table = format!(
+        "[upstreams.store]\nurl = \"{}\"\nprotocol = \"h2\"\n{route}\"/{}/{{id}}/{{tag}}\"\n\
+         {route}\"/{}/{{id}}/{{tag}}\"\nupstream = \"store\"\n",
+        h2.url(),
+        PLACES[0],
+        PLACES[1]
+    );
     let setup = Setup::with_table(&table).await;
     // Without a capture there is one call less for each request.
     let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
@@ -220,8 +233,10 @@ async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
     let mut runner = runner();
     let sets: Vec<_> = (0..SETS).map(|_| claims().new_tree(&mut runner).unwrap().current()).collect();
     let sets = Arc::new(sets);
-    setup.upstream.on(|_| async { answer(200, &[], "") });
-    let of = |lane: usize| (0..SETS).filter(|number| number % 4 == lane).collect::<Vec<_>>();
+    for upstream in [&setup.upstream, &h2] {
+        upstream.on(|_| async { answer(200, &[], "") });
+    }
+    let of = |lane: usize| (0..SETS).filter(|number| number % LANES == lane).collect::<Vec<_>>();
     let address = setup.world.address;
     let lanes = [
         tokio::spawn(send_http1(address, sets.clone(), of(0))),
@@ -235,11 +250,12 @@ async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
     let calls = setup.world.fake.calls::<AuthorizeRequest>("authorize");
     let identities: std::collections::HashMap<_, _> =
         calls.into_iter().map(|(asked, context)| (context.request_id, asked.capture_id)).collect();
-    let all = setup.upstream.seen();
+    let all = [setup.upstream.seen(), h2.seen()].concat();
+    assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams were asked");
     assert_eq!((all.len(), identities.len()), (SETS, SETS));
     for seen in all {
         let number: usize = seen.target.rsplit_once('v').unwrap().1.parse().unwrap();
         let capture = &identities[seen.headers["x-request-id"].to_str().unwrap()];
-        check(&seen, number, &sets[number], capture, number % 4 != 3);
+        check(&seen, number, &sets[number], capture, number % LANES != 3);
     }
 }

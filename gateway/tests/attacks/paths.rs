@@ -25,7 +25,11 @@ const BASES: [&str; 6] = [
 ];
 
 /// What is put somewhere into a path.
-const TRICKS: [&str; 52] = [
+const TRICKS: [&str; 56] = [
+    "%5c..%5c..%5c..%5c..%5c7%5c",
+    "/..;/..;/..;/..;/7/",
+    "/..%3b/..%3B/..%3b/7/",
+    "%252f..%252f..%252f..%252f..%252f7",
     ".",
     "..",
     "...",
@@ -156,21 +160,9 @@ fn path_and_query(target: &str) -> &str {
     }
 }
 
-/// Readers of paths as they are found in servers: what each makes of a path before it looks for the project.
+/// What servers are known to make of a path before they look for dot segments.
 const READERS: [fn(&str) -> String; 6] = [
     |path| path.to_owned(),
-    // Resolves dot segments, once they are decoded.
-    |path| {
-        let mut kept: Vec<&str> = Vec::new();
-        for segment in path.split('/') {
-            match percent_decode_str(segment).decode_utf8_lossy().as_ref() {
-                "." => {}
-                ".." => drop(kept.pop()),
-                _ => kept.push(segment),
-            }
-        }
-        kept.join("/")
-    },
     // Merges slashes.
     |path| {
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -190,11 +182,28 @@ const READERS: [fn(&str) -> String; 6] = [
         let ends = ["%00", "%0a", "%0d"].iter().filter_map(|end| lower.find(end)).min();
         path[..ends.unwrap_or(path.len())].to_owned()
     },
+    // Decodes twice.
+    |path| {
+        let twice = [("%252e", "."), ("%252f", "/"), ("%255c", "/")];
+        twice.iter().fold(path.to_lowercase(), |path, (encoded, plain)| path.replace(encoded, plain))
+    },
 ];
+
+/// The path without dot segments, also encoded ones.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match percent_decode_str(segment).decode_utf8_lossy().as_ref() {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    kept.join("/")
+}
 
 /// The project that a reader finds, decoding as often as it does.
 fn project(path: &str, decodings: usize) -> String {
-    let path = path.split('?').next().unwrap_or_default();
     let mut segment = path.split('/').nth(4).unwrap_or_default().to_owned();
     for _ in 0..decodings {
         segment = percent_decode_str(&segment).decode_utf8_lossy().into_owned();
@@ -234,8 +243,11 @@ async fn no_path_is_decided_as_one_and_forwarded_as_another() {
         assert_eq!(seen.target, path_and_query(sent), "{sent}");
         assert_eq!(seen.headers["host"], setup.upstream.address.to_string(), "{sent}");
         for reader in READERS {
-            let read = reader(&seen.target);
-            assert_eq!((project(&read, 1), project(&read, 2)), (asked[id][0].clone(), asked[id][0].clone()), "{sent}");
+            let read = reader(seen.target.split('?').next().unwrap_or_default());
+            for path in [without_dots(&read), read] {
+                let (once, twice, decided) = (project(&path, 1), project(&path, 2), asked[id][0].to_lowercase());
+                assert_eq!((once.to_lowercase(), twice.to_lowercase()), (decided.clone(), decided), "{sent}: {path}");
+            }
         }
     }
     let plain = |project: &str| asked.values().filter(|asked| asked[0] == project).count();
