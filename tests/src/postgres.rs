@@ -96,7 +96,8 @@ impl Drop for OwnPostgres {
 
 /// The folder with the programs of the server: Debian keeps them outside the PATH.
 fn programs() -> Option<PathBuf> {
-    if let Some(initdb) = find_program("initdb") {
+    // What stands in the PATH may be a link to one of them.
+    if let Some(initdb) = find_program("initdb").and_then(|initdb| initdb.canonicalize().ok()) {
         return initdb.parent().map(Path::to_owned);
     }
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();

@@ -231,7 +231,12 @@ impl Wish {
         let (length, breaks) = (self.bytes, self.breaks);
         if breaks {
             let half = Frame::data(Bytes::from(vec![b'x'; length / 2]));
-            return stream::iter([Ok(half), Err("broken off")]).boxed();
+            // Later, so that the head is on its way before it breaks.
+            let end = stream::once(async {
+                pause(STREAM_PAUSE).await;
+                Err("broken off")
+            });
+            return stream::iter([Ok(half)]).chain(end).boxed();
         }
         if self.streams {
             return pieces(length).boxed();

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{self, Digest, SHA256};
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -19,8 +19,8 @@ pub const MAX_LENGTH: usize = 2048;
 /// Seconds that a token outlives the timeout of its job. Source: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
 pub const GRACE: i64 = 5 * 60;
 
-/// Seconds by which the clocks of two replicas may differ.
-const LEEWAY: i64 = 30;
+/// Seconds by which a clock may be behind the one that issued the token.
+const LEEWAY: i64 = GRACE;
 
 /// Who reads a job token.
 const AUDIENCE: &str = "job-token-auth";
@@ -136,8 +136,8 @@ impl JobToken {
 
     /// The SHA-256 of the text, under which its claims are remembered.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
+    pub fn digest(&self) -> Digest {
+        digest::digest(&SHA256, self.0.as_bytes())
     }
 
     /// The text, for the one answer that shows it.

@@ -3,9 +3,10 @@
 use base64::Engine as _;
 use proto::contract::Place;
 use proto::paddock::contract::v1::{CredentialKind, Secret};
+use reqwest::Method;
 use serde_json::json;
 use system::raw::{exchange, request};
-use system::{Api, Paddock};
+use system::{Api, Paddock, Upstream};
 
 use crate::world;
 
@@ -19,7 +20,30 @@ async fn session(paddock: &Paddock) -> Vec<String> {
     let second = world::text(&rotated["token"]);
     anonymous.post("/runners/verify", json!({ "token": second })).await.ok(200);
     let reset = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
-    vec![paddock.root_token(), user_token, first, second, world::text(&reset["token"])]
+    let job_token = jobs(paddock, me).await;
+    vec![paddock.root_token(), user_token, first, second, world::text(&reset["token"]), job_token]
+}
+
+/// A job that reaches another project, with its token in every place where one may stand. Returns the token.
+async fn jobs(paddock: &Paddock, user: i64) -> String {
+    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let (origin, target) = (world::project(&root).await, world::project(&root).await);
+    let entry = json!({ "target_project_id": origin });
+    root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
+    let (id, token) = world::job(&root, origin, user).await;
+    let path = format!("/projects/{target}/jobs/artifacts/main/download?job=test");
+    for query in ["", "&answer=404", "&answer=200&breaks=true"] {
+        let request = anonymous.request(Method::GET, &format!("{path}{query}")).header(Api::job_header(), &token);
+        // The body may break off.
+        let _ = request.send().await.map(|answer| assert_ne!(answer.status(), 401));
+    }
+    anonymous.get(&format!("{path}&job_token={token}")).await.ok(302);
+    anonymous.with_token(&token).get(&path).await;
+    anonymous.request(Method::GET, &path).bearer_auth(&token).send().await.expect("an answer");
+    anonymous.get_as_job("/job", &token).await.ok(200);
+    root.post(&format!("/admin/jobs/{id}/finish"), json!({})).await.ok(200);
+    assert_eq!(anonymous.get_as_job(&path, &token).await.status, 401);
+    token
 }
 
 /// Puts a token into every place of a request that a confused client may put it in.
@@ -34,6 +58,8 @@ async fn misplace(paddock: &Paddock, token: &str) {
         request("POST /api/v4/user/runners", &[json_type], format!("{{\"runner_type\":\"{token}\"}}").as_bytes()),
         request("POST /api/v4/runners/verify", &[("content-type", token)], b"x"),
         request("GET /api/v4/user", &[("user-agent", token), ("x-request-id", token), ("traceparent", token)], b""),
+        request(&format!("GET /api/v4/projects/{token}/jobs/artifacts/{token}/download?{token}=1"), &[], b""),
+        request("GET /api/v4/projects/1/jobs", &[(Api::job_header(), &format!("{token}x"))], b""),
         request("GET /api/v4/user", &[("authorization", &format!("Bearer {token}x"))], b""),
         request("GET /api/v4/user", &[("authorization", token), ("cookie", token), ("host", token)], b""),
     ];
@@ -58,7 +84,10 @@ async fn misplace(paddock: &Paddock, token: &str) {
 
 #[tokio::test]
 async fn no_token_stands_in_a_log_line_or_a_metric() {
-    let paddock = Paddock::start_with(&[("PADDOCK_TELEMETRY__LOG_FILTER", "trace")]);
+    let upstream = Upstream::start();
+    let url = upstream.url();
+    let paddock =
+        Paddock::start_with(&[("PADDOCK_TELEMETRY__LOG_FILTER", "trace"), ("PADDOCK_UPSTREAM", url.as_str())]);
     let tokens = session(&paddock).await;
     for token in &tokens {
         misplace(&paddock, token).await;

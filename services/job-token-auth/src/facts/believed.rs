@@ -100,3 +100,50 @@ where
         &self.changes[(self.hasher.hash_one(part) % PARTS as u64) as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::time::{Duration as Span, OffsetDateTime};
+    use tokio::sync::oneshot;
+
+    fn believed(clock: &Clock, lag_ms: u64) -> Believed<&'static str, u32> {
+        Believed::new(clock.clone(), Duration::from_millis(lag_ms))
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_for_the_lag_and_no_longer() {
+        let clock = Clock::manual(OffsetDateTime::UNIX_EPOCH);
+        let (believed, never) = (believed(&clock, 10), believed(&clock, 0));
+        for (advance, told, expected) in [(0, 1, 1), (9, 2, 1), (1, 3, 3), (-1, 4, 4), (10, 5, 5)] {
+            clock.advance(Span::milliseconds(advance));
+            let answer = believed.get(1, "a", async { Ok(told) }).await;
+            assert_eq!(answer.ok(), Some(expected), "{advance} ms later");
+        }
+        assert_eq!(never.get(1, "a", async { Ok(1) }).await.ok(), Some(1));
+        assert_eq!(never.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_before_a_change_does_not_count_after_it() {
+        let clock = Clock::manual(OffsetDateTime::UNIX_EPOCH);
+        let believed = believed(&clock, 1000);
+        let (tell, told) = oneshot::channel();
+        let slow = believed.get(1, "a", async { told.await.map_err(crate::Error::internal) });
+        let change = async {
+            believed.changed(1);
+            tell.send(1).ok()
+        };
+        let (slow, _) = tokio::join!(slow, change);
+        assert_eq!(slow.ok(), Some(1));
+        assert_eq!(believed.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
+        assert_eq!(believed.get(1, "a", async { Ok(3) }).await.ok(), Some(2), "now it is believed");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_remembered() {
+        let believed = believed(&Clock::manual(OffsetDateTime::UNIX_EPOCH), 1000);
+        assert!(believed.get(1, "a", async { Err(crate::Error::internal("gone")) }).await.is_err());
+        assert_eq!(believed.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
+    }
+}

@@ -84,7 +84,7 @@ struct Question {
 struct Reach {
     /// If it does not run, nothing else is asked.
     job: Bearing,
-    target: Option<(Target, Scope)>,
+    target: Option<(Arc<Target>, Scope)>,
 }
 
 /// What is known of a job.
@@ -97,7 +97,7 @@ pub enum Bearing {
     /// Its project was deleted.
     ProjectDeleted,
     /// It runs.
-    Running(Runner),
+    Running(Arc<Runner>),
 }
 
 /// A job that runs, and for whom.
@@ -113,9 +113,9 @@ pub struct Runner {
 #[derive(Debug)]
 pub struct Granted {
     /// The job.
-    pub runner: Runner,
+    pub runner: Arc<Runner>,
     /// The project.
-    pub target: Target,
+    pub target: Arc<Target>,
     /// Why it may.
     pub allowed: Allowed,
 }
@@ -133,7 +133,7 @@ impl<S: Sources> Facts<S> {
     /// # Errors
     /// A refusal with `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
     pub async fn claims(&self, token: &JobToken) -> Result<Arc<Claims>> {
-        let digest = token.digest();
+        let digest = <[u8; 32]>::try_from(token.digest().as_ref()).map_err(Error::internal)?;
         let verify = async { Ok(Arc::new(token.verify(&self.keys)?)) };
         let claims = self.claims.get(digest, digest, verify).await?;
         claims.check_times(self.clock.now())?;
@@ -185,12 +185,12 @@ impl<S: Sources> Facts<S> {
         let project = project(&access)?;
         let (id, full_path) = (project.id, project.path_with_namespace.clone());
         let origin = Origin { id, full_path, ancestors: access.ancestor_group_ids };
-        Ok(Bearing::Running(Runner { origin, username }))
+        Ok(Bearing::Running(Arc::new(Runner { origin, username })))
     }
 
     async fn reach(&self, claims: &Claims, reference: &str, context: &CallContext) -> Result<Reach> {
         let job = self.bearing(claims, context).await?;
-        let Bearing::Running(Runner { origin, .. }) = &job else { return Ok(Reach { job, target: None }) };
+        let Bearing::Running(runner) = &job else { return Ok(Reach { job, target: None }) };
         let access = match reference {
             "" => None,
             _ => self.sources.access(reference, claims.user_id, context).await?,
@@ -204,9 +204,9 @@ impl<S: Sources> Facts<S> {
             role: access.access_level,
             admin: access.user_is_admin,
         };
-        let is_own = target.id == origin.id;
-        let scope = if is_own { Scope::closed() } else { self.sources.scope(target.id, origin).await? };
-        Ok(Reach { job, target: Some((target, scope)) })
+        let is_own = target.id == runner.origin.id;
+        let scope = if is_own { Scope::closed() } else { self.sources.scope(target.id, &runner.origin).await? };
+        Ok(Reach { job, target: Some((Arc::new(target), scope)) })
     }
 
     /// This process changed the job.
@@ -225,7 +225,7 @@ impl Bearing {
     ///
     /// # Errors
     /// A refusal with `JOB_TOKEN_INVALID`, `JOB_NOT_RUNNING` or `JOB_PROJECT_DELETED`.
-    pub fn runner(&self, claims: &Claims) -> Result<&Runner, Refusal> {
+    pub fn runner(&self, claims: &Claims) -> Result<&Arc<Runner>, Refusal> {
         let (reason, why) = match self {
             Self::Running(runner) => return Ok(runner),
             Self::Unknown => (Reason::JobTokenInvalid, "does not exist as the token says, or its user does not"),

@@ -3,7 +3,7 @@
 //! Every project that came gets an entry, unless one that is there lets it in already. If the projects do not fit, groups take
 //! the place of projects: first only groups in which projects that came live themselves, then also the groups above these, and
 //! so on upwards; of these always the one that takes most projects away. So as few strangers as possible are let in with them.
-//! Entries that are there stay as they are.
+//! Only groups that the caller sees are taken, as for an entry made by hand. Entries that are there stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -32,13 +32,14 @@ pub struct Plan {
 }
 
 /// The entries that the visitors need beside those of the scope, if each of the two allowlists holds at most `most` entries.
-/// None: they do not fit.
-pub fn plan(visitors: &[Visitor], scope: &Scope, most: usize) -> Option<Plan> {
+/// `groups` are those that may take the place of projects. None: they do not fit.
+pub fn plan(visitors: &[Visitor], groups: &BTreeSet<i64>, scope: &Scope, most: usize) -> Option<Plan> {
     let new: Vec<_> = visitors.iter().filter(|visitor| !is_covered(visitor, scope)).collect();
     let room =
         Room { projects: most.saturating_sub(scope.projects.len()), groups: most.saturating_sub(scope.groups.len()) };
     let highest = new.iter().map(|visitor| visitor.ancestors.len()).max().unwrap_or(0);
-    (0..=highest).find_map(|levels| choose(&new, levels, &room)).map(|groups| assign(&new, &groups))
+    let choose = |levels| choose(&new, candidates(&new, groups, levels), &room);
+    (0..=highest).find_map(choose).map(|chosen| assign(&new, &chosen))
 }
 
 fn is_covered(visitor: &Visitor, scope: &Scope) -> bool {
@@ -61,9 +62,8 @@ struct Candidate {
     depth: usize,
 }
 
-/// Groups that leave no more projects than there is room for, out of those that are at most so many levels above a visitor.
-fn choose(new: &[&Visitor], levels: usize, room: &Room) -> Option<BTreeSet<i64>> {
-    let mut candidates = candidates(new, levels);
+/// Candidates that leave no more projects than there is room for.
+fn choose(new: &[&Visitor], mut candidates: HashMap<i64, Candidate>, room: &Room) -> Option<BTreeSet<i64>> {
     let (mut chosen, mut left) = (BTreeSet::new(), new.len());
     while left > room.projects {
         if chosen.len() == room.groups {
@@ -86,8 +86,10 @@ fn choose(new: &[&Visitor], levels: usize, room: &Room) -> Option<BTreeSet<i64>>
     Some(chosen)
 }
 
-fn candidates(new: &[&Visitor], levels: usize) -> HashMap<i64, Candidate> {
-    let near: BTreeSet<i64> = new.iter().flat_map(|visitor| visitor.ancestors.iter().take(levels).copied()).collect();
+/// The groups that are at most so many levels above a visitor.
+fn candidates(new: &[&Visitor], groups: &BTreeSet<i64>, levels: usize) -> HashMap<i64, Candidate> {
+    let near = new.iter().flat_map(|visitor| visitor.ancestors.iter().take(levels));
+    let near: BTreeSet<i64> = near.filter(|group| groups.contains(group)).copied().collect();
     let mut candidates = HashMap::<i64, Candidate>::new();
     for (place, visitor) in new.iter().enumerate() {
         for (depth, group) in visitor.ancestors.iter().rev().enumerate().filter(|(_, group)| near.contains(group)) {
@@ -128,6 +130,11 @@ mod tests {
     fn scope(projects: &[i64], groups: &[i64]) -> Scope {
         let all = |ids: &[i64]| ids.iter().map(|id| (*id, Grant::Everything)).collect();
         Scope { inbound_enabled: true, projects: all(projects), groups: all(groups) }
+    }
+
+    /// The plan of a caller who sees every group.
+    fn plan(visitors: &[Visitor], scope: &Scope, most: usize) -> Option<Plan> {
+        super::plan(visitors, &visitors.iter().flat_map(|visitor| visitor.ancestors.clone()).collect(), scope, most)
     }
 
     fn ids(plan: &Plan) -> (Vec<i64>, Vec<i64>) {
@@ -174,6 +181,23 @@ mod tests {
         // Neither does it when the other allowlist is full.
         assert_eq!(plan(&mixed, &scope(&[], &[20, 21]), 2), None);
         assert_eq!(plan(&mixed, &scope(&[8, 9], &[]), 2), None);
+    }
+
+    #[test]
+    fn a_group_that_may_not_be_taken_is_passed_over() {
+        let visitors = [visitor(1, &[10, 100]), visitor(2, &[10, 100]), visitor(3, &[11, 100])];
+        let seen = |groups: &[i64], most| {
+            let groups = BTreeSet::from_iter(groups.iter().copied());
+            super::plan(&visitors, &groups, &scope(&[], &[]), most).map(|plan| ids(&plan))
+        };
+        assert_eq!(seen(&[10, 11, 100], 2), Some((vec![3], vec![10])));
+        assert_eq!(seen(&[11, 100], 2), Some((vec![1, 2], vec![11])));
+        assert_eq!(seen(&[11, 100], 1), Some((vec![], vec![100])));
+        assert_eq!(seen(&[11], 1), None);
+        assert_eq!(seen(&[], 3), Some((vec![1, 2, 3], vec![])));
+        // An entry that is there counts all the same.
+        let covered = super::plan(&visitors, &BTreeSet::new(), &scope(&[], &[10]), 1);
+        assert_eq!(covered.map(|plan| ids(&plan)), Some((vec![3], vec![])));
     }
 
     #[test]
@@ -227,7 +251,7 @@ mod tests {
                 prop_assert!(admitted.is_ok(), "{project_id}: {admitted:?}");
             }
             // Nothing is left to do, and no group stands where the projects would have fitted.
-            prop_assert_eq!(super::plan(&visitors, &scope, most), Some(Plan::default()));
+            prop_assert_eq!(super::tests::plan(&visitors, &scope, most), Some(Plan::default()));
             let fits = visitors.iter().filter(|visitor| !is_covered(visitor, &before)).count();
             prop_assert_eq!(plan.groups.is_empty(), fits + before.projects.len() <= most);
         }

@@ -1,5 +1,6 @@
 //! Reads the log: the view of pairs, single events, and what the events of a project add up to. Lists are read by keyset: each
-//! page begins behind the last row of the one before, so that rows that arrive in the meantime shift nothing.
+//! page begins behind the last row of the one before, so that rows that arrive in the meantime shift nothing. A pair with a new
+//! access moves to the start of its list, so that whoever needs the list of one moment takes it whole.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::contract::Place as CarrierPlace;
 use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
 use serde_json::{Value, json};
-use system::{Distributed, LOCATION, Redis, Upstream, within};
+use system::{Database, Distributed, LOCATION, Redis, Upstream, within};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt as _;
@@ -15,12 +15,8 @@ use tokio::net::TcpStream;
 use super::{Place, Story, VISIBLE, paddock_before};
 use crate::database;
 
-/// Settings under which a request without a verdict shows soon.
-const SHORT: [(&str, &str); 3] = [
-    ("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000"),
-    ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "5"),
-    ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__MAINTENANCE_INTERVAL_MS", "100"),
-];
+/// An upstream that takes long is not waited for long.
+const SHORT: [(&str, &str); 1] = [("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000")];
 
 /// The processes before an upstream, with captures in Redis and records in PostgreSQL; none when the machine lacks one.
 pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)]) -> Option<(Redis, Distributed)> {
@@ -80,7 +76,12 @@ async fn a_redirect_is_logged_by_the_processes_with_redis_and_postgres() {
 }
 
 /// Every success is an access, whatever the body does after the head; nothing else is.
-async fn every_success_is_logged_and_nothing_else(place: Place, port: u16, upstream: &mut Upstream) {
+async fn every_success_is_logged_and_nothing_else(
+    place: Place,
+    port: u16,
+    metrics: impl AsyncFn() -> String,
+    upstream: &mut Upstream,
+) {
     let story = Story::begin(place).await;
     let mut logged = Vec::new();
     for wish in ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"] {
@@ -90,6 +91,8 @@ async fn every_success_is_logged_and_nothing_else(place: Place, port: u16, upstr
         assert_eq!(event["status"], answer.status, "{wish}: {event:#}");
         logged.push(answer.header(system::REQUEST_ID).to_owned());
     }
+    let broken = leave_broken(&story).await;
+    logged.push(broken);
     for status in [400, 401, 403, 404, 409, 500, 503] {
         assert_eq!(story.download(&format!("answer={status}")).await.status, status);
     }
@@ -111,6 +114,33 @@ async fn every_success_is_logged_and_nothing_else(place: Place, port: u16, upstr
     assert_eq!(found, logged);
     assert_eq!(story.log("").await.first().map(|row| row["access_count"].clone()), Some(json!(logged.len())));
     assert_eq!(story.log("/events?unresolved=true").await, Vec::<Value>::new());
+
+    // And nothing is left without a verdict: every capture was recorded or taken back.
+    // The seven refusals and errors, the slow answer, the client that left, the upstream that was down.
+    let taken_back = 10;
+    let all = within(Duration::from_secs(10), async || {
+        let metrics = metrics().await;
+        let ended = |outcome: &str| {
+            let lines = metrics.lines().filter(|line| line.starts_with("paddock_captures_total{"));
+            let of_it = lines.filter(|line| line.contains(&format!("outcome=\"{outcome}\"")));
+            of_it.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum::<usize>()
+        };
+        let counts = ["flushed", "discarded", "unresolved"].map(ended);
+        (counts == [logged.len(), taken_back, 0]).then_some(())
+    });
+    assert!(all.await.is_some(), "captures without a verdict: {}", metrics().await);
+}
+
+/// An upstream that breaks off within the body has given access all the same. Returns the id of the request.
+async fn leave_broken(story: &Story) -> String {
+    let path = Story::artifact(story.target, "answer=200&bytes=100000&breaks=true");
+    let request = story.place.root.without_token().request(reqwest::Method::GET, &path);
+    let answer = request.header(system::Api::job_header(), &story.token).send().await.expect("a head");
+    assert_eq!(answer.status(), 200);
+    let id = answer.headers()[system::REQUEST_ID].to_str().expect("a text").to_owned();
+    assert!(answer.bytes().await.is_err(), "the body breaks off here as it does there");
+    story.event(&id, VISIBLE).await.expect("it is in the log in time");
+    id
 }
 
 /// A client that goes before the upstream answers has had no access.
@@ -132,7 +162,7 @@ async fn own_artifact(story: &Story) {
     answer.ok(200);
     let log = format!("/projects/{}/job_token_scope/authentication_log", story.origin);
     assert_eq!(story.place.root.get(&log).await.ok(200), json!([]));
-    assert_eq!(story.place.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 6);
+    assert_eq!(story.place.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 7);
 }
 
 #[tokio::test]
@@ -140,7 +170,8 @@ async fn every_success_is_logged_by_paddock_serve_and_nothing_else() {
     let mut upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &SHORT);
     let place = Place::from(&paddock);
-    every_success_is_logged_and_nothing_else(place, paddock.port(), &mut upstream).await;
+    every_success_is_logged_and_nothing_else(place, paddock.port(), async || paddock.metrics().await, &mut upstream)
+        .await;
     paddock.kill();
 }
 
@@ -149,7 +180,13 @@ async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_no
     let mut upstream = Upstream::start();
     if let Some((_redis, system)) = on_redis_and_postgres(&upstream, &SHORT).await {
         let place = Place::from(&system);
-        every_success_is_logged_and_nothing_else(place, system.port, &mut upstream).await;
+        every_success_is_logged_and_nothing_else(
+            place,
+            system.port,
+            async || system.auth.metrics().await,
+            &mut upstream,
+        )
+        .await;
     }
 }
 
@@ -178,4 +215,28 @@ async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
         assert!(!seen.contains(&token[..40]), "{:?}: {seen}", carrier.place);
     }
     paddock.stop();
+}
+
+/// The gateway dies while the upstream thinks: whether there was an access, nobody knows. It is shown as that.
+#[tokio::test]
+async fn a_request_without_a_verdict_is_unresolved_and_no_access() {
+    let upstream = Upstream::start();
+    let url = upstream.url();
+    let deadline = ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "5");
+    let mut system = Distributed::start(&Database::Sqlite, &[("PADDOCK_GATEWAY__UPSTREAM", url.as_str()), deadline]);
+    let story = Story::begin(Place::from(&system)).await;
+    let path = Story::artifact(story.target, "answer=200&pause=30000");
+    let asks = story.place.root.without_token().request(reqwest::Method::GET, &path);
+    let asking = tokio::spawn(asks.header(system::Api::job_header(), &story.token).send());
+    let arrived = within(VISIBLE, async || (upstream.arrivals() > 0).then_some(())).await;
+    arrived.expect("the request reaches the upstream");
+    system.gateway.crash_and_return();
+    assert!(asking.await.expect("it ends").is_err(), "the client has no answer");
+
+    let shown = within(Duration::from_secs(30), async || story.log("/events?unresolved=true").await.pop()).await;
+    let shown = shown.expect("it is listed after the deadline");
+    assert_eq!((&shown["resolved"], &shown["job_id"]), (&json!(false), &json!(story.job)), "{shown:#}");
+    assert_eq!(story.log("").await, Vec::<Value>::new());
+    assert_eq!(story.log("/events").await, Vec::<Value>::new());
+    system.stop();
 }

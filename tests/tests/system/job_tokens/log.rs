@@ -1,1 +1,138 @@
-//! x
+//! A project opens itself to others and closes itself again; who came is in the log, which can be exported, rehearsed and made
+//! into an allowlist.
+
+use proto::paddock::contract::v1::Reason;
+use serde_json::{Value, json};
+use system::{Api, Upstream};
+
+use super::{Place, Story, VISIBLE, paddock_before};
+use crate::world;
+
+/// The path of the scope of a project.
+fn scope(project: i64, below: &str) -> String {
+    format!("/projects/{project}/job_token_scope{below}")
+}
+
+fn developer(user: i64) -> Value {
+    json!({ "user_id": user, "access_level": 30 })
+}
+
+/// A job of another project of the same user, in a group of its own: the group, the project, the token.
+async fn another(story: &Story) -> (i64, i64, String) {
+    let root = &story.place.root;
+    let group = world::group(root).await;
+    let name = world::unique("other");
+    let project = root.post("/projects", json!({ "name": name, "namespace_id": group })).await.ok(201);
+    let project = world::id(&project);
+    root.post(&format!("/groups/{group}/members"), developer(story.user)).await.ok(201);
+    (group, project, story.place.issue(project, story.user).1)
+}
+
+/// Downloads an artifact of B with the token.
+async fn download(story: &Story, token: &str) -> system::Answer {
+    let path = Story::artifact(story.target, "answer=302");
+    story.place.root.without_token().get_as_job(&path, token).await
+}
+
+#[tokio::test]
+async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
+    let upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &[]);
+    let story = Story::begin(Place::from(&paddock)).await;
+    let (root, nobody, target) = (&story.place.root, paddock.anonymous(), story.target);
+    let (group, _, token) = another(&story).await;
+
+    // Not in the allowlist; then by its group; then not any more.
+    download(&story, &token).await.refused(Reason::JobTokenNotInScope);
+    let entry = json!({ "target_group_id": group });
+    root.post(&scope(target, "/groups_allowlist"), entry).await.ok(201);
+    download(&story, &token).await.ok(302);
+    root.delete(&scope(target, &format!("/groups_allowlist/{group}"))).await.ok(204);
+    download(&story, &token).await.refused(Reason::JobTokenNotInScope);
+
+    // The entry of A grants read_jobs alone; then everything; then nothing.
+    let package = format!("/projects/{target}/packages/generic/tool/1.0/tool.tar?answer=200");
+    nobody.get_as_job(&package, &story.token).await.refused(Reason::JobTokenPolicyMissing);
+    let entry = scope(target, &format!("/allowlist/{}", story.origin));
+    root.patch(&entry, json!({ "default_permissions": true })).await.ok(200);
+    nobody.get_as_job(&package, &story.token).await.ok(200);
+    root.delete(&entry).await.ok(204);
+    nobody.get_as_job(&package, &story.token).await.refused(Reason::JobTokenNotInScope);
+
+    // Open to all, as far as the user of the job may come by itself.
+    root.patch(&scope(target, ""), json!({ "enabled": false })).await.ok(204);
+    download(&story, &token).await.ok(302);
+    nobody.get_as_job(&package, &story.token).await.ok(200);
+    root.delete(&format!("/projects/{target}/members/{}", story.user)).await.ok(204);
+    // Roles are kept by another process, and believed for a second at most.
+    let closed = system::within(VISIBLE, async || (download(&story, &token).await.status == 404).then_some(())).await;
+    assert!(closed.is_some(), "a user without a role does not see a private project");
+
+    // Five were let in, and nobody else.
+    let log = system::within(VISIBLE, async || {
+        let rows = story.log("").await;
+        (rows.iter().filter_map(|row| row["access_count"].as_i64()).sum::<i64>() >= 4).then_some(rows)
+    });
+    let log = log.await.expect("the log has them in time");
+    let refused = upstream.requests().len();
+    assert_eq!(log.iter().filter_map(|row| row["access_count"].as_u64()).sum::<u64>(), refused as u64, "{log:#?}");
+    paddock.stop();
+}
+
+#[tokio::test]
+async fn the_log_is_exported_rehearsed_and_made_into_an_allowlist() {
+    let upstream = Upstream::start();
+    let paddock = paddock_before(&upstream, &[]);
+    let story = Story::begin(Place::from(&paddock)).await;
+    let (root, target) = (&story.place.root, story.target);
+    let (_, other, token) = another(&story).await;
+    root.patch(&scope(target, ""), json!({ "enabled": false })).await.ok(204);
+    for answer in [story.download("answer=200").await, download(&story, &token).await, download(&story, &token).await] {
+        story.assert_logged(&answer).await;
+    }
+    exports(root, &story, other).await;
+
+    // Of three accesses an allowlist with A alone would have refused two.
+    let rehearse = scope(target, "/authentication_log/rehearse");
+    let told = root.post(&rehearse, json!({ "project_ids": [story.origin] })).await.ok(200);
+    assert_eq!((&told["examined"], &told["allowed"], &told["refused"]), (&json!(3), &json!(1), &json!(2)), "{told:#}");
+    let refusal = &told["refusals"][0];
+    let code = Reason::JobTokenNotInScope.spec().expect("a reason of the contract").code;
+    assert_eq!((&refusal["origin_project"]["id"], &refusal["count"]), (&json!(other), &json!(2)), "{told:#}");
+    assert_eq!(refusal["reason"], code, "{told:#}");
+
+    // The log becomes the allowlist, and the project can close itself without breaking anybody.
+    let made =
+        root.post(&scope(target, "/autopopulate_allowlist"), json!({ "used_policies_only": true })).await.ok(201);
+    assert_eq!(made["added_project_ids"], json!([other]), "{made:#}");
+    root.patch(&scope(target, ""), json!({ "enabled": true })).await.ok(204);
+    let told = root.post(&rehearse, json!({})).await.ok(200);
+    assert_eq!((&told["allowed"], &told["refused"]), (&json!(3), &json!(0)), "{told:#}");
+    download(&story, &token).await.ok(302);
+    paddock.stop();
+}
+
+async fn exports(root: &Api, story: &Story, other: i64) {
+    let log = scope(story.target, "/authentication_log");
+    let csv = root.get(&format!("{log}.csv")).await;
+    assert!(csv.header("content-type").starts_with("text/csv"), "{:?}", csv.headers);
+    let name = format!("job-token-authorizations-{}-", story.target);
+    assert!(csv.header("content-disposition").contains(&name), "{:?}", csv.headers);
+    let lines: Vec<_> = csv.text.lines().collect();
+    assert!(lines[0].starts_with("Origin Project Path,Last Authorized At (UTC),"), "{}", csv.text);
+    assert_eq!(lines.len(), 3, "{}", csv.text);
+    let path = world::text(&root.get(&format!("/projects/{other}")).await.ok(200)["path_with_namespace"]);
+    assert!(lines[1].starts_with(&path) && lines[1].contains("read_jobs"), "the latest first: {}", csv.text);
+
+    let whole = root.get(&format!("{log}.jsonl")).await;
+    let lines: Vec<Value> = whole.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [latest, first, end] = lines.as_slice() else { panic!("three lines: {}", whole.text) };
+    assert_eq!(
+        (&latest["origin_project"]["id"], &latest["access_count"]),
+        (&json!(other), &json!(2)),
+        "{}",
+        whole.text
+    );
+    assert_eq!(first["origin_project"]["id"], json!(story.origin), "{}", whole.text);
+    assert_eq!(end["count"], 2, "{}", whole.text);
+}

@@ -1,6 +1,6 @@
 //! What the log says of an allowlist: which accesses it would have refused, and which entries it needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chassis::{
     access::{CallContext, User},
@@ -50,7 +50,12 @@ impl State {
         let (days, given) = (params::days(request.days)?, given(request)?);
         let target = target(self.administered(&request.id, user, context).await?)?;
         let scope = match given {
-            Some(scope) => scope,
+            // A group that the caller does not see cannot be in a new entry, and must not tell what is below it.
+            Some(mut scope) => {
+                let groups = self.seen_groups(&request.group_ids, user, context).await?;
+                scope.groups.retain(|group, _| groups.contains(group));
+                scope
+            }
             // Whether the scope is on does not matter: it is the allowlist that is rehearsed, often before it is switched on.
             None => Scope { inbound_enabled: true, ..allowlists::scope(&self.database, target.id).await? },
         };
@@ -88,8 +93,11 @@ impl State {
         let uses = self.uses(project_id, days).await?;
         let names = Names::of(self, uses.iter().map(|used| used.origin_project_id), user, context).await?;
         let visitors = visitors(&uses, &origins(&names));
+        let above: BTreeSet<i64> = visitors.iter().flat_map(|visitor| visitor.ancestors.iter().copied()).collect();
+        let above = Vec::from_iter(above);
+        let groups = self.seen_groups(&above, user, context).await?;
         let used_only = request.used_policies_only.unwrap_or(false);
-        let plan = self.add(project_id, &visitors, used_only, user).await?;
+        let plan = self.add(project_id, &visitors, &groups, used_only, user).await?;
         self.facts.scope_changed();
         let (projects, groups) = (plan.projects.len(), plan.groups.len());
         tracing::info!(project_id, user_id = user.id, projects, groups, "filled an allowlist from the log");
@@ -100,11 +108,18 @@ impl State {
     }
 
     /// All entries or none. The allowlist is locked before it is read, so that two callers do not count the same room.
-    async fn add(&self, project_id: i64, visitors: &[Visitor], used_only: bool, user: &User) -> Result<Plan> {
+    async fn add(
+        &self,
+        project_id: i64,
+        visitors: &[Visitor],
+        groups: &BTreeSet<i64>,
+        used_only: bool,
+        user: &User,
+    ) -> Result<Plan> {
         let tx = chassis::db::begin_write(&self.database).await?;
         allowlists::lock(&tx, project_id).await?;
         let scope = allowlists::scope(&tx, project_id).await?;
-        let plan = autopopulate::plan(visitors, &scope, allowlists::MAX_ENTRIES);
+        let plan = autopopulate::plan(visitors, groups, &scope, allowlists::MAX_ENTRIES);
         let plan = plan.ok_or_else(|| Refusal::new(Reason::AllowlistFull))?;
         let added = Added { by: user.id, at: self.clock.now() };
         for (kind, wanted) in [(Kind::Projects, &plan.projects), (Kind::Groups, &plan.groups)] {
@@ -117,6 +132,12 @@ impl State {
         }
         tx.commit().await?;
         Ok(plan)
+    }
+
+    /// Those of the groups that the user sees.
+    async fn seen_groups(&self, ids: &[i64], user: &User, context: &CallContext) -> Result<BTreeSet<i64>> {
+        let found = self.directory.groups(ids, Some(user), context).await?;
+        Ok(found.into_iter().filter(|(_, found)| found.visible).map(|(id, _)| id).collect())
     }
 
     async fn uses(&self, project_id: i64, days: i64) -> Result<Vec<Use>> {

@@ -1,0 +1,9 @@
+//! Captures over their real stores: Redis and Postgres where they are installed, and SQLite.
+
+mod crashes;
+mod gaps;
+mod outages;
+mod redis_forms;
+mod spool;
+mod steps;
+mod support;

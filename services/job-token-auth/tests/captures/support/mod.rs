@@ -1,0 +1,312 @@
+//! Captures as the service runs them, over each of their stores, in a runtime of their own that a test can end from one
+//! moment to the next.
+//!
+//! A test is written once, inside `every_store!`, and takes `world: &mut World`.
+
+pub mod postgres;
+pub mod redis;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicI64, sync::atomic::Ordering, time::Duration};
+
+use chassis::{
+    clock::Clock,
+    config,
+    db::{self, DatabaseLocation},
+};
+use job_token_auth::{
+    capture::Captures,
+    config::{CaptureStoreKind, Captures as Config, DEFAULTS, ProcessConfig},
+    migration, time,
+};
+use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
+use tempfile::TempDir;
+use ::time::{OffsetDateTime, macros::datetime};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use redis::RedisServer;
+
+/// Makes every test out of four: one for each store and database.
+macro_rules! every_store {
+    ($(async fn $name:ident($world:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn scenario($world: &mut $crate::support::World) $body
+
+            $crate::support::on_stores!(scenario, database_on_sqlite, database_on_postgres, redis_and_sqlite, redis_and_postgres);
+        }
+    )*};
+}
+pub(crate) use every_store;
+
+/// As [`every_store`], for what only concerns Redis.
+macro_rules! redis_store {
+    ($(async fn $name:ident($world:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn scenario($world: &mut $crate::support::World) $body
+
+            $crate::support::on_stores!(scenario, redis_and_sqlite, redis_and_postgres);
+        }
+    )*};
+}
+pub(crate) use redis_store;
+
+macro_rules! on_stores {
+    ($scenario:ident, $($store:ident),*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $store() {
+            let Some(mut world) = $crate::support::World::$store().await else { return };
+            $scenario(&mut world).await;
+            world.is_consistent().await;
+            world.finish().await;
+        }
+    )*};
+}
+pub(crate) use on_stores;
+
+/// When every test begins.
+pub const START: OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What captures stand on.
+pub struct World {
+    /// The settings for the next start.
+    pub config: Config,
+    /// The clock of the captures.
+    pub clock: Clock,
+    /// The store, if it is Redis.
+    pub redis: Option<RedisServer>,
+    /// A connection of the test's own to the log.
+    pub database: DatabaseConnection,
+    location: DatabaseLocation,
+    folder: TempDir,
+}
+
+/// Captures that run.
+pub struct Running {
+    /// The captures.
+    pub captures: Captures,
+    stopped: CancellationToken,
+    runtime: Option<Runtime>,
+}
+
+impl World {
+    pub async fn database_on_sqlite() -> Option<Self> {
+        Some(Self::new(sqlite, None).await)
+    }
+
+    pub async fn database_on_postgres() -> Option<Self> {
+        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        Some(Self::new(|_| location, None).await)
+    }
+
+    pub async fn redis_and_sqlite() -> Option<Self> {
+        if !redis::is_installed() {
+            return None;
+        }
+        Some(Self::new(sqlite, Some(RedisServer::start().await)).await)
+    }
+
+    pub async fn redis_and_postgres() -> Option<Self> {
+        if !redis::is_installed() {
+            return None;
+        }
+        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        Some(Self::new(|_| location, Some(RedisServer::start().await)).await)
+    }
+
+    async fn new(location: impl FnOnce(&TempDir) -> DatabaseLocation, redis: Option<RedisServer>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let location = location(&folder);
+        let database = db::connect(&location, 2).await.unwrap();
+        migration::up(&database).await.unwrap();
+        let defaults = [chassis::config::DEFAULTS, DEFAULTS];
+        let mut config = config::load::<ProcessConfig>(&defaults, None).unwrap().job_token_auth.captures;
+        config.spool_folder = folder.path().join("spool");
+        config.maintenance_interval_ms = 20;
+        if redis.is_some() {
+            config.store = CaptureStoreKind::Redis;
+        }
+        Self { config, clock: Clock::manual(START), redis, database, location, folder }
+    }
+
+    /// Starts captures.
+    pub async fn start(&self) -> Running {
+        self.try_start().await.unwrap()
+    }
+
+    /// Starts captures, if they can be.
+    pub async fn try_start(&self) -> Result<Running, job_token_auth::Error> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (config, location, clock) = (self.config.clone(), self.location.clone(), self.clock.clone());
+        let url = self.redis.as_ref().map(|redis| redis.url().into_bytes().into());
+        let stopped = CancellationToken::new();
+        let stop = stopped.clone();
+        let captures = runtime.spawn(async move {
+            let database = db::connect(&location, 5).await.unwrap();
+            Captures::start(&config, url.as_ref(), database, clock, stop).await
+        });
+        let captures = captures.await.unwrap();
+        let runtime = Some(runtime);
+        captures.map(|captures| Running { captures, stopped, runtime })
+    }
+
+    /// Redis, in a test that has one.
+    pub fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().unwrap()
+    }
+
+    /// Where the spool is.
+    pub fn spool(&self) -> PathBuf {
+        self.config.spool_folder.clone()
+    }
+
+    /// The ids of the events, with the targets and statuses of each.
+    pub async fn events(&self) -> BTreeMap<String, Vec<(i64, i16)>> {
+        let rows = self.query("SELECT id, target_project_id, status FROM access_events ORDER BY 1, 2").await;
+        let mut events = BTreeMap::<_, Vec<_>>::new();
+        for row in rows {
+            let id: String = row.try_get_by_index(0).unwrap();
+            events.entry(id).or_default().push((row.try_get_by_index(1).unwrap(), row.try_get_by_index(2).unwrap()));
+        }
+        events
+    }
+
+    /// The ids of what is without a verdict, once for each target.
+    pub async fn unresolved(&self) -> Vec<String> {
+        let rows = self.query("SELECT id FROM unresolved_captures ORDER BY 1").await;
+        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
+    /// First and last number of what is lost.
+    pub async fn gaps(&self) -> Vec<(i64, i64)> {
+        let rows = self.query("SELECT first, last FROM capture_gaps ORDER BY first").await;
+        rows.iter().map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap())).collect()
+    }
+
+    /// How many captures are pending in the store.
+    pub async fn pending(&self) -> i64 {
+        match &self.redis {
+            Some(redis) => redis.ask(&["HLEN", "{paddock:0}:pending"]).await,
+            None => self.number("SELECT COUNT(*) FROM pending_captures").await,
+        }
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        self.query(sql).await[0].try_get_by_index(0).unwrap()
+    }
+
+    /// Runs a statement.
+    pub async fn query(&self, sql: &str) -> Vec<QueryResult> {
+        let statement = Statement::from_string(self.database.get_database_backend(), sql.to_owned());
+        self.database.query_all_raw(statement).await.unwrap()
+    }
+
+    /// Waits until the log has exactly these accesses.
+    pub async fn logs(&self, ids: &[String]) {
+        let mut expected = ids.to_vec();
+        expected.sort();
+        let has = async || self.number("SELECT COUNT(DISTINCT id) FROM access_events").await >= expected.len() as i64;
+        eventually(&format!("{} accesses are in the log", expected.len()), has).await;
+        assert!(self.events().await.into_keys().eq(expected), "the log has other accesses");
+    }
+
+    /// The view is what the events come to, nothing is in both tables, and nothing is twice.
+    pub async fn is_consistent(&self) {
+        let from_events = "SELECT target_project_id, origin_project_id, MIN(accessed_at), MAX(accessed_at), \
+                           CAST(COUNT(*) AS BIGINT) FROM access_events GROUP BY 1, 2 ORDER BY 1, 2";
+        let from_pairs = "SELECT target_project_id, origin_project_id, first_authorized_at, last_authorized_at, \
+                          access_count FROM access_pairs ORDER BY 1, 2";
+        let numbers = |rows: Vec<QueryResult>| -> Vec<[i64; 5]> {
+            rows.iter().map(|row| [0, 1, 2, 3, 4].map(|at| row.try_get_by_index(at).unwrap())).collect()
+        };
+        assert_eq!(numbers(self.query(from_pairs).await), numbers(self.query(from_events).await));
+        let both = "SELECT COUNT(*) FROM unresolved_captures WHERE id IN (SELECT id FROM access_events)";
+        assert_eq!(self.number(both).await, 0, "an access is also without a verdict");
+    }
+
+    /// Removes what the test left.
+    pub async fn finish(self) {
+        self.database.close().await.unwrap();
+        if let DatabaseLocation::Postgres(url) = &self.location {
+            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
+        }
+        self.folder.close().unwrap();
+    }
+}
+
+fn sqlite(folder: &TempDir) -> DatabaseLocation {
+    DatabaseLocation::Sqlite(folder.path().join("log.sqlite"))
+}
+
+impl Running {
+    /// Ends as a process that is asked to.
+    pub async fn stop(mut self) {
+        self.stopped.cancel();
+        self.captures.stopped().await;
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    /// Ends as a process that is killed: every task where it stands.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Waits for a condition.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let waiting = async {
+        while !condition().await {
+            tick.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+}
+
+/// A capture of its own; each is a second later than the one before.
+pub fn capture(mode: CaptureMode) -> Capture {
+    static COUNT: AtomicI64 = AtomicI64::new(1);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Capture {
+        id: Uuid::now_v7().to_string(),
+        origin_project_id: 1,
+        target_project_ids: vec![100 + count % 3],
+        job_id: count,
+        user_id: 5,
+        route: "GET /api/v4/projects/{id}/jobs/artifacts/{ref}/download".to_owned(),
+        policies: vec![JobTokenPolicy::ReadJobs.into()],
+        accessed_at: Some(time::timestamp(time::millis(START) + count * 1000)),
+        mode: mode.into(),
+        request_id: format!("request-{count}"),
+        remote_ip: "192.0.2.1".to_owned(),
+    }
+}
+
+/// Captures in a mode.
+pub fn captures(mode: CaptureMode, count: usize) -> Vec<Capture> {
+    (0..count).map(|_| capture(mode)).collect()
+}
+
+/// Their ids.
+pub fn ids(captures: &[Capture]) -> Vec<String> {
+    captures.iter().map(|capture| capture.id.clone()).collect()
+}

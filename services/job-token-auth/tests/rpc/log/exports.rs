@@ -1,0 +1,149 @@
+//! The log as files.
+
+use proto::paddock::{
+    directory::v1::Visibility,
+    document::v1::Document,
+    job_token::v1::{
+        Direction, ExportAuthenticationLogCsvRequest, ExportAuthenticationLogJsonLinesRequest,
+        JobTokenPolicy::{ReadJobs, ReadPackages},
+    },
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Access, execute, minutes_ago, record};
+use crate::support::{Actor, Answer as _, both_databases};
+
+async fn csv(actor: &Actor, request: ExportAuthenticationLogCsvRequest) -> Document {
+    actor.log().export_authentication_log_csv(request).await.answer().document.unwrap()
+}
+
+async fn json_lines(actor: &Actor, request: ExportAuthenticationLogJsonLinesRequest) -> Document {
+    actor.log().export_authentication_log_json_lines(request).await.answer().document.unwrap()
+}
+
+fn for_csv() -> ExportAuthenticationLogCsvRequest {
+    ExportAuthenticationLogCsvRequest { id: "20".to_owned(), ..Default::default() }
+}
+
+fn for_json() -> ExportAuthenticationLogJsonLinesRequest {
+    ExportAuthenticationLogJsonLinesRequest { id: "20".to_owned(), ..Default::default() }
+}
+
+fn text(document: &Document) -> &str {
+    std::str::from_utf8(&document.content).unwrap()
+}
+
+/// The lines without the last, which must be right about them.
+fn whole(document: &Document) -> Vec<Value> {
+    let content = text(document).strip_suffix('\n').unwrap();
+    let (lines, end) = content.rsplit_once('\n').map_or(("", content), |(lines, end)| (lines, end));
+    let before = if lines.is_empty() { String::new() } else { format!("{lines}\n") };
+    let end: Value = serde_json::from_str(end).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(end, json!({"count": lines.len(), "sha256": hex::encode(Sha256::digest(before))}));
+    lines
+}
+
+both_databases! {
+    async fn the_table_has_the_columns_of_gitlab_and_then_ours(service) {
+        service.project(20, "tools/charts", None);
+        service.project(10, "shop/app", None);
+        service.registry.project(11, "shop/hidden", None, Visibility::Private);
+        record(service, &[
+            Access { number: 1, origin: 10, at: minutes_ago(60), policies: &[ReadJobs, ReadPackages], ..Default::default() },
+            Access { number: 2, origin: 10, at: minutes_ago(5), job: 8, ..Default::default() },
+            Access { number: 3, origin: 11, at: minutes_ago(30), policies: &[], ..Default::default() },
+            Access { number: 4, origin: 12, at: minutes_ago(10), user: 1, ..Default::default() },
+        ]).await;
+        execute(service, "INSERT INTO known_projects VALUES (12, '=shop/gone', 0)").await;
+        let document = csv(&service.alice(), for_csv()).await;
+        assert_eq!(document.content_type, "text/csv; charset=utf-8");
+        assert_eq!(document.file_name, "job-token-authorizations-20-20260115120000.csv");
+        let header = "Origin Project Path,Last Authorized At (UTC),Origin Project ID,Accessed Project Path,\
+             Accessed Project ID,Job Token Policies,First Authorized At (UTC),Access Count,Last Job ID,Last User ID\r\n";
+        let first = "shop/app,2026-01-15T11:55:00Z,10,tools/charts,20,\"read_jobs,read_packages\",2026-01-15T11:00:00Z,2,8,2\r\n";
+        let hidden = "2026-01-15T11:30:00Z,11,tools/charts,20,,2026-01-15T11:30:00Z,1,7,2\r\n";
+        let gone = "2026-01-15T11:50:00Z,12,tools/charts,20,read_jobs,2026-01-15T11:50:00Z,1,7,1\r\n";
+        assert_eq!(text(&document), format!("{header}{first},{gone},{hidden}"));
+        // An administrator is told more, and no spreadsheet takes it for a formula.
+        let document = csv(&service.root(), for_csv()).await;
+        assert_eq!(text(&document), format!("{header}{first}'=shop/gone,{gone}shop/hidden,{hidden}"));
+    }
+
+    async fn json_lines_end_with_their_count_and_hash(service) {
+        service.project(20, "tools/charts", None);
+        service.project(10, "shop/app", None);
+        record(service, &[
+            Access { number: 1, origin: 10, ..Default::default() },
+            Access { number: 2, origin: 11, at: minutes_ago(90), policies: &[], ..Default::default() },
+        ]).await;
+        let document = json_lines(&service.alice(), for_json()).await;
+        assert_eq!(document.content_type, "application/jsonl");
+        assert_eq!(document.file_name, "job-token-authorizations-20-20260115120000.jsonl");
+        let lines = whole(&document);
+        let at = "2026-01-15T11:00:00.000Z";
+        let app = json!({
+            "id": 10, "name": "APP", "path": "app", "path_with_namespace": "shop/app", "state": "visible",
+        });
+        let charts = json!({
+            "id": 20, "name": "CHARTS", "path": "charts", "path_with_namespace": "tools/charts", "state": "visible",
+        });
+        let gone = json!({"id": 11, "name": null, "path": null, "path_with_namespace": null, "state": "deleted"});
+        assert_eq!(lines[0], json!({
+            "origin_project": app,
+            "accessed_project": charts,
+            "last_authorized_at": at,
+            "job_token_policies": ["read_jobs"],
+            "job_token_policies_last_used": [{"policy": "read_jobs", "last_authorized_at": at}],
+            "first_authorized_at": at,
+            "access_count": 1,
+            "last_job_id": 7,
+            "last_user_id": 2,
+        }));
+        assert_eq!((lines.len(), &lines[1]["origin_project"]), (2, &gone));
+        // The same log makes the same file, byte for byte.
+        assert_eq!(json_lines(&service.alice(), for_json()).await, document);
+    }
+
+    async fn files_follow_the_filters_and_may_be_empty(service) {
+        service.project(20, "tools/charts", None);
+        record(service, &[
+            Access { number: 1, origin: 10, at: minutes_ago(60), ..Default::default() },
+            Access { number: 2, origin: 11, at: minutes_ago(30), policies: &[ReadPackages], ..Default::default() },
+            Access { number: 3, origin: 20, target: 12, ..Default::default() },
+        ]).await;
+        let ids = |lines: &[Value], side: &str| lines.iter().map(|line| line[side]["id"].as_i64().unwrap()).collect::<Vec<_>>();
+        let alice = service.alice();
+        let since = Some("2026-01-15T11:30:00Z".to_owned());
+        let filtered = json_lines(&alice, ExportAuthenticationLogJsonLinesRequest { since: since.clone(), ..for_json() }).await;
+        assert_eq!(ids(&whole(&filtered), "origin_project"), [11]);
+        let outbound = Some(Direction::Outbound.into());
+        let filtered = json_lines(&alice, ExportAuthenticationLogJsonLinesRequest { direction: outbound, ..for_json() }).await;
+        assert_eq!(ids(&whole(&filtered), "accessed_project"), [12]);
+        let policy = Some(ReadJobs.into());
+        let nothing = ExportAuthenticationLogJsonLinesRequest { policy, since: since.clone(), ..for_json() };
+        assert_eq!(whole(&json_lines(&alice, nothing).await), Vec::<Value>::new());
+        let nothing = csv(&alice, ExportAuthenticationLogCsvRequest { policy, since, ..for_csv() }).await;
+        assert_eq!(text(&nothing).lines().count(), 1);
+        let one = csv(&alice, ExportAuthenticationLogCsvRequest { other_project_id: Some(10), ..for_csv() }).await;
+        assert_eq!(text(&one).lines().count(), 2);
+    }
+
+    async fn a_file_holds_the_whole_list_however_long_it_is(service) {
+        service.project(20, "tools/charts", None);
+        // One statement and one question to runner-registry name a thousand projects at most.
+        let pairs: Vec<_> = (1..=2500).map(|id| format!("(20, {}, 1, {}, 1, 1, 1)", 10_000 + id, id / 3)).collect();
+        execute(service, &format!("INSERT INTO access_pairs VALUES {}", pairs.join(", "))).await;
+        let policies: Vec<_> = (1..=2500).map(|id| format!("(20, {}, 5, 1)", 10_000 + id)).collect();
+        execute(service, &format!("INSERT INTO access_pair_policies VALUES {}", policies.join(", "))).await;
+        let lines = whole(&json_lines(&service.root(), for_json()).await);
+        let mut ids: Vec<_> = lines.iter().map(|line| line["origin_project"]["id"].as_i64().unwrap()).collect();
+        assert!(lines.iter().all(|line| line["job_token_policies"] == json!(["read_jobs"])));
+        // The latest first, and of those with one time the greatest id.
+        assert!(ids.is_sorted_by(|earlier, later| earlier > later));
+        ids.dedup();
+        assert_eq!(ids.len(), 2500);
+        assert_eq!(text(&csv(&service.alice(), for_csv()).await).lines().count(), 2501);
+    }
+}

@@ -1,0 +1,51 @@
+use chassis::status::{Refusal, Rejection};
+use tonic::{Response, Status};
+
+/// What a call must have ended with.
+pub trait Answer<T> {
+    /// The message of a success.
+    fn answer(self) -> T;
+    /// The refusal of a call that was refused; a fault fails the test.
+    fn refusal(self) -> Refusal;
+    /// The code of the reason of a refusal.
+    fn reason(self) -> &'static str;
+    /// The code of the reason of a fault; a refusal fails the test.
+    fn fault(self) -> &'static str;
+}
+
+impl<T: std::fmt::Debug> Answer<T> for Result<Response<T>, Status> {
+    #[track_caller]
+    fn answer(self) -> T {
+        match self {
+            Ok(response) => response.into_inner(),
+            Err(status) => panic!("the call failed: {:?}", Rejection::from(status)),
+        }
+    }
+
+    #[track_caller]
+    fn refusal(self) -> Refusal {
+        match self {
+            Ok(response) => panic!("the call succeeded: {:?}", response.into_inner()),
+            Err(status) => match Rejection::from(status) {
+                Rejection::Refusal(refusal) => refusal,
+                Rejection::Fault(fault) => panic!("{fault:?}"),
+            },
+        }
+    }
+
+    #[track_caller]
+    fn reason(self) -> &'static str {
+        self.refusal().spec().code
+    }
+
+    #[track_caller]
+    fn fault(self) -> &'static str {
+        match self {
+            Ok(response) => panic!("the call succeeded: {:?}", response.into_inner()),
+            Err(status) => match Rejection::from(status) {
+                Rejection::Refusal(refusal) => panic!("{refusal:?}"),
+                Rejection::Fault(fault) => fault.spec().code,
+            },
+        }
+    }
+}

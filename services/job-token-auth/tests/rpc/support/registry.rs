@@ -1,0 +1,241 @@
+//! A runner-registry that knows what a test tells it. The real one is tested on its own.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use chassis::{
+    clock::Clock,
+    identity::IdentityKeys,
+    server::{GrpcServer, ServerConfig, ServerError},
+    status::{Fault, Refusal},
+};
+use proto::paddock::{
+    contract::v1::{Process, Reason},
+    directory::v1::{
+        DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
+        DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Group,
+        GroupDescription, Project, ProjectDescription, UserDescription, Visibility,
+        directory_service_server::{DirectoryService, DirectoryServiceServer},
+    },
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// What the registry knows. Clones share it.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    facts: Mutex<Facts>,
+    down: AtomicBool,
+    calls: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Facts {
+    users: HashMap<i64, UserDescription>,
+    /// Each with its parent.
+    groups: HashMap<i64, Group>,
+    projects: HashMap<i64, ProjectRow>,
+    /// By user and project.
+    project_roles: HashMap<(i64, i64), i32>,
+    /// By user and group; they count for seeing the group only.
+    group_roles: HashMap<(i64, i64), i32>,
+}
+
+#[derive(Clone)]
+struct ProjectRow {
+    project: Project,
+    group_id: Option<i64>,
+}
+
+impl Registry {
+    /// Serves it.
+    pub async fn serve(
+        &self,
+        keys: IdentityKeys,
+        clock: Clock,
+        shutdown: CancellationToken,
+    ) -> (SocketAddr, JoinHandle<Result<(), ServerError>>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = GrpcServer::new(Process::RunnerRegistry, ServerConfig::default(), keys, clock);
+        let server = server.add_service(DirectoryServiceServer::new(self.clone()));
+        (address, tokio::spawn(server.serve(listener, shutdown)))
+    }
+
+    /// There is this user.
+    pub fn user(&self, id: i64, username: &str, is_admin: bool) {
+        let name = format!("{username} the user");
+        self.facts().users.insert(id, UserDescription { id, username: username.to_owned(), name, is_admin });
+    }
+
+    /// There is this group.
+    pub fn group(&self, id: i64, full_path: &str, parent_id: Option<i64>, visibility: Visibility) {
+        let path = full_path.rsplit('/').next().unwrap().to_owned();
+        let group = Group {
+            id,
+            name: path.to_uppercase(),
+            path,
+            full_path: full_path.to_owned(),
+            parent_id,
+            visibility: visibility.into(),
+            ..Group::default()
+        };
+        self.facts().groups.insert(id, group);
+    }
+
+    /// There is this project.
+    pub fn project(&self, id: i64, full_path: &str, group_id: Option<i64>, visibility: Visibility) {
+        let path = full_path.rsplit('/').next().unwrap().to_owned();
+        let project = Project {
+            id,
+            name: path.to_uppercase(),
+            name_with_namespace: full_path.to_uppercase().replace('/', " / "),
+            path,
+            path_with_namespace: full_path.to_owned(),
+            visibility: visibility.into(),
+            ..Project::default()
+        };
+        self.facts().projects.insert(id, ProjectRow { project, group_id });
+    }
+
+    /// The user has this role in the project; none: has lost it.
+    pub fn role(&self, user_id: i64, project_id: i64, role: Option<i32>) {
+        let roles = &mut self.facts().project_roles;
+        match role {
+            Some(role) => roles.insert((user_id, project_id), role),
+            None => roles.remove(&(user_id, project_id)),
+        };
+    }
+
+    /// The user has this role in the group.
+    pub fn group_role(&self, user_id: i64, group_id: i64, role: i32) {
+        self.facts().group_roles.insert((user_id, group_id), role);
+    }
+
+    /// The project is gone.
+    pub fn delete_project(&self, id: i64) {
+        self.facts().projects.remove(&id);
+    }
+
+    /// The group is gone.
+    pub fn delete_group(&self, id: i64) {
+        self.facts().groups.remove(&id);
+    }
+
+    /// The user is gone.
+    pub fn delete_user(&self, id: i64) {
+        self.facts().users.remove(&id);
+    }
+
+    /// Whether it answers.
+    pub fn set_down(&self, down: bool) {
+        self.0.down.store(down, SeqCst);
+    }
+
+    /// How many calls there were.
+    pub fn calls(&self) -> usize {
+        self.0.calls.load(SeqCst)
+    }
+
+    fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.0.facts.lock().unwrap()
+    }
+
+    fn answer(&self) -> Result<std::sync::MutexGuard<'_, Facts>, Status> {
+        self.0.calls.fetch_add(1, SeqCst);
+        if self.0.down.load(SeqCst) {
+            return Err(Fault::unavailable("the test says so").into());
+        }
+        Ok(self.facts())
+    }
+}
+
+impl Facts {
+    fn find(&self, reference: &str) -> Option<&ProjectRow> {
+        match reference.parse() {
+            Ok(id) => self.projects.get(&id),
+            Err(_) => self.projects.values().find(|row| row.project.path_with_namespace == reference),
+        }
+    }
+
+    fn ancestors(&self, group_id: Option<i64>) -> Vec<i64> {
+        std::iter::successors(group_id, |id| self.groups.get(id)?.parent_id).collect()
+    }
+
+    fn sees(&self, visibility: Visibility, has_role: bool, admin: bool) -> bool {
+        admin || has_role || visibility != Visibility::Private
+    }
+}
+
+#[tonic::async_trait]
+impl DirectoryService for Registry {
+    async fn get_project_access(
+        &self,
+        request: Request<GetProjectAccessRequest>,
+    ) -> Result<Response<GetProjectAccessResponse>, Status> {
+        let facts = self.answer()?;
+        let GetProjectAccessRequest { project, user_id } = request.into_inner();
+        let row = facts.find(&project).ok_or_else(|| Refusal::new(Reason::ProjectNotFound))?;
+        let user = user_id.and_then(|id| facts.users.get(&id));
+        Ok(Response::new(GetProjectAccessResponse {
+            project: Some(row.project.clone()),
+            ancestor_group_ids: facts.ancestors(row.group_id),
+            access_level: user.and_then(|user| facts.project_roles.get(&(user.id, row.project.id)).copied()),
+            user_exists: user.is_some(),
+            user_is_admin: user.is_some_and(|user| user.is_admin),
+            username: user.map(|user| user.username.clone()).unwrap_or_default(),
+        }))
+    }
+
+    async fn describe_projects(
+        &self,
+        request: Request<DescribeProjectsRequest>,
+    ) -> Result<Response<DescribeProjectsResponse>, Status> {
+        let facts = self.answer()?;
+        let DescribeProjectsRequest { ids, viewer_id, viewer_is_admin } = request.into_inner();
+        let describe = |row: &ProjectRow| {
+            let has_role = viewer_id.is_some_and(|user| facts.project_roles.contains_key(&(user, row.project.id)));
+            ProjectDescription {
+                visible: facts.sees(row.project.visibility(), has_role, viewer_is_admin),
+                project: Some(row.project.clone()),
+                ancestor_group_ids: facts.ancestors(row.group_id),
+            }
+        };
+        let projects = ids.iter().filter_map(|id| facts.projects.get(id)).map(describe).collect();
+        Ok(Response::new(DescribeProjectsResponse { projects }))
+    }
+
+    async fn describe_groups(
+        &self,
+        request: Request<DescribeGroupsRequest>,
+    ) -> Result<Response<DescribeGroupsResponse>, Status> {
+        let facts = self.answer()?;
+        let DescribeGroupsRequest { ids, viewer_id, viewer_is_admin } = request.into_inner();
+        let describe = |group: &Group| {
+            let has_role = viewer_id.is_some_and(|user| facts.group_roles.contains_key(&(user, group.id)));
+            let visible = facts.sees(group.visibility(), has_role, viewer_is_admin);
+            GroupDescription { visible, group: Some(group.clone()) }
+        };
+        let groups = ids.iter().filter_map(|id| facts.groups.get(id)).map(describe).collect();
+        Ok(Response::new(DescribeGroupsResponse { groups }))
+    }
+
+    async fn describe_users(
+        &self,
+        request: Request<DescribeUsersRequest>,
+    ) -> Result<Response<DescribeUsersResponse>, Status> {
+        let facts = self.answer()?;
+        let users = request.get_ref().ids.iter().filter_map(|id| facts.users.get(id)).cloned().collect();
+        Ok(Response::new(DescribeUsersResponse { users }))
+    }
+}
