@@ -16,6 +16,7 @@ use proto::paddock::job_token::v1::{
 };
 
 use crate::{
+    load::histogram,
     process::{Peers, UnderTest},
     stores::{Postgres, Redis},
     token_auth::TokenAuth,
@@ -94,7 +95,7 @@ async fn load(auth: &TokenAuth, callers: usize, count: u64, step: Step) -> Histo
         .map(|_| {
             let (auth, left) = (auth.clone(), Arc::clone(&left));
             tokio::spawn(async move {
-                let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
+                let mut latencies = histogram();
                 while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
                     let started = Instant::now();
                     take(&auth, step).await;
@@ -104,7 +105,7 @@ async fn load(auth: &TokenAuth, callers: usize, count: u64, step: Step) -> Histo
             })
         })
         .collect();
-    let mut latencies = Histogram::new(3).expect("a histogram");
+    let mut latencies = histogram();
     for caller in callers {
         latencies.add(caller.await.expect("a caller works to the end")).expect("compatible histograms");
     }

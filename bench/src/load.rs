@@ -109,7 +109,7 @@ impl Load {
                 })
             })
             .collect();
-        let mut latencies = Histogram::new(3).expect("a histogram");
+        let mut latencies = histogram();
         for task in tasks {
             latencies.add(task.await.expect("a connection works to the end")).expect("compatible histograms");
         }
@@ -150,7 +150,7 @@ async fn rest(
     size: Option<u64>,
 ) -> Histogram<u64> {
     let mut connection = connect(address).await;
-    let mut latencies = Histogram::new(3).expect("a histogram");
+    let mut latencies = histogram();
     while let Some(due) = pace.next().await {
         connection.ready().await.expect("the connection stays open");
         let answer = connection.send_request(request()).await.expect("an answer");
@@ -215,12 +215,17 @@ async fn grpc(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
     };
     let message =
         VerifyRunnerRequest { token: sample_token(), system_id: Some("s_0123456789ab".into()), info: Some(info) };
-    let mut latencies = Histogram::new(3).expect("a histogram");
+    let mut latencies = histogram();
     while let Some(due) = pace.next().await {
         client.verify_runner(message.clone()).await.expect("an answer");
         latencies.saturating_record(micros(due));
     }
     latencies
+}
+
+/// Latencies in microseconds, up to an hour.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("a histogram")
 }
 
 fn micros(since: Instant) -> u64 {
