@@ -184,3 +184,57 @@ impl Drop for Streamed {
         self.end(if is_complete { None } else { Some(CutOff::Client) });
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use futures::{Stream, StreamExt as _};
+    use http::HeaderMap;
+    use http_body_util::StreamBody;
+
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn of(frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static) -> (RequestBody, Progress) {
+        RequestBody::new(StreamBody::new(Box::pin(frames)), PAUSE)
+    }
+
+    fn piece() -> io::Result<Frame<Bytes>> {
+        Ok(Frame::data(Bytes::from("piece")))
+    }
+
+    /// A piece after each of these times.
+    fn paced(seconds: &'static [u64]) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+        futures::stream::iter(seconds).then(|seconds| async {
+            tokio::time::advance(Duration::from_secs(*seconds)).await;
+            piece()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_arrives_and_shows_its_progress() {
+        let start = Instant::now();
+        let (body, progress) = of(paced(&[9, 9, 9, 9]));
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 20);
+        assert_eq!((progress.moved() - start, progress.failure()), (Duration::from_secs(36), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_pauses_for_too_long_or_breaks_off_says_so() {
+        let (body, progress) = of(futures::stream::iter([piece()]).chain(futures::stream::pending()));
+        assert!(body.collect().await.is_err());
+        assert_eq!(progress.failure(), Some(BodyFailure::Paused));
+        let broken = Err(io::Error::from(io::ErrorKind::ConnectionReset));
+        let (body, progress) = of(futures::stream::iter([piece(), broken]));
+        assert!(body.collect().await.is_err());
+        assert_eq!(progress.failure(), Some(BodyFailure::Broken));
+    }
+
+    #[tokio::test]
+    async fn trailers_stay_behind() {
+        let (body, _) = of(futures::stream::iter([piece(), Ok(Frame::trailers(HeaderMap::new()))]));
+        let collected = body.collect().await.unwrap();
+        assert!(collected.trailers().is_none());
+        assert_eq!(collected.to_bytes(), "piece");
+    }
+}

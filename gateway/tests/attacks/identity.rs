@@ -14,10 +14,11 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use proto::paddock::contract::v1::InternalHeader;
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
+use tracing::Level;
 
+use crate::connection::KeptAlive;
 use crate::support::log;
 use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
-use crate::support::raw::KeptAlive;
 use crate::support::upstream::{Seen, Upstream, answer};
 
 const SETS: usize = 10_000;
@@ -216,7 +217,7 @@ fn check(seen: &Seen, number: usize, claims: &Claims, capture: &str, is_http1: b
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
-    log::install_quietly();
+    log::install_at(Level::ERROR);
     let route = "[[routes]]\nmethod = \"PUT\"\nprojects = [\"id\"]\npolicies = []\npath = ";
     let h2 = Upstream::start().await;
     let table = format!(

@@ -1,9 +1,11 @@
-//! Thousands of generated attacks on the protected routes, over real sockets. They have a process of their own, so that
+//! Thousands of generated attacks on the protected routes, and bodies of any size, over real sockets. They have a process of their own, so that
 //! what they log does not slow the search through the log of other tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod connection;
 mod identity;
+mod memory;
 mod paths;
 mod smuggling;
 #[path = "../http/support/mod.rs"]

@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
+use tracing::Level;
 
+use crate::connection::KeptAlive;
 use crate::support::log;
 use crate::support::protected::{Setup, allowed, job_header};
-use crate::support::raw::KeptAlive;
 
 const PATHS: usize = 5_000;
 
@@ -213,7 +214,7 @@ fn project(path: &str, decodings: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_path_is_decided_as_one_and_forwarded_as_another() {
-    log::install_quietly();
+    log::install_at(Level::ERROR);
     let setup = Setup::start().await;
     let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
     setup.world.fake.on("authorize", own);

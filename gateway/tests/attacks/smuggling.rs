@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tracing::Level;
 
 use crate::support::log;
 use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
@@ -271,7 +272,7 @@ fn check(setup: &Setup, upstream: &Upstream, is_http1: bool) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_upstream_sees_exactly_the_requests_that_were_decided() {
-    log::install_quietly();
+    log::install_at(Level::ERROR);
     let setup = Setup::start_with(|config| {
         // Every connection ends soon after its last request, and every body that does not arrive.
         config.header_read_timeout_ms = 500;

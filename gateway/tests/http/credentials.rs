@@ -6,6 +6,7 @@ use proto::paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope};
 use proto::paddock::directory::v1::{
     AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest,
 };
+use proto::paddock::job_token::v1::GetCurrentJobRequest;
 use proto::paddock::runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest};
 use serde_json::json;
 use time::Duration;
@@ -201,4 +202,26 @@ async fn a_missing_scope_is_named() {
         (&answer.json()["error"], &answer.json()["scope"]),
         (&json!("insufficient_scope"), &json!("api create_runner"))
     );
+}
+
+#[tokio::test]
+async fn a_job_asks_for_itself_with_its_token() {
+    let world = World::start().await;
+    let job = token::of(CredentialKind::JobToken, 1);
+    for (header, value) in token::headers(CredentialKind::JobToken, &job) {
+        assert_eq!(send(world.get("/api/v4/job").header(header, value)).await.status, 200);
+    }
+    for (request, context) in world.fake.calls::<GetCurrentJobRequest>("get_current_job") {
+        assert_eq!((request.token.as_str(), context.caller), (job.as_str(), Caller::Bearer(CredentialKind::JobToken)));
+    }
+    let before = world.fake.count();
+    let (header, _) = token::headers(CredentialKind::JobToken, "").pop().unwrap();
+    for (request, reason) in [
+        (world.get("/api/v4/job"), "job_token_missing"),
+        (world.get("/api/v4/job").header(header, "nonsense"), "job_token_malformed"),
+        (world.get("/api/v4/job").header(header, token::user()), "job_token_wrong_kind"),
+    ] {
+        assert_eq!(send(request).await.refusal(), (401, reason.to_owned()));
+    }
+    assert_eq!((world.fake.count(), send(world.get("/oauth/discovery/keys")).await.status), (before, 200));
 }

@@ -36,6 +36,22 @@ async fn a_registry_that_is_away_is_503() {
 }
 
 #[tokio::test]
+async fn readiness_names_the_service_that_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    for (name, change) in [
+        ("runner-registry", (|config, url| config.runner_registry.endpoint = url) as fn(&mut gateway::Config, String)),
+        ("job-token-auth", |config, url| config.job_token_auth.endpoint = url),
+    ] {
+        let world = World::start_with(|config| change(config, format!("http://{nobody}"))).await;
+        let readiness = send(world.get("/-/readiness")).await;
+        assert_eq!(readiness.status, 503);
+        assert!(readiness.json()["message"].as_str().unwrap().starts_with(name), "{readiness:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_during_the_call_is_503() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,6 +1,7 @@
 //! Lists: the headers that lead from page to page.
 
-use proto::paddock::page::v1::Page;
+use proto::paddock::job_token::v1::{ListAuthenticationLogRequest, ListAuthenticationLogResponse};
+use proto::paddock::page::v1::{Cursor, Page};
 use proto::paddock::runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner};
 
 use crate::support::{World, send, token};
@@ -53,4 +54,29 @@ async fn a_list_that_was_not_counted_has_no_total() {
             .contains("<https://ci.example.com/paddock/api/v4/projects/5/runners?page=3&per_page=3>; rel=\"next\"")
     );
     assert!(!answer.header("link").contains("rel=\"last\""));
+}
+
+#[tokio::test]
+async fn a_list_that_grows_leads_to_its_next_page_without_the_credential() {
+    let world = World::start().await;
+    let carrier = token::parameters(CredentialKind::UserToken)[0];
+    let path = "/api/v4/projects/5/job_token_scope/authentication_log";
+    let asked = format!("{path}?{carrier}={}&per_page=3&cursor=old&sort=asc", token::user());
+    for (next, header, link) in [
+        (
+            Some("a+b/c="),
+            "a+b/c=",
+            format!("<http://{}{path}?per_page=3&sort=asc&cursor=a%2Bb%2Fc%3D>; rel=\"next\"", world.address),
+        ),
+        (None, "", String::new()),
+    ] {
+        let cursor = Cursor { per_page: 3, next: next.map(str::to_owned) };
+        let answer = ListAuthenticationLogResponse { cursor: Some(cursor), ..ListAuthenticationLogResponse::default() };
+        world.fake.answers::<ListAuthenticationLogRequest, _>("list_authentication_log", answer);
+        let answer = send(world.get(&asked)).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "[]"));
+        assert_eq!((answer.header("x-per-page"), answer.header("x-next-cursor")), ("3", header));
+        assert_eq!(answer.header("link"), link);
+        assert!(!answer.headers.contains_key("x-page"));
+    }
 }

@@ -78,7 +78,8 @@ impl World {
     }
 
     async fn before(fake: Fake, addresses: Addresses, change: impl FnOnce(&mut Config)) -> Self {
-        log::install();
+        // Everything, down to the libraries' traces.
+        log::install_at(tracing::Level::TRACE);
         let mut config = config();
         config.runner_registry.endpoint = format!("http://{}", addresses.registry);
         config.job_token_auth.endpoint = format!("http://{}", addresses.job_token_auth);

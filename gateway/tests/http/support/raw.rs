@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Answer;
@@ -19,39 +19,6 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
 pub async fn request(address: SocketAddr, verb: &str, path: &str, headers: &str) -> Answer {
     let text = format!("{verb} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n{headers}\r\n");
     exchange(address, text.as_bytes()).await.expect("an answer")
-}
-
-/// A connection of HTTP/1.1 that is kept for many requests.
-pub struct KeptAlive(BufReader<TcpStream>);
-
-impl KeptAlive {
-    pub async fn connect(address: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
-    }
-
-    /// Sends the bytes of one request, and returns the status of its answer, and whether the connection stays open; none
-    /// if there was no answer.
-    pub async fn exchange(&mut self, bytes: &[u8]) -> Option<(u16, bool)> {
-        self.0.get_mut().write_all(bytes).await.ok()?;
-        let mut line = String::new();
-        self.0.read_line(&mut line).await.ok()?;
-        let status = line.split(' ').nth(1)?.parse().ok()?;
-        let (mut length, mut is_open) = (0, true);
-        while line != "\r\n" {
-            line.clear();
-            if self.0.read_line(&mut line).await.ok()? == 0 {
-                return None;
-            }
-            let (name, value) = line.trim_end().split_once(": ").unwrap_or_default();
-            match name {
-                "content-length" => length = value.parse().ok()?,
-                "connection" => is_open = value != "close",
-                _ => {}
-            }
-        }
-        self.0.read_exact(&mut vec![0; length]).await.ok()?;
-        Some((status, is_open))
-    }
 }
 
 /// Reads an answer until the connection ends; none if what came is not HTTP/1.
