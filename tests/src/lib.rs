@@ -18,6 +18,7 @@ mod upstream;
 mod wait;
 
 pub use api::{Answer, Api, header_of, send};
+pub use binaries::path as binary;
 pub use distributed::{Database, Distributed, JobTokenAuth, Registry};
 pub use files::{files_below, root};
 pub use paddock::Paddock;

@@ -61,6 +61,12 @@ impl Paddock {
         self.port
     }
 
+    /// Where `/metrics` is, address and port.
+    #[must_use]
+    pub fn metrics_listen(&self) -> String {
+        format!("127.0.0.1:{}", self.metrics_port)
+    }
+
     /// The data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
@@ -93,7 +99,7 @@ impl Paddock {
 
     /// What `/metrics` shows.
     pub async fn metrics(&self) -> String {
-        let answer = Api::anonymous(&format!("http://127.0.0.1:{}", self.metrics_port)).get_outside("/metrics").await;
+        let answer = Api::anonymous(&format!("http://{}", self.metrics_listen())).get_outside("/metrics").await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.text
     }

@@ -60,7 +60,7 @@ impl DataFolder {
 
     /// The folder of captures that wait to be shipped.
     pub fn spool(&self) -> PathBuf {
-        self.path.join("spool")
+        spool(&self.path)
     }
 
     /// Keeps the token of the first administrator where only the owner of the folder can read it.
@@ -80,6 +80,11 @@ impl DataFolder {
 /// The file of the database.
 pub fn database(folder: &Path) -> PathBuf {
     folder.join("runner-registry.sqlite")
+}
+
+/// The folder of captures that wait to be shipped.
+pub fn spool(folder: &Path) -> PathBuf {
+    folder.join("spool")
 }
 
 /// The folder of the secrets.

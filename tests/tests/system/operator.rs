@@ -11,9 +11,13 @@ use system::{Paddock, Program, files_below, free_port};
 use crate::world;
 
 /// Runs `paddock check` and returns whether it found all well, and its findings.
-fn check(data: &Path, port: u16) -> (bool, Vec<Value>) {
+fn check(data: &Path, port: u16, metrics: &str) -> (bool, Vec<Value>) {
     let port = port.to_string();
-    let settings = [("PADDOCK_DATA", data.to_str().unwrap()), ("PADDOCK_PORT", port.as_str())];
+    let settings = [
+        ("PADDOCK_DATA", data.to_str().unwrap()),
+        ("PADDOCK_PORT", port.as_str()),
+        ("PADDOCK_PADDOCK__METRICS_LISTEN", metrics),
+    ];
     let mut program = Program::start("paddock", &["check", "--output", "json"], &settings);
     let good = program.wait().success();
     let findings: Value =
@@ -30,11 +34,15 @@ fn with_severity(findings: &[Value], severity: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
     let paddock = Paddock::start();
-    let (good, findings) = check(paddock.data(), paddock.port());
+    let (good, findings) = check(paddock.data(), paddock.port(), &paddock.metrics_listen());
     assert!(good && with_severity(&findings, "warning").is_empty(), "{findings:#?}");
+    let sound = with_severity(&findings, "good");
+    for name in ["data-folder", "secrets", "root-token", "spool", "server", "captures", "unassigned-runners"] {
+        assert!(sound.iter().any(|check| check == name), "{name}: {findings:#?}");
+    }
 
     let (id, _) = world::unassigned_runner(&paddock.root()).await;
-    let (good, findings) = check(paddock.data(), paddock.port());
+    let (good, findings) = check(paddock.data(), paddock.port(), &paddock.metrics_listen());
     assert!(good, "a state that is shown is no defect: {findings:#?}");
     assert_eq!(with_severity(&findings, "warning"), ["unassigned-runners"]);
     let shown =
@@ -52,13 +60,13 @@ fn what_is_broken_is_named_with_a_remedy() {
     let key = files_below(&folder.path().join("secrets")).swap_remove(0);
     fs::write(key, "short").unwrap();
 
-    let (good, findings) = check(folder.path(), free_port());
+    let (good, findings) = check(folder.path(), free_port(), "");
     assert!(!good);
     assert_eq!(with_severity(&findings, "bad"), ["secrets", "root-token", "server"], "{findings:#?}");
     let bad = findings.iter().filter(|finding| finding["severity"] == "bad");
     bad.for_each(|finding| assert!(finding["remedy"].is_string(), "{finding:#}"));
 
-    let (good, findings) = check(&folder.path().join("nothing"), free_port());
+    let (good, findings) = check(&folder.path().join("nothing"), free_port(), "");
     assert!(!good);
     assert_eq!(with_severity(&findings, "bad"), ["data-folder", "server"], "{findings:#?}");
 }

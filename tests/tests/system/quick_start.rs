@@ -4,10 +4,13 @@
 use std::process::Command;
 
 use serde_json::Value;
-use system::Paddock;
+use system::{Paddock, free_port};
 
 /// Stands for what differs from run to run.
 const ANYTHING: &str = "…";
+
+/// Where the page has the upstream.
+const UPSTREAM: &str = "http://127.0.0.1:3000";
 
 /// A block of commands with the answer that is printed below it, if one is.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +35,7 @@ fn steps(text: &str) -> Vec<Step> {
             "sh" => steps.push(Step { commands: text.to_owned(), answer: None }),
             "json" => steps.last_mut().expect("commands come first").answer = Some(text.to_owned()),
             // What is started in the other terminal.
-            "text" => assert_eq!(text, "make run"),
+            "text" => assert!(text == "make run" || text == format!("PADDOCK_UPSTREAM={UPSTREAM} make run"), "{text}"),
             other => panic!("a block of {other:?}"),
         }
         // What stands between the end of this block and the start of the next.
@@ -47,6 +50,9 @@ fn shows(printed: &Value, answer: &Value) -> bool {
         (Value::Object(printed), Value::Object(answer)) => {
             printed.iter().all(|(key, value)| answer.get(key).is_some_and(|found| shows(value, found)))
         }
+        (Value::Array(printed), Value::Array(answer)) => {
+            printed.len() == answer.len() && printed.iter().zip(answer).all(|(printed, answer)| shows(printed, answer))
+        }
         (Value::String(printed), Value::String(answer)) => match printed.split_once(ANYTHING) {
             Some((start, end)) => {
                 answer.len() > start.len() + end.len() && answer.starts_with(start) && answer.ends_with(end)
@@ -58,13 +64,17 @@ fn shows(printed: &Value, answer: &Value) -> bool {
 }
 
 /// Runs all steps in one shell, as a person in a terminal does, and returns what each printed.
-fn run(steps: &[Step], paddock: &Paddock, folder: &std::path::Path) -> Vec<String> {
+fn run(steps: &[Step], paddock: &Paddock, upstream: u16, folder: &std::path::Path) -> Vec<String> {
     const MARK: &str = "-- end of step --";
     let script: String = steps.iter().map(|step| format!("{}\necho; echo '{MARK}'\n", step.commands)).collect();
     let script = script.replace("http://127.0.0.1:8080", &paddock.url());
+    let script = script.replace("http.server 3000", &format!("http.server {upstream}"));
+    let script = script.replace(UPSTREAM, &UPSTREAM.replace("3000", &upstream.to_string()));
+    let script = script.replace("target/debug/paddock", system::binary("paddock").to_str().expect("a path in UTF-8"));
     let shell = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
         .env("NO_PROXY", "127.0.0.1")
+        .env("PADDOCK_PORT", paddock.port().to_string())
         .current_dir(folder)
         .output()
         .expect("bash");
@@ -78,11 +88,17 @@ fn hold(text: &str) {
     if Command::new("curl").arg("--version").output().is_err() {
         return system::skipped("the commands of the README and the tutorial: curl is not installed");
     }
+    if Command::new("python3").arg("--version").output().is_err() {
+        return system::skipped("the commands of the README and the tutorial: python3 is not installed");
+    }
     let steps = steps(text);
     assert!(steps.len() >= 10, "{} steps", steps.len());
     let folder = tempfile::tempdir().expect("a folder");
-    let paddock = Paddock::start_in(&folder.path().join("data"), &[]);
-    let printed = run(&steps, &paddock, folder.path());
+    let upstream = free_port();
+    let settings = [("PADDOCK_UPSTREAM", UPSTREAM.replace("3000", &upstream.to_string()))];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let paddock = Paddock::start_in(&folder.path().join("data"), &settings);
+    let printed = run(&steps, &paddock, upstream, folder.path());
     for (step, printed) in steps.iter().zip(&printed) {
         let Some(shown) = &step.answer else { continue };
         let shown: Value = serde_json::from_str(shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
@@ -115,7 +131,7 @@ fn the_commands_of_the_tutorial_print_what_it_shows() {
 
 #[test]
 fn the_comparison_can_fail() {
-    let answer = serde_json::json!({ "id": 1, "token": "abc-def", "more": null });
+    let answer = serde_json::json!({ "id": 1, "token": "abc-def", "more": null, "list": [{ "a": 1, "b": 2 }] });
     for (printed, expected) in [
         (r#"{"id": 1}"#, true),
         (r#"{"id": 2}"#, false),
@@ -124,6 +140,9 @@ fn the_comparison_can_fail() {
         (r#"{"token": "abc-def…"}"#, false),
         (r#"{"more": null}"#, true),
         (r#"{"missing": null}"#, false),
+        (r#"{"list": [{"a": 1}]}"#, true),
+        (r#"{"list": []}"#, false),
+        (r#"{"list": [{"a": 2}]}"#, false),
     ] {
         assert_eq!(shows(&serde_json::from_str(printed).unwrap(), &answer), expected, "{printed}");
     }

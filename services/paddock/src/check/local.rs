@@ -19,6 +19,7 @@ pub fn check(config: &Config, report: &mut Report) {
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));
     check_secrets(folder, report);
     report.add(root_token(&data_folder::root_token(folder)));
+    report.add(spool(&data_folder::spool(folder)));
 }
 
 /// Why the folder is not that of an installation.
@@ -76,10 +77,44 @@ fn root_token(path: &Path) -> Finding {
     }
 }
 
+/// Whether captures can be spooled, and how many bytes of them wait. A missing folder is made at the next start.
+fn spool(folder: &Path) -> Finding {
+    let written = || -> io::Result<u64> {
+        let probe = folder.join("check.tmp");
+        fs::write(&probe, b"x")?;
+        fs::remove_file(&probe)?;
+        let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
+        sizes.sum()
+    };
+    match written() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::good("spool", format!("{} is made at the next start", folder.display()))
+        }
+        Ok(bytes) => Finding::good("spool", format!("{} can be written and holds {bytes} bytes", folder.display())),
+        Err(error) => {
+            let remedy = "Make room on its disk, or give the user that runs `paddock serve` the right to write there.";
+            Finding::bad("spool", format!("{}: {error}", folder.display()), remedy)
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::check::report::Severity;
+
+    #[test]
+    fn a_spool_that_cannot_be_written_is_bad_and_a_missing_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(spool(&folder.path().join("missing")).severity, Severity::Good);
+        fs::write(folder.path().join("1.spool"), "12345").unwrap();
+        let found = spool(folder.path());
+        assert!(found.severity == Severity::Good && found.finding.ends_with("holds 5 bytes"), "{}", found.finding);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        let file = folder.path().join("1.spool");
+        assert_eq!(spool(&file).severity, Severity::Bad);
+    }
 
     #[test]
     fn a_lost_token_is_not_written_by_another_start() {

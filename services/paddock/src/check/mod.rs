@@ -1,5 +1,6 @@
 //! `paddock check`: says what is wrong with an installation of the embedded default, and what to do about it.
 
+mod captures;
 mod local;
 mod report;
 mod server;

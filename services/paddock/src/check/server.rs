@@ -5,7 +5,10 @@ use std::time::Duration;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 
-use super::report::{Finding, Report};
+use super::{
+    captures,
+    report::{Finding, Report},
+};
 use crate::{api::Api, config::Config, data_folder};
 
 /// How long an answer may take.
@@ -23,6 +26,9 @@ pub async fn check(config: &Config, report: &mut Report) {
     let ready = ready(&client, &base).await;
     let serves = ready.is_ok();
     report.add(ready.unwrap_or_else(|finding| finding));
+    if serves && let Some(finding) = captures::check(&client, &config.paddock.metrics_listen).await {
+        report.add(finding);
+    }
     // That the token cannot be read is told already.
     if let (true, Ok(api)) = (serves, Api::with_token_file(&base, &data_folder::root_token(&config.data))) {
         report.add(runners(&api).await);

@@ -6,7 +6,7 @@ use std::fs;
 use super::{cell, header};
 
 /// The default files and who reads them.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     (
         "paddock serve",
         "services/paddock/config.default.toml",
@@ -22,6 +22,11 @@ const FILES: [(&str, &str, &str); 4] = [
         "runner-registry",
         "services/runner-registry/config.default.toml",
         "Read by `runner-registry`, and by `paddock serve` but for `listen`, `metrics_listen`, `sqlite_path` and\n`root_token_file`: it sets those itself, and refuses another `database`.",
+    ),
+    (
+        "job-token-auth",
+        "services/job-token-auth/config.default.toml",
+        "Read by `job-token-auth`, and by `paddock serve` but for `listen`, `metrics_listen`, `sqlite_path`, `endpoint` and\n`spool_folder`: it sets those itself, and refuses another `database`.",
     ),
 ];
 

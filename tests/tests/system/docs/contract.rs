@@ -31,7 +31,8 @@ server. A fault (5xx) is Paddock's own: it is logged at ERROR, and is never a 40
 const CREDENTIALS: &str = "\
 What callers present, and where. A credential that stands in two places with two different values is refused with
 [`conflicting_credentials`](refusals.md#conflicting_credentials); one that stands in two places with one value is read once.
-Every token ends in a checksum, so that a mistyped one is refused without a look-up. Only digests of tokens are stored.
+A token is random characters and a checksum, of which only the digest is stored, or a signed JSON Web Token, of which nothing is
+stored; so a mistyped one is refused without a look-up.
 ";
 
 const HEADERS: &str = "\

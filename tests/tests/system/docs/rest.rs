@@ -13,10 +13,12 @@ use super::descriptors::{
 use super::{cell, header, link_reasons};
 
 const INTRODUCTION: &str = "\
-Every route that the gateway serves under `/api/v4`. Parameters are read from JSON, form, multipart and query alike; unknown
+Every route that the gateway serves by itself; those that it forwards are in the table of
+[protected routes](../how-to/protect-an-upstream.md). Parameters are read from JSON, form, multipart and query alike; unknown
 ones are ignored. `:id` of a project or group takes the number or the URL-encoded full path. Times are ISO 8601 in UTC with
 milliseconds. Lists take `page` and `per_page` and answer with the headers `X-Page`, `X-Per-Page`, `X-Next-Page`,
-`X-Prev-Page`, `X-Total`, `X-Total-Pages` and `Link`. What a refusal looks like: [refusals](refusals.md). Where a token may
+`X-Prev-Page`, `X-Total`, `X-Total-Pages` and `Link`; lists that grow while they are read take `cursor` and `per_page` and answer with
+`X-Per-Page`, `X-Next-Cursor` and `Link`. What a refusal looks like: [refusals](refusals.md). Where a token may
 stand: [credentials](credentials.md). The same as a machine reads it: [openapi.json](openapi.json).
 ";
 
@@ -146,6 +148,17 @@ fn rest_type_plain(field: &prost_reflect::FieldDescriptor) -> String {
 fn render_answer(out: &mut String, method: &MethodDescriptor, objects: &mut Objects) {
     let response_body = http_rule(method).map(|rule| option_text(&rule, "response_body")).unwrap_or_default();
     if let Some(field) = method.output().get_field_by_name(&response_body) {
+        if matches!(field.kind(), Kind::Message(message) if message.full_name() == "paddock.document.v1.Document") {
+            out.push_str("\nAnswer: the file; its media type and its name stand in the headers.\n");
+            return;
+        }
+        let by_cursor =
+            |kind| matches!(kind, Kind::Message(message) if message.full_name() == "paddock.page.v1.Cursor");
+        if method.output().fields().any(|field| by_cursor(field.kind())) {
+            let _ = writeln!(out, "\nAnswer: {}, page by page with `cursor`.", rest_type(&field));
+            collect(&field.kind(), objects);
+            return;
+        }
         let _ = writeln!(out, "\nAnswer: {}.", rest_type(&field));
         collect(&field.kind(), objects);
         return;
