@@ -1,4 +1,5 @@
 //! Captures over their real stores: Redis and Postgres where they are installed, and SQLite.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod crashes;
 mod gaps;

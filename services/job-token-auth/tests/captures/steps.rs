@@ -81,7 +81,7 @@ every_store! {
         let several = Capture { target_project_ids: vec![9, 7, 8, 7], ..capture(Strict) };
         running.captures.pend(&several).await.unwrap();
         running.captures.flush(several.clone(), 206).await.unwrap();
-        world.logs(&[several.id.clone()]).await;
+        world.logs(std::slice::from_ref(&several.id)).await;
         assert_eq!(world.events().await[&several.id], [(7, 206), (8, 206), (9, 206)]);
         running.stop().await;
     }
@@ -91,7 +91,7 @@ every_store! {
         let mut early = Capture { target_project_ids: vec![7], ..capture(Strict) };
         let mut late = Capture { target_project_ids: vec![7], ..capture(Strict) };
         (early.user_id, late.user_id) = (11, 22);
-        let last = i64::try_from(late.job_id).unwrap();
+        let last = late.job_id;
         for capture in [late, early] {
             running.captures.flush(capture.clone(), 200).await.unwrap();
             eventually("it is in the log", async || world.events().await.contains_key(&capture.id)).await;
