@@ -8,6 +8,7 @@ pub mod redis;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicI64, sync::atomic::Ordering, time::Duration};
 
+use ::time::{OffsetDateTime, macros::datetime};
 use chassis::{
     clock::Clock,
     config,
@@ -21,7 +22,6 @@ use job_token_auth::{
 use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
 use tempfile::TempDir;
-use ::time::{OffsetDateTime, macros::datetime};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
