@@ -26,7 +26,7 @@ use crate::{
 const CAPTURES: u64 = 60_000;
 
 /// How many captures wait when the way into the log is measured.
-const BACKLOG: u64 = 300_000;
+const BACKLOG: u64 = 100_000;
 
 /// How many callers keep the store busy: strict and spool.
 const STRICT_CALLERS: usize = 64;

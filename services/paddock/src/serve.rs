@@ -45,6 +45,7 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     let (registry_listener, registry_endpoint) = loopback().await?;
     let (auth_listener, auth_endpoint) = loopback().await?;
     let auth = auth_deps(config, &folder, &secrets, keys.clone(), &registry_endpoint).await?;
+    tokio::spawn(auth.signing.clone().watch(secrets, shutdown.clone()));
     let gateway = gateway_deps(config, registry_endpoint, auth_endpoint, &keys)?;
     tracing::info!(address = %rest.local_addr()?, data = %config.data.display(), "serving REST");
     process::announce_ready(Process::Paddock.name());

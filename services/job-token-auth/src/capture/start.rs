@@ -130,7 +130,7 @@ async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Da
         let acknowledged = Arc::new(AtomicI64::new(0));
         let store = RedisStore::new(link(), keys.clone(), producer.clone(), Arc::clone(&acknowledged));
         let stream = || Stream::new(link(), keys.clone(), producer.clone());
-        parts.stores.push(Store::Redis(store));
+        parts.stores.push(Store::Redis(Box::new(store)));
         parts.flushers.push(Flusher::new(stream(), log.clone(), number));
         let (producer, watch) = (producer.clone(), Watch::default());
         parts.partitions.push(Partition { number, stream: stream(), producer, acknowledged, noted: 0, watch });

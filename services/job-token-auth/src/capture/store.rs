@@ -11,7 +11,7 @@ pub enum Store {
     /// The database of the service.
     Database(DatabaseStore),
     /// Redis.
-    Redis(RedisStore),
+    Redis(Box<RedisStore>),
 }
 
 impl Store {

@@ -157,7 +157,11 @@ impl<S: Sources> Facts<S> {
         let ask = async { Ok(Arc::new(self.reach(claims, project, context).await?)) };
         let reach = self.reaches.get(job_id, question, ask).await?;
         let runner = reach.job.runner(claims)?;
-        let (target, scope) = reach.target.as_ref().ok_or_else(|| Refusal::new(Reason::ProjectNotFound))?;
+        let nothing = || {
+            let detail = format!("job {job_id} of project {project_id} reaches for a project that does not exist");
+            Refusal::new(Reason::ProjectNotFound).with_detail(detail)
+        };
+        let (target, scope) = reach.target.as_ref().ok_or_else(nothing)?;
         match scope::decide(&runner.origin, target, scope, policies) {
             Ok(allowed) => Ok(Granted { runner: runner.clone(), target: target.clone(), allowed }),
             Err(denied) => Err(refusal(claims, &denied, &runner.origin, target).into()),

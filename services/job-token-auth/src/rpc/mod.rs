@@ -15,7 +15,6 @@ use chassis::status::Refusal;
 use crate::{
     Deps,
     capture::Captures,
-    config::Config,
     directory::Directory,
     error::Result,
     facts::{Facts, Live},
@@ -34,8 +33,6 @@ const MAINTAINER: i32 = 40;
 /// What every handler stands on.
 #[derive(Clone)]
 pub struct State {
-    /// The settings.
-    pub config: Arc<Config>,
     /// Where jobs, allowlists and the log are.
     pub database: DatabaseConnection,
     /// What signs job tokens and the identities for upstreams.
@@ -60,7 +57,6 @@ impl State {
         let live = Live { database: database.clone(), directory: directory.clone() };
         let facts = Facts::new(live, signing.clone(), clock.clone(), &config);
         Self {
-            config: Arc::new(config),
             signing,
             directory,
             facts: Arc::new(facts),

@@ -2,6 +2,7 @@
 
 use chassis::access::Caller;
 use job_token_auth::{
+    entity::known_project,
     keys::{ISSUER, Purpose},
     token::{Claims, JobToken},
 };
@@ -14,6 +15,7 @@ use proto::paddock::{
         ListSigningKeysRequest, StartJobRequest,
     },
 };
+use sea_orm::{EntityTrait as _, QueryOrder as _, QuerySelect as _};
 use serde_json::{Value, json};
 use time::Duration;
 use uuid::Uuid;
@@ -61,6 +63,16 @@ both_databases! {
         };
         assert_eq!(answer.capture, Some(capture.clone()));
         service.gateway().authorization().flush(FlushRequest { capture: Some(capture), status: 200 }).await.answer();
+        let known: Vec<(i64, String)> = known_project::Entity::find()
+            .order_by_asc(known_project::Column::Id)
+            .select_only()
+            .columns([known_project::Column::Id, known_project::Column::FullPath])
+            .into_tuple()
+            .all(&service.database)
+            .await
+            .unwrap();
+        let paths = [(10, "shop/app".to_owned()), (20, "tools/charts".to_owned())];
+        assert_eq!(known, paths, "for lists that name them after their end");
         let identity = verified(service, &answer.upstream_identity).await;
         let now = START.unix_timestamp() + 2;
         let expected = json!({
