@@ -1,1 +1,203 @@
-//! Follows.
+//! Stores that do not answer, logs that do not, and several processes at once.
+
+use proto::paddock::{contract::v1::Reason, job_token::v1::CaptureMode};
+use sea_orm::ConnectionTrait as _;
+use time::Duration;
+
+use crate::support::{World, capture, captures, eventually, every_store, flush_all, ids, redis_store};
+
+use CaptureMode::{BestEffort, Spool, Strict};
+
+every_store! {
+    async fn a_strict_capture_is_refused_in_time_when_the_store_stands_still(world) {
+        world.config.timeout_ms = 200;
+        let running = world.start().await;
+        let blocked = world.block().await;
+        let (pended, flushed) = (capture(Strict), capture(Strict));
+        let pend = running.captures.pend(&pended).await.unwrap_err();
+        let flush = running.captures.flush(flushed.clone(), 200).await.unwrap_err();
+        let discard = running.captures.discard(&pended.id).await.unwrap_err();
+        for fault in [pend, flush, discard] {
+            assert_eq!(fault.reason(), Reason::CaptureUnavailable, "{fault:?}");
+        }
+        world.unblock(blocked).await;
+        let next = capture(Strict);
+        eventually("it works again", async || running.captures.flush(next.clone(), 200).await.is_ok()).await;
+        world.logs(&[flushed.id, next.id]).await;
+        assert_eq!(world.pending().await, 0, "the access that was refused is not under way");
+        running.stop().await;
+    }
+
+    async fn spooled_captures_are_accepted_while_the_store_stands_still_and_arrive_later(world) {
+        world.config.timeout_ms = 1000;
+        let running = world.start().await;
+        let blocked = world.block().await;
+        let load = captures(Spool, 3000);
+        for capture in &load {
+            running.captures.pend(capture).await.unwrap();
+        }
+        assert_eq!(flush_all(&running, &load).await.len(), 3000);
+        world.unblock(blocked).await;
+        world.logs(&ids(&load)).await;
+        eventually("the spool is empty", async || world.segments() == 0).await;
+        running.stop().await;
+    }
+
+    async fn a_full_queue_refuses_at_once(world) {
+        world.config.timeout_ms = 60_000;
+        world.config.queue_length = 4;
+        let running = world.start().await;
+        let blocked = world.block().await;
+        let load = captures(Strict, 100);
+        let mut calls: futures::stream::FuturesUnordered<_> =
+            load.iter().map(|capture| running.captures.flush(capture.clone(), 200)).collect();
+        // The writer holds some of them and the queue four; the others have their answer while nothing moves.
+        for _ in 0..90 {
+            let answer = futures::StreamExt::next(&mut calls).await.unwrap();
+            assert_eq!(answer.unwrap_err().reason(), Reason::CaptureUnavailable);
+        }
+        world.unblock(blocked).await;
+        while futures::StreamExt::next(&mut calls).await.is_some() {}
+        drop(calls);
+        running.stop().await;
+    }
+
+    async fn a_best_effort_capture_never_waits_and_is_left_out_when_the_queue_is_full(world) {
+        world.config.queue_length = 4;
+        let running = world.start().await;
+        let blocked = world.block().await;
+        let load = captures(BestEffort, 100);
+        for capture in &load {
+            running.captures.pend(capture).await.unwrap();
+        }
+        assert_eq!(flush_all(&running, &load).await.len(), 100);
+        world.unblock(blocked).await;
+        let witness = capture(Strict);
+        eventually("it works again", async || running.captures.flush(witness.clone(), 200).await.is_ok()).await;
+        world.logs_also(&[witness.id]).await;
+        assert!(world.events().await.len() < 90, "most had no room");
+        running.stop().await;
+    }
+
+    async fn two_processes_share_the_store_and_record_everything_once(world) {
+        let first = world.start().await;
+        let second = world.start_beside().await;
+        let (flushed, left) = (captures(Strict, 600), captures(Strict, 40));
+        for capture in &left {
+            first.captures.pend(capture).await.unwrap();
+        }
+        let both = async |half: &[_]| {
+            let (one, other) = tokio::join!(flush_all(&first, half), flush_all(&second, half));
+            assert_eq!((one.len(), other.len()), (half.len(), half.len()));
+        };
+        both(&flushed[..200]).await;
+        world.clock.advance(Duration::days(1));
+        both(&flushed[200..]).await;
+        world.logs(&ids(&flushed)).await;
+        let mut expected = ids(&left);
+        expected.sort();
+        eventually("each expired once", async || world.unresolved().await == expected).await;
+        assert_eq!(world.gaps().await, []);
+        first.stop().await;
+        second.stop().await;
+    }
+
+    async fn a_discard_through_another_process_counts(world) {
+        let first = world.start().await;
+        let second = world.start_beside().await;
+        let (gone, done) = (capture(Strict), capture(Strict));
+        for capture in [&gone, &done] {
+            first.captures.pend(capture).await.unwrap();
+        }
+        second.captures.discard(&gone.id).await.unwrap();
+        second.captures.flush(done.clone(), 200).await.unwrap();
+        world.logs(&[done.id]).await;
+        assert_eq!(world.pending().await, 0);
+        first.stop().await;
+        second.stop().await;
+    }
+}
+
+/// What a restart of Postgres does to those who are connected.
+async fn break_connections(world: &World) {
+    world
+        .database
+        .execute_unprepared(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+}
+
+async fn broken_connections_lose_nothing(world: World) {
+    let running = world.start().await;
+    let mut accepted = Vec::new();
+    for _ in 0..5 {
+        let load = captures(Strict, 300);
+        let (answers, ()) = tokio::join!(flush_all(&running, &load), break_connections(&world));
+        accepted.extend(answers);
+    }
+    assert_eq!(accepted.len(), 1500);
+    world.logs(&accepted).await;
+    world.is_consistent().await;
+    running.stop().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_connections_to_the_log_lose_nothing_with_redis() {
+    let Some(world) = World::redis_and_postgres().await else { return };
+    broken_connections_lose_nothing(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_connections_to_the_log_lose_nothing_without_redis() {
+    let Some(world) = World::database_on_postgres().await else { return };
+    broken_connections_lose_nothing(world).await;
+}
+
+redis_store! {
+    async fn a_log_that_stands_still_holds_up_nobody(world) {
+        let running = world.start().await;
+        let blocked = world.block_log().await;
+        let load = captures(Strict, 100);
+        assert_eq!(flush_all(&running, &load).await.len(), 100);
+        world.unblock(blocked).await;
+        world.logs(&ids(&load)).await;
+        running.stop().await;
+    }
+
+    async fn a_process_starts_without_redis_and_spools_until_it_is_there(world) {
+        world.config.timeout_ms = 200;
+        world.redis().kill();
+        let running = world.start().await;
+        let load = captures(Spool, 20);
+        assert_eq!(flush_all(&running, &load).await.len(), 20);
+        let refused = running.captures.flush(capture(Strict), 200).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::CaptureUnavailable);
+        world.redis().restart().await;
+        world.logs_also(&ids(&load)).await;
+        running.stop().await;
+    }
+
+    async fn a_record_that_cannot_be_read_is_set_aside_and_the_others_go_on(world) {
+        let producer = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let stream = "{paddock:0}:stream";
+        let redis = world.redis();
+        for (number, kind, data) in [("1", "access", "\u{1}\u{2}no"), ("2", "riddle", ""), ("3", "access", "")] {
+            let fields = ["XADD", stream, "*", "p", producer, "n", number, "k", kind, "d", data];
+            let _: String = redis.ask(&fields).await;
+        }
+        let _: String = redis.ask(&["XADD", stream, "*", "nothing", "of ours"]).await;
+        let running = world.start().await;
+        let load = captures(Strict, 5);
+        assert_eq!(flush_all(&running, &load).await.len(), 5);
+        world.logs(&ids(&load)).await;
+        let redis = world.redis.as_ref().unwrap();
+        eventually("the stream is empty", async || redis.ask::<i64>(&["XLEN", stream]).await == 0).await;
+        assert_eq!(redis.ask::<i64>(&["XLEN", "{paddock:0}:unreadable"]).await, 4);
+        assert_eq!(world.number("SELECT MAX(last) FROM capture_ranges WHERE first = 1").await, 5);
+        running.stop().await;
+    }
+}

@@ -8,6 +8,7 @@ pub mod redis;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicI64, sync::atomic::Ordering, time::Duration};
 
+use ::time::{OffsetDateTime, macros::datetime};
 use chassis::{
     clock::Clock,
     config,
@@ -19,9 +20,8 @@ use job_token_auth::{
     migration, time,
 };
 use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 use tempfile::TempDir;
-use ::time::{OffsetDateTime, macros::datetime};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -85,10 +85,18 @@ pub struct World {
     pub clock: Clock,
     /// The store, if it is Redis.
     pub redis: Option<RedisServer>,
+    /// How Redis is reached, if not as the one server.
+    pub url: Option<String>,
     /// A connection of the test's own to the log.
     pub database: DatabaseConnection,
     location: DatabaseLocation,
     folder: TempDir,
+}
+
+/// What stands still.
+pub enum Blocked {
+    Redis,
+    Log(DatabaseTransaction),
 }
 
 /// Captures that run.
@@ -127,7 +135,7 @@ impl World {
     async fn new(location: impl FnOnce(&TempDir) -> DatabaseLocation, redis: Option<RedisServer>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = location(&folder);
-        let database = db::connect(&location, 2).await.unwrap();
+        let database = db::connect(&location, 5).await.unwrap();
         migration::up(&database).await.unwrap();
         let defaults = [chassis::config::DEFAULTS, DEFAULTS];
         let mut config = config::load::<ProcessConfig>(&defaults, None).unwrap().job_token_auth.captures;
@@ -136,7 +144,7 @@ impl World {
         if redis.is_some() {
             config.store = CaptureStoreKind::Redis;
         }
-        Self { config, clock: Clock::manual(START), redis, database, location, folder }
+        Self { config, clock: Clock::manual(START), redis, url: None, database, location, folder }
     }
 
     /// Starts captures.
@@ -148,7 +156,8 @@ impl World {
     pub async fn try_start(&self) -> Result<Running, job_token_auth::Error> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (config, location, clock) = (self.config.clone(), self.location.clone(), self.clock.clone());
-        let url = self.redis.as_ref().map(|redis| redis.url().into_bytes().into());
+        let url = self.url.clone().or_else(|| Some(self.redis.as_ref()?.url()));
+        let url = url.map(|url| url.into_bytes().into());
         let stopped = CancellationToken::new();
         let stop = stopped.clone();
         let captures = runtime.spawn(async move {
@@ -160,6 +169,43 @@ impl World {
         captures.map(|captures| Running { captures, stopped, runtime })
     }
 
+    /// Starts captures of another process.
+    pub async fn start_beside(&mut self) -> Running {
+        let folder = self.config.spool_folder.clone();
+        self.config.spool_folder = self.folder.path().join("another spool");
+        let running = self.start().await;
+        self.config.spool_folder = folder;
+        running
+    }
+
+    /// Makes the store stand still until [`World::unblock`].
+    pub async fn block(&self) -> Blocked {
+        match &self.redis {
+            Some(redis) => {
+                redis.pause();
+                Blocked::Redis
+            }
+            None => self.block_log().await,
+        }
+    }
+
+    /// Makes the log stand still until [`World::unblock`].
+    pub async fn block_log(&self) -> Blocked {
+        let tx = db::begin_write(&self.database).await.unwrap();
+        if tx.get_database_backend() == DatabaseBackend::Postgres {
+            tx.execute_unprepared("LOCK TABLE pending_captures, access_events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        }
+        Blocked::Log(tx)
+    }
+
+    /// Lets it go on.
+    pub async fn unblock(&self, blocked: Blocked) {
+        match blocked {
+            Blocked::Redis => self.redis.as_ref().unwrap().resume(),
+            Blocked::Log(tx) => tx.rollback().await.unwrap(),
+        }
+    }
+
     /// Redis, in a test that has one.
     pub fn redis(&mut self) -> &mut RedisServer {
         self.redis.as_mut().unwrap()
@@ -168,6 +214,12 @@ impl World {
     /// Where the spool is.
     pub fn spool(&self) -> PathBuf {
         self.config.spool_folder.clone()
+    }
+
+    /// How many segments the spool has.
+    pub fn segments(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(self.spool()) else { return 0 };
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some()).count()
     }
 
     /// The ids of the events, with the targets and statuses of each.
@@ -221,6 +273,15 @@ impl World {
         assert!(self.events().await.into_keys().eq(expected), "the log has other accesses");
     }
 
+    /// Waits until the log has these accesses, and perhaps others.
+    pub async fn logs_also(&self, ids: &[String]) {
+        let has = async || {
+            let events = self.events().await;
+            ids.iter().all(|id| events.contains_key(id))
+        };
+        eventually(&format!("{} accesses are in the log", ids.len()), has).await;
+    }
+
     /// The view is what the events come to, nothing is in both tables, and nothing is twice.
     pub async fn is_consistent(&self) {
         let from_events = "SELECT target_project_id, origin_project_id, MIN(accessed_at), MAX(accessed_at), \
@@ -269,6 +330,14 @@ impl Drop for Running {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Flushes all of them at once; returns the ids of those that were accepted.
+pub async fn flush_all(running: &Running, captures: &[Capture]) -> Vec<String> {
+    let calls = captures.iter().map(|capture| running.captures.flush(capture.clone(), 200));
+    let answers = futures::future::join_all(calls).await;
+    let accepted = answers.iter().zip(captures).filter(|(answer, _)| answer.is_ok());
+    accepted.map(|(_, capture)| capture.id.clone()).collect()
 }
 
 /// Waits for a condition.

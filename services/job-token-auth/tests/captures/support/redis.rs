@@ -1,9 +1,9 @@
 //! A Redis server of the test's own, which it can stop, kill, pause, restart and empty. What it holds is written to disk at once.
 
 use std::{
+    fs::File,
     io::Write as _,
     net::TcpListener,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -53,14 +53,17 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its folder.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// Starts it again, with what it has on disk.
     pub async fn restart(&mut self) {
-        self.process = Some(spawn("redis-server", self.port, self.folder.path(), &self.options));
+        let log = File::create(self.folder.path().join("log")).unwrap();
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--dir", self.folder.path().to_str().unwrap()])
+            .args(&self.options)
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn();
+        self.process = Some(process.unwrap());
         eventually("redis answers", async || self.try_ask::<String>(&["PING"]).await.is_ok()).await;
     }
 
@@ -80,6 +83,17 @@ impl RedisServer {
     /// It goes on.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// How many connections a paused server has that sent something which it has not read.
+    pub fn waiting_connections(&self) -> usize {
+        let port = format!(":{:04X}", self.port);
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_waiting = |line: &&str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1].ends_with(&port) && fields[4].split_once(':').is_some_and(|(_, unread)| unread != "00000000")
+        };
+        table.lines().skip(1).filter(is_waiting).count()
     }
 
     /// Runs a command.
@@ -111,18 +125,4 @@ impl Drop for RedisServer {
 /// A port that nobody listens on at the moment.
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Starts a program of Redis whose log goes into its folder.
-pub fn spawn(program: &str, port: u16, folder: &Path, options: &[String]) -> Child {
-    let log: PathBuf = folder.join("log");
-    Command::new(program)
-        .args(options.iter().filter(|option| option.ends_with(".conf")))
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .args(["--dir", folder.to_str().unwrap()])
-        .args(options.iter().filter(|option| !option.ends_with(".conf")))
-        .stdout(std::fs::File::create(&log).unwrap())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
