@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::paddock::contract::v1::CredentialKind;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use reqwest::{Client, redirect::Policy};
+use serde_json::Value;
 use system::{Api, REQUEST_ID, header_of, within};
 use tokio::net::TcpStream;
 
@@ -55,6 +56,7 @@ pub struct Clients {
 struct Shared {
     port: u16,
     jobs: Vec<Job>,
+    last_job: Job,
     targets: Vec<i64>,
     ledger: Arc<Ledger>,
     left: AtomicU64,
@@ -75,6 +77,7 @@ impl Clients {
         let shared = Shared {
             port: world.system.port,
             jobs: world.jobs.clone(),
+            last_job: world.last_job.clone().expect("the world is populated"),
             targets: world.targets.clone(),
             ledger,
             left: AtomicU64::new(scale.requests),
@@ -100,17 +103,19 @@ impl Clients {
         let client = http();
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
-            let (target, job) = (self.shared.targets[0], &self.shared.jobs[0]);
+            let (target, job) = (self.shared.targets[0], &self.shared.last_job);
             let path = format!("/api/v4/projects/{target}/{mode}/{id}?answer=200");
             let access = Access { target, origin: job.project, job: job.id, mode };
             let plan = Plan { id: id.clone(), path, token: job.token.clone(), gives_up: false, access };
             let recorded = within(PATIENCE, async || {
                 let status = send(&client, self.shared.port, &plan).await;
-                (status.is_ok_and(|status| status == 200)).then_some(())
+                (status.is_ok_and(|(status, _)| status == 200)).then_some(())
             });
             assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
-            self.shared.ledger.saw(&id, access, 200);
-            let path = format!("/projects/{target}/job_token_scope/authentication_log/events?per_page=100");
+            self.shared.ledger.saw(&id, access, 200, "");
+            // By its job: the clock was wrong, and the log is in the order of the times that it was told.
+            let events = format!("/projects/{target}/job_token_scope/authentication_log/events");
+            let path = format!("{events}?per_page=100&job_id={}", job.id);
             let arrived = within(PATIENCE, async || {
                 let events = self.root.get(&path).await;
                 let events = events.body.as_array().cloned().unwrap_or_default();
@@ -139,7 +144,7 @@ async fn run(shared: Arc<Shared>, mut random: StdRng, number: u64) {
         let plan = shared.plan(&mut random, format!("loss-{number}-{sequence}"));
         loop {
             match send(&client, shared.port, &plan).await {
-                Ok(status) => shared.ledger.saw(&plan.id, plan.access, status),
+                Ok((status, reason)) => shared.ledger.saw(&plan.id, plan.access, status, &reason),
                 // Nothing was sent; the request is still to be made.
                 Err(error) if error.is_connect() => {
                     wait_for_gateway(shared.port).await;
@@ -177,8 +182,9 @@ fn wish(random: &mut StdRng) -> &'static str {
     SUCCESSES[random.random_range(0..SUCCESSES.len())]
 }
 
-/// The status, as soon as it is known; the body is read too, and may break off.
-async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<u16> {
+/// The status, as soon as it is known, and the reason of an answer that is not the upstream's. The body is read too, and may
+/// break off.
+async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<(u16, String)> {
     let mut request = client
         .get(format!("http://127.0.0.1:{port}{}", plan.path))
         .header(REQUEST_ID, &plan.id)
@@ -189,8 +195,9 @@ async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<u16> {
     let answer = request.send().await?;
     let status = answer.status().as_u16();
     // The status has been given, whatever becomes of the body.
-    let _ = answer.bytes().await;
-    Ok(status)
+    let body = answer.bytes().await.unwrap_or_default();
+    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok((status, told["reason"].as_str().unwrap_or_default().to_owned()))
 }
 
 async fn wait_for_gateway(port: u16) {

@@ -37,13 +37,15 @@ impl Access {
 pub struct Ledger {
     /// The requests that were given 2xx or 3xx.
     successes: Mutex<HashMap<String, (Access, u16)>>,
-    statuses: Mutex<BTreeMap<u16, u64>>,
+    /// How often which status came, with the reason when the answer was the product's own.
+    answers: Mutex<BTreeMap<String, u64>>,
     unanswered: AtomicU64,
 }
 
 impl Ledger {
-    pub fn saw(&self, id: &str, access: Access, status: u16) {
-        *self.statuses.lock().expect("no panic").entry(status).or_default() += 1;
+    pub fn saw(&self, id: &str, access: Access, status: u16, reason: &str) {
+        let answer = format!("{status} {reason}").trim_end().to_owned();
+        *self.answers.lock().expect("no panic").entry(answer).or_default() += 1;
         if (200..400).contains(&status) {
             self.successes.lock().expect("no panic").insert(id.to_owned(), (access, status));
         }
@@ -54,10 +56,10 @@ impl Ledger {
     }
 
     pub fn summary(&self) -> String {
-        let statuses = self.statuses.lock().expect("no panic").clone();
+        let answers = self.answers.lock().expect("no panic").clone();
         let unanswered = self.unanswered.load(Ordering::Relaxed);
-        let answered: u64 = statuses.values().sum();
-        format!("{} requests, {unanswered} without an answer, statuses {statuses:?}", answered + unanswered)
+        let answered: u64 = answers.values().sum();
+        format!("{} requests, {unanswered} without an answer, answers {answers:?}", answered + unanswered)
     }
 }
 

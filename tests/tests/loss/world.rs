@@ -36,6 +36,8 @@ pub struct World {
     pub clock: FakeClock,
     /// One for each project that reaches others.
     pub jobs: Vec<Job>,
+    /// One of a project of its own, whose accesses can be found among many.
+    pub last_job: Option<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
     _folder: TempDir,
@@ -78,6 +80,7 @@ impl World {
             spool,
             clock,
             jobs: Vec::new(),
+            last_job: None,
             targets: Vec::new(),
             _folder: folder,
         };
@@ -90,7 +93,7 @@ impl World {
         for number in 0..TARGETS {
             self.targets.push(project(root, &format!("target-{number}")).await);
         }
-        for number in 0..ORIGINS {
+        for number in 0..=ORIGINS {
             let origin = project(root, &format!("origin-{number}")).await;
             for target in &self.targets {
                 let entry = json!({"target_project_id": origin});
@@ -103,6 +106,7 @@ impl World {
             let (id, token) = (id.expect("an id"), token.expect("a token").to_owned());
             self.jobs.push(Job { id, project: origin, token });
         }
+        self.last_job = self.jobs.pop();
         // The tokens were issued two hours ago: no jump of the clock makes them tokens of the future.
         self.clock.set(0);
     }
