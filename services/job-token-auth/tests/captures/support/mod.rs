@@ -165,8 +165,14 @@ impl World {
             Captures::start(&config, url.as_ref(), database, clock, stop).await
         });
         let captures = captures.await.unwrap();
-        let runtime = Some(runtime);
-        captures.map(|captures| Running { captures, stopped, runtime })
+        match captures {
+            Ok(captures) => Ok(Running { captures, stopped, runtime: Some(runtime) }),
+            Err(error) => {
+                // A runtime that is dropped waits, which no task may do.
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 
     /// Starts captures of another process.
