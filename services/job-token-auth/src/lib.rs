@@ -71,7 +71,7 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     let captures = capture::Captures::start(
         &deps.config.captures,
         deps.redis_url.as_ref(),
-        deps.database.clone(),
+        capture::Log::new(deps.database.clone(), deps.config.max_connections),
         deps.clock.clone(),
         stopped.clone(),
     )

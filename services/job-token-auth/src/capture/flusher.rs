@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use sea_orm::DatabaseConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    log::Log,
     metrics,
     outage::Outage,
     redis::stream::{Entry, Stream},
@@ -21,7 +21,7 @@ const TAKE_OVER_INTERVAL: Duration = Duration::from_secs(1);
 /// The flusher of a partition.
 pub struct Flusher {
     stream: Stream,
-    log: DatabaseConnection,
+    log: Log,
     partition: u16,
     /// Records that were read and are still in the stream.
     held: Vec<Entry>,
@@ -32,7 +32,7 @@ pub struct Flusher {
 
 impl Flusher {
     /// From the stream into the log.
-    pub fn new(stream: Stream, log: DatabaseConnection, partition: u16) -> Self {
+    pub fn new(stream: Stream, log: Log, partition: u16) -> Self {
         Self { stream, log, partition, held: Vec::new(), is_written: false, take_over_at: Instant::now() }
     }
 
@@ -92,7 +92,8 @@ impl Flusher {
             }
         }
         let numbers: Vec<_> = self.held.iter().filter_map(|entry| entry.number.clone()).collect();
-        let tx = log_writer::begin(&self.log, self.partition).await?;
+        let turn = self.log.turn().await;
+        let tx = log_writer::begin(&turn, self.partition).await?;
         let written = log_writer::write(&tx, &records).await?;
         ranges::receive(&tx, self.partition, &numbers).await?;
         tx.commit().await?;

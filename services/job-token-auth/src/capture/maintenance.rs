@@ -1,4 +1,6 @@
-//! What happens now and then: captures without a verdict become unresolved, what is acknowledged is noted, gaps are looked for.
+//! What happens now and then, for each partition by itself: captures without a verdict become unresolved, what is acknowledged is
+//! noted, gaps are looked for. Each of these tasks needs no more of the others' stores than it must, so that it goes on while one
+//! of them is away.
 
 use std::{
     sync::{
@@ -14,7 +16,8 @@ use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    database, gaps::Watch, metrics, op::Op, outage::Outage, queue::Queues, redis::stream::Stream, store::StoreError,
+    database, gaps::Watch, log::Log, metrics, op::Op, outage::Outage, queue::Queues, redis::stream::Stream,
+    store::StoreError,
 };
 use crate::{
     store::{gaps, log_writer::Number},
@@ -24,23 +27,36 @@ use crate::{
 /// How many overdue captures are dealt with at once.
 const BATCH: u64 = 256;
 
-/// What is looked after.
-pub struct Maintenance {
-    /// The database of the service.
-    pub log: DatabaseConnection,
+/// Takes captures without a verdict out of the pending ones. In Redis it also measures how long records have waited there.
+pub struct Deadlines {
+    /// Where the captures are pending.
+    pub pending: Pending,
     /// The way to the store.
     pub queues: Queues,
-    /// The partitions in Redis; none when the database holds the captures.
-    pub partitions: Vec<Partition>,
     /// Tells the time.
     pub clock: Clock,
 }
 
-/// A partition in Redis.
-pub struct Partition {
-    /// Which.
-    pub number: u16,
-    /// The stream and the deadlines.
+/// Where captures are pending.
+pub enum Pending {
+    /// In the database of the service.
+    Database(DatabaseConnection),
+    /// In a partition in Redis.
+    Redis {
+        /// Which.
+        partition: u16,
+        /// The stream and the deadlines.
+        stream: Stream,
+        /// Since when the oldest record that is not in the log waits, as far as is known; milliseconds since the Unix epoch.
+        oldest: Option<i64>,
+    },
+}
+
+/// Compares the numbers that this process was acknowledged in a partition with those that are in the log.
+pub struct Numbers {
+    /// Which partition.
+    pub partition: u16,
+    /// Its stream.
     pub stream: Stream,
     /// This process as a producer.
     pub producer: String,
@@ -50,62 +66,84 @@ pub struct Partition {
     pub noted: i64,
     /// Looks for gaps.
     pub watch: Watch,
+    /// The log.
+    pub log: Log,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
-impl Maintenance {
-    /// Works until it is told to stop; notes then once more what is acknowledged.
+impl Deadlines {
+    /// Works until it is told to stop.
     pub async fn run(mut self, interval: Duration, stop: CancellationToken) {
-        let mut outage = Outage::new("overdue captures and gaps cannot be looked for");
-        loop {
-            match self.round().await {
-                Ok(()) => outage.ended(),
-                Err(error) => outage.failed(&error),
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
-                break;
-            }
-        }
-        for partition in &mut self.partitions {
-            // What cannot be noted now is at most what a crash would leave out.
-            let _ = partition.note(&self.log, millis(self.clock.now())).await;
-        }
+        let outage = Outage::new("overdue captures cannot be looked for");
+        let mut rounds = Rounds { outage, interval, stop };
+        while rounds.next(self.round().await).await {}
     }
 
     async fn round(&mut self) -> Result<(), StoreError> {
         let now = millis(self.clock.now());
-        for partition in &mut self.partitions {
-            partition.note(&self.log, now).await?;
-        }
-        if self.partitions.is_empty() {
-            let overdue = database::overdue(&self.log, now, BATCH).await?;
-            self.queues.expire(overdue).await;
-        }
-        for partition in &mut self.partitions {
-            let overdue = partition.stream.overdue(now, BATCH).await?;
-            self.queues.expire(overdue).await;
-            let oldest = partition.stream.oldest().await?;
-            metrics::age(partition.number, oldest.map_or(0, |oldest| now - oldest.millis));
-            partition.watch.look(&self.log, &mut partition.stream, partition.number, now).await?;
-        }
+        let overdue = match &mut self.pending {
+            Pending::Database(database) => database::overdue(database, now, BATCH).await?,
+            Pending::Redis { partition, stream, oldest } => {
+                let found = stream.oldest().await;
+                if let Ok(found) = &found {
+                    *oldest = found.map(|found| found.millis);
+                }
+                // While Redis is away, what was there goes on waiting.
+                metrics::age(*partition, oldest.map_or(0, |oldest| now - oldest));
+                found?;
+                stream.overdue(now, BATCH).await?
+            }
+        };
+        // What the store does not take now is still overdue the next time.
+        future::join_all(overdue.into_iter().map(|id| self.queues.ask(Op::Expire { id }))).await;
         Ok(())
     }
 }
 
-impl Partition {
-    async fn note(&mut self, log: &DatabaseConnection, now: i64) -> Result<(), StoreError> {
+impl Numbers {
+    /// Works until nothing is written any more; notes then once more what is acknowledged.
+    pub async fn run(mut self, interval: Duration, written: CancellationToken) {
+        let outage = Outage::new("lost captures cannot be looked for");
+        let mut rounds = Rounds { outage, interval, stop: written };
+        while rounds.next(self.round().await).await {}
+        // What cannot be noted now is at most what a crash would leave out.
+        let _ = self.note().await;
+    }
+
+    async fn round(&mut self) -> Result<(), StoreError> {
+        self.note().await?;
+        let turn = self.log.turn().await;
+        let now = millis(self.clock.now());
+        self.watch.look(&turn, &mut self.stream, self.partition, now).await
+    }
+
+    async fn note(&mut self) -> Result<(), StoreError> {
         let number = self.acknowledged.load(Ordering::Relaxed);
         if number > self.noted {
             let at = Number { producer: self.producer.clone(), number };
-            gaps::checkpoint(log, self.number, &at, now).await?;
+            let turn = self.log.turn().await;
+            gaps::checkpoint(&turn, self.partition, &at, millis(self.clock.now())).await?;
             self.noted = number;
         }
         Ok(())
     }
 }
 
-impl Queues {
-    /// Takes captures without a verdict out of the pending ones. What the store does not take now is overdue still the next time.
-    async fn expire(&self, ids: Vec<String>) {
-        future::join_all(ids.into_iter().map(|id| self.ask(Op::Expire { id }))).await;
+/// When the next round comes.
+struct Rounds {
+    outage: Outage,
+    interval: Duration,
+    stop: CancellationToken,
+}
+
+impl Rounds {
+    /// Takes what came of a round and waits for the next one. False: it is time to stop.
+    async fn next(&mut self, outcome: Result<(), StoreError>) -> bool {
+        match outcome {
+            Ok(()) => self.outage.ended(),
+            Err(error) => self.outage.failed(&error),
+        }
+        self.stop.run_until_cancelled(tokio::time::sleep(self.interval)).await.is_some()
     }
 }

@@ -12,6 +12,7 @@
 mod database;
 mod flusher;
 mod gaps;
+mod log;
 mod maintenance;
 mod metrics;
 mod op;
@@ -27,10 +28,10 @@ use std::{sync::Arc, time::Duration};
 
 use chassis::{clock::Clock, secrets::SecretBytes, status::Fault};
 use proto::paddock::job_token::v1::{Capture, CaptureMode, FlushRequest};
-use sea_orm::DatabaseConnection;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{config, error::Result, time::millis};
+pub use log::Log;
 use op::Op;
 use queue::Queues;
 use spool::Spool;
@@ -56,7 +57,7 @@ impl Captures {
     pub async fn start(
         config: &config::Captures,
         redis_url: Option<&SecretBytes>,
-        log: DatabaseConnection,
+        log: Log,
         clock: Clock,
         stopped: CancellationToken,
     ) -> Result<Self> {

@@ -7,7 +7,6 @@ use std::{
 
 use chassis::{clock::Clock, secrets::SecretBytes};
 use futures::future;
-use sea_orm::DatabaseConnection;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -17,7 +16,8 @@ use super::{
     database::DatabaseStore,
     flusher::Flusher,
     gaps::Watch,
-    maintenance::{Maintenance, Partition},
+    log::Log,
+    maintenance::{Deadlines, Numbers, Pending},
     metrics,
     op::Queued,
     queue::Queues,
@@ -39,8 +39,9 @@ use crate::{
 /// The store of each partition, what moves records from there into the log, and what is to be looked after.
 struct Parts {
     stores: Vec<Store>,
+    pending: Vec<Pending>,
     flushers: Vec<Flusher>,
-    partitions: Vec<Partition>,
+    numbers: Vec<Numbers>,
 }
 
 /// How the tasks end: first no more steps come, then there is no more time.
@@ -53,14 +54,14 @@ struct Ends {
 pub async fn start(
     config: &config::Captures,
     redis_url: Option<&SecretBytes>,
-    log: DatabaseConnection,
+    log: Log,
     clock: Clock,
     stopped: CancellationToken,
 ) -> Result<Captures> {
     metrics::describe();
-    let Parts { stores, flushers, partitions } = match config.store {
+    let Parts { stores, pending, flushers, numbers } = match config.store {
         CaptureStoreKind::Database => in_database(&log),
-        CaptureStoreKind::Redis => in_redis(config, redis_url, &log).await?,
+        CaptureStoreKind::Redis => in_redis(config, redis_url, &log, &clock).await?,
     };
     let timeout = Duration::from_millis(config.timeout_ms);
     let count = u16::try_from(stores.len()).map_err(Error::internal)?;
@@ -78,8 +79,14 @@ pub async fn start(
         tasks.spawn(flusher.run(stopped.clone()));
     }
     let interval = Duration::from_millis(config.maintenance_interval_ms);
-    let maintenance = Maintenance { log, queues: queues.clone(), partitions, clock: clock.clone() };
-    tasks.spawn(maintenance.run(interval, stopped.clone()));
+    for pending in pending {
+        let deadlines = Deadlines { pending, queues: queues.clone(), clock: clock.clone() };
+        tasks.spawn(deadlines.run(interval, stopped.clone()));
+    }
+    for numbers in numbers {
+        // They note what the writers were acknowledged last.
+        tasks.spawn(numbers.run(interval, ends.abort.clone()));
+    }
     let shipper = tasks.spawn(shipper.run(queues.clone(), ends.abort.clone()));
     tasks.spawn(stop(stopped, spool.clone(), shipper, writers, ends, timeout));
     tasks.close();
@@ -109,12 +116,14 @@ async fn stop(
     ends.abort.cancel();
 }
 
-fn in_database(log: &DatabaseConnection) -> Parts {
-    let store = Store::Database(DatabaseStore { database: log.clone() });
-    Parts { stores: vec![store], flushers: Vec::new(), partitions: Vec::new() }
+fn in_database(log: &Log) -> Parts {
+    let database = log.database();
+    let store = Store::Database(DatabaseStore { database: database.clone() });
+    let pending = vec![Pending::Database(database.clone())];
+    Parts { stores: vec![store], pending, flushers: Vec::new(), numbers: Vec::new() }
 }
 
-async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &DatabaseConnection) -> Result<Parts> {
+async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Log, clock: &Clock) -> Result<Parts> {
     let url =
         url.ok_or_else(|| Error::internal("captures are kept in redis, but its URL is missing in the secrets"))?;
     let connector =
@@ -124,16 +133,25 @@ async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Da
 
     let producer = Uuid::new_v4().to_string();
     let link = || Link::new(Arc::clone(&connector));
-    let mut parts = Parts { stores: Vec::new(), flushers: Vec::new(), partitions: Vec::new() };
-    for number in 0..config.redis.partitions {
-        let keys = Keys::new(&config.redis.key_prefix, number);
+    let mut parts = Parts { stores: Vec::new(), pending: Vec::new(), flushers: Vec::new(), numbers: Vec::new() };
+    for partition in 0..config.redis.partitions {
+        let keys = Keys::new(&config.redis.key_prefix, partition);
         let acknowledged = Arc::new(AtomicI64::new(0));
         let store = RedisStore::new(link(), keys.clone(), producer.clone(), Arc::clone(&acknowledged));
         let stream = || Stream::new(link(), keys.clone(), producer.clone());
         parts.stores.push(Store::Redis(Box::new(store)));
-        parts.flushers.push(Flusher::new(stream(), log.clone(), number));
-        let (producer, watch) = (producer.clone(), Watch::default());
-        parts.partitions.push(Partition { number, stream: stream(), producer, acknowledged, noted: 0, watch });
+        parts.pending.push(Pending::Redis { partition, stream: stream(), oldest: None });
+        parts.flushers.push(Flusher::new(stream(), log.clone(), partition));
+        parts.numbers.push(Numbers {
+            partition,
+            stream: stream(),
+            producer: producer.clone(),
+            acknowledged,
+            noted: 0,
+            watch: Watch::default(),
+            log: log.clone(),
+            clock: clock.clone(),
+        });
     }
     Ok(parts)
 }

@@ -5,7 +5,7 @@ use sea_orm::ConnectionTrait as _;
 
 use crate::support::{Running, World, captures, eventually, flush_all, ids, redis_store};
 
-use CaptureMode::Strict;
+use CaptureMode::{Spool, Strict};
 
 /// Keeps whatever brings records into the log from reading them, or lets it go on.
 async fn let_flushers_read(world: &World, may: bool) {
@@ -81,6 +81,18 @@ redis_store! {
         assert_eq!(world.gaps().await, [(1, 999), (6, 12)], "two processes find it once");
         one.stop().await;
         other.stop().await;
+    }
+
+    async fn what_is_acknowledged_last_of_all_is_noted(world) {
+        // Once at the start, and then not again before the end.
+        world.config.maintenance_interval_ms = 60_000;
+        let blocked = world.block().await;
+        let running = world.start().await;
+        let load = captures(Spool, 20);
+        assert_eq!(flush_all(&running, &load).await.len(), 20);
+        world.unblock(blocked).await;
+        running.stop().await;
+        are_noted(world, 20).await;
     }
 
     async fn what_is_on_its_way_is_not_lost(world) {

@@ -1,6 +1,7 @@
 //! Stores that do not answer, logs that do not, and several processes at once.
 
 use proto::paddock::{contract::v1::Reason, job_token::v1::CaptureMode};
+use redis::Value;
 use sea_orm::ConnectionTrait as _;
 use time::Duration;
 
@@ -166,6 +167,50 @@ redis_store! {
         world.unblock(blocked).await;
         world.logs(&ids(&load)).await;
         running.stop().await;
+    }
+
+    async fn many_partitions_leave_connections_to_the_log_for_requests(world) {
+        world.config.redis.partitions = 16;
+        let running = world.start().await;
+        let blocked = world.block_log().await;
+        let load = captures(Strict, 320);
+        assert_eq!(flush_all(&running, &load).await.len(), 320);
+        // All that has moved away from the stream waits for the log; with more takers than connections, this would wait too.
+        let redis = world.redis.as_ref().unwrap();
+        let taken = async || {
+            for partition in 0..16 {
+                let stream = format!("{{paddock:{partition}}}:stream");
+                let (count, ..): (i64, Value, Value, Value) = redis.ask(&["XPENDING", &stream, "log"]).await;
+                if count == 0 {
+                    return false;
+                }
+            }
+            true
+        };
+        eventually("every partition has taken its records", taken).await;
+        let asked = running.database.execute_unprepared("SELECT 1").await;
+        assert!(asked.is_ok(), "a request does not get at the database: {asked:?}");
+        world.unblock(blocked).await;
+        world.logs(&ids(&load)).await;
+        running.stop().await;
+    }
+
+    async fn trouble_in_one_partition_does_not_stop_the_others(world) {
+        world.config.redis.partitions = 2;
+        world.config.timeout_ms = 200;
+        let broken: i64 = world.redis().ask(&["LPUSH", "{paddock:0}:deadlines", "no sorted set"]).await;
+        assert_eq!(broken, 1);
+        let running = world.start().await;
+        // Those of the broken partition are refused, those of the other are pending.
+        let load = captures(Strict, 40);
+        let pending = async || world.redis.as_ref().unwrap().ask::<i64>(&["HLEN", "{paddock:1}:pending"]).await;
+        let pends = load.iter().map(|capture| running.captures.pend(capture));
+        let kept = futures::future::join_all(pends).await.iter().filter(|answer| answer.is_ok()).count();
+        assert!((1..40).contains(&kept), "{kept} are kept");
+        assert_eq!(pending().await, kept as i64);
+        world.clock.advance(Duration::days(1));
+        eventually("those are unresolved", async || world.unresolved().await.len() == kept).await;
+        running.kill();
     }
 
     async fn a_process_starts_without_redis_and_spools_until_it_is_there(world) {

@@ -64,26 +64,47 @@ impl Appender {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             group.extend(self.records.try_iter().take(GROUP - 1));
-            let written = self.append(&group);
-            self.note(&written);
-            for record in group.drain(..) {
+            let (count, outcome) = self.append(&group);
+            self.note(&outcome);
+            for (at, record) in group.drain(..).enumerate() {
                 // One who waits no longer has kept the record elsewhere.
-                let _ = record.reply.send(written.is_ok());
+                let _ = record.reply.send(at < count);
             }
         }
         self.close();
         self.shared.change(|segments| segments.is_closed = true);
     }
 
-    fn append(&mut self, group: &[Append]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(group.iter().map(|record| record.frame.len()).sum());
-        group.iter().for_each(|record| bytes.extend(&record.frame));
-        self.open_folder()?;
-        if self.shared.segments().bytes() + bytes.len() as u64 > self.shared.max_bytes {
-            return Err(io::Error::new(io::ErrorKind::StorageFull, "it has the size that spool_max_bytes allows"));
+    /// Appends the records of the group that fit, in their order: how many, and what kept the others out.
+    fn append(&mut self, group: &[Append]) -> (usize, io::Result<()>) {
+        if let Err(error) = self.open_folder() {
+            return (0, Err(error));
         }
+        let room = self.shared.max_bytes.saturating_sub(self.shared.segments().bytes());
+        let mut bytes = Vec::with_capacity(group.iter().map(|record| record.frame.len()).sum());
+        let fits = |record: &&Append| {
+            let fits = (bytes.len() + record.frame.len()) as u64 <= room;
+            if fits {
+                bytes.extend(&record.frame);
+            }
+            fits
+        };
+        let count = group.iter().take_while(fits).count();
+        if count > 0
+            && let Err(error) = self.write(&bytes)
+        {
+            return (0, Err(error));
+        }
+        if count < group.len() {
+            let full = io::Error::new(io::ErrorKind::StorageFull, "it has the size that spool_max_bytes allows");
+            return (count, Err(full));
+        }
+        (count, Ok(()))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut open = self.open_segment()?;
-        let written = open.file.write_all(&bytes).and_then(|()| open.file.sync_data());
+        let written = open.file.write_all(bytes).and_then(|()| open.file.sync_data());
         if let Err(error) = written {
             // The records of this group may be in it, whole or in part, and the caller was told that they are not.
             let _ = open.file.set_len(open.bytes);

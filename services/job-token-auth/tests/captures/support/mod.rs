@@ -15,7 +15,7 @@ use chassis::{
     db::{self, DatabaseLocation},
 };
 use job_token_auth::{
-    capture::Captures,
+    capture::{Captures, Log},
     config::{CaptureStoreKind, Captures as Config, DEFAULTS, ProcessConfig},
     migration, time,
 };
@@ -74,6 +74,9 @@ pub(crate) use on_stores;
 /// When every test begins.
 pub const START: OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
+/// How many connections to the log captures have.
+const CONNECTIONS: u32 = 5;
+
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,8 @@ pub enum Blocked {
 pub struct Running {
     /// The captures.
     pub captures: Captures,
+    /// The connections to the log that they and requests share.
+    pub database: DatabaseConnection,
     stopped: CancellationToken,
     runtime: Option<Runtime>,
 }
@@ -161,12 +166,12 @@ impl World {
         let stopped = CancellationToken::new();
         let stop = stopped.clone();
         let captures = runtime.spawn(async move {
-            let database = db::connect(&location, 5).await.unwrap();
-            Captures::start(&config, url.as_ref(), database, clock, stop).await
+            let database = db::connect(&location, CONNECTIONS).await.unwrap();
+            let log = Log::new(database.clone(), CONNECTIONS);
+            Captures::start(&config, url.as_ref(), log, clock, stop).await.map(|captures| (captures, database))
         });
-        let captures = captures.await.unwrap();
-        match captures {
-            Ok(captures) => Ok(Running { captures, stopped, runtime: Some(runtime) }),
+        match captures.await.unwrap() {
+            Ok((captures, database)) => Ok(Running { captures, database, stopped, runtime: Some(runtime) }),
             Err(error) => {
                 // A runtime that is dropped waits, which no task may do.
                 runtime.shutdown_background();
