@@ -64,6 +64,8 @@ pub enum CutOff {
     Client,
     /// The upstream.
     Upstream,
+    /// The gateway, because the upstream did not go on.
+    UpstreamPaused,
 }
 
 /// The body of an answer that was streamed.
@@ -209,7 +211,8 @@ impl Record {
         let reached = self.reached.as_deref();
         let targets = reached.map(|reached| tracing::field::debug(&reached.targets));
         let upstream = self.upstream.as_ref();
-        let cut_off = sent.and_then(|sent| sent.cut_off).map(CutOff::name);
+        let cut_off = sent.and_then(|sent| sent.cut_off);
+        let is_of_upstream = sent.is_some();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -233,16 +236,20 @@ impl Record {
                     upstream = upstream.map(|(name, _)| &**name),
                     upstream_duration_s = upstream.map(|(_, took)| took),
                     bytes = sent.map(|sent| sent.bytes),
-                    cut_off,
+                    cut_off = cut_off.map(CutOff::name),
                     "request"
                 )
             };
         }
+        let has_failed = status >= 500 || matches!(cut_off, Some(CutOff::Upstream | CutOff::UpstreamPaused));
         // An own page that answers 503 reports a state; the request itself has not failed.
-        if (status >= 500 || cut_off == Some(CutOff::Upstream.name())) && !matches!(self.place, Place::Own(_)) {
-            line!(error);
-        } else {
+        if !has_failed || matches!(self.place, Place::Own(_)) {
             line!(info);
+        } else if is_of_upstream {
+            // Passed on as it came: a matter of the upstream, not of ours.
+            line!(warn);
+        } else {
+            line!(error);
         }
     }
 }
@@ -252,6 +259,7 @@ impl CutOff {
         match self {
             Self::Client => "client",
             Self::Upstream => "upstream",
+            Self::UpstreamPaused => "upstream_paused",
         }
     }
 }

@@ -55,6 +55,8 @@ pub struct Config {
     pub protected_routes_file: String,
     /// How long an upstream may take for the head of its answer, in milliseconds.
     pub upstream_timeout_ms: u64,
+    /// How long an upstream may pause in the body of its answer, in milliseconds.
+    pub upstream_pause_timeout_ms: u64,
     /// How long the record of an access may take before its request is answered 503, in milliseconds.
     pub capture_flush_timeout_ms: u64,
     /// How to reach runner-registry.
@@ -119,6 +121,7 @@ impl Validate for Config {
             problems.require(false, "gateway.upstream", problem);
         }
         range(problems, "upstream_timeout_ms", self.upstream_timeout_ms, 1, 3_600_000);
+        range(problems, "upstream_pause_timeout_ms", self.upstream_pause_timeout_ms, 1, 3_600_000);
         range(problems, "capture_flush_timeout_ms", self.capture_flush_timeout_ms, 1, 600_000);
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
@@ -170,7 +173,7 @@ mod tests {
             external_url = \"example.com\"\nmax_header_bytes = 1\n\
             max_body_bytes = 2000\nmax_body_memory_bytes = 1999\nidentity_cache_ms = 1001\nmax_connections = 0\n\
             upstream = \"ftp://x\"\n\
-            upstream_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
+            upstream_timeout_ms = 0\nupstream_pause_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
             [gateway.runner_registry]\ndeadline_ms = 0\n";
         let found = problems(file);
         let expected = [
@@ -183,6 +186,7 @@ mod tests {
             "gateway.max_connections",
             "gateway.upstream",
             "gateway.upstream_timeout_ms",
+            "gateway.upstream_pause_timeout_ms",
             "gateway.capture_flush_timeout_ms",
             "gateway.runner_registry.deadline_ms",
         ];

@@ -125,6 +125,7 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
+        request::check_host(parts)?;
         match self.find(&parts.method, parts.uri.path()) {
             Lookup::Found(Endpoint::Call(route), values) => {
                 record.set_route(route.clone());

@@ -8,7 +8,7 @@ use chassis::status::Refusal;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
@@ -159,12 +159,31 @@ pub fn url(parts: &Parts, external_url: &str) -> String {
     if !external_url.is_empty() {
         return format!("{}{path}", external_url.trim_end_matches('/'));
     }
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = host.and_then(|host| host.parse::<Authority>().ok()).filter(|host| !host.as_str().contains('@'));
-    match host.as_ref().or(parts.uri.authority()) {
+    match host(parts) {
         Some(host) => format!("http://{host}{path}"),
         None => path.to_owned(),
     }
+}
+
+/// The host that a client asked for, if it is one: that of an absolute target before the Host header (RFC 9112, 3.2.2).
+pub fn host(parts: &Parts) -> Option<Authority> {
+    let in_header = || parts.headers.get(HOST)?.to_str().ok()?.parse().ok();
+    parts.uri.authority().cloned().or_else(in_header).filter(|host| !host.as_str().contains('@'))
+}
+
+/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2): servers that believe different ones of several hosts can be played
+/// off against each other.
+///
+/// # Errors
+/// If it names none, several, or something that is no host.
+pub fn check_host(parts: &Parts) -> Result<(), Refusal> {
+    let count = parts.headers.get_all(HOST).iter().count();
+    let may_be_missing = parts.version != Version::HTTP_11;
+    let is_host = || host(parts).is_some();
+    if count == 0 && (may_be_missing || is_host()) || count == 1 && is_host() {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::BadRequest).with_message("400 Bad request - the Host header must name one host"))
 }
 
 #[cfg(test)]
@@ -259,6 +278,7 @@ mod tests {
         assert_eq!(url(&parts(Some("h:1"), "/a?b"), ""), "http://h:1/a");
         assert_eq!(url(&parts(Some("h"), "/a"), "https://x/y/"), "https://x/y/a");
         assert_eq!(url(&parts(None, "http://h2:2/a"), ""), "http://h2:2/a");
+        assert_eq!(url(&parts(Some("h"), "http://h2:2/a"), ""), "http://h2:2/a");
         assert_eq!(url(&parts(Some("a b>"), "/a"), ""), "/a");
     }
 }

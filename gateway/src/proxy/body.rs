@@ -22,9 +22,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// identity stand in front of the body only.
 pub struct RequestBody {
     inner: UnsyncBoxBody<Bytes, BoxError>,
-    pause: Duration,
-    pausing: Option<Pin<Box<Sleep>>>,
+    pause: Pause,
     progress: Progress,
+}
+
+/// Tells when the source of a body has paused for too long. Time in which nobody asked for the next piece does not count.
+struct Pause {
+    most: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// How far a request's body has come.
@@ -43,6 +48,24 @@ pub enum BodyFailure {
     Paused,
     /// The client broke off.
     Broken,
+}
+
+impl Pause {
+    fn new(most: Duration) -> Self {
+        Self { most, timer: None }
+    }
+
+    /// A piece came.
+    fn end(&mut self) {
+        self.timer = None;
+    }
+
+    /// Ready when no piece has come for too long.
+    fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let most = self.most;
+        ready!(self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(most))).as_mut().poll(cx));
+        Poll::Ready(io::Error::from(io::ErrorKind::TimedOut).into())
+    }
 }
 
 impl Progress {
@@ -75,7 +98,7 @@ impl RequestBody {
     {
         let progress = Progress::new();
         let inner = body.map_err(Into::into).boxed_unsync();
-        (Self { inner, pause, pausing: None, progress: progress.clone() }, progress)
+        (Self { inner, pause: Pause::new(pause), progress: progress.clone() }, progress)
     }
 }
 
@@ -88,7 +111,7 @@ impl Body for RequestBody {
         loop {
             match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.pausing = None;
+                    this.pause.end();
                     this.progress.note(None);
                     if frame.is_data() {
                         return Poll::Ready(Some(Ok(frame)));
@@ -100,11 +123,9 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let pause = this.pause;
-                    let pausing = this.pausing.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-                    ready!(pausing.as_mut().poll(cx));
+                    let too_long = ready!(this.pause.poll_too_long(cx));
                     this.progress.note(Some(BodyFailure::Paused));
-                    return Poll::Ready(Some(Err(io::Error::from(io::ErrorKind::TimedOut).into())));
+                    return Poll::Ready(Some(Err(too_long)));
                 }
             }
         }
@@ -122,6 +143,7 @@ impl Body for RequestBody {
 /// The body of an upstream's answer, on its way to the client. It keeps the record of the request until it ends.
 pub struct Streamed {
     inner: Incoming,
+    pause: Pause,
     status: u16,
     bytes: u64,
     record: Option<Record>,
@@ -129,9 +151,9 @@ pub struct Streamed {
 }
 
 impl Streamed {
-    /// The body of an answer with this status.
-    pub fn new(inner: Incoming, status: u16) -> Self {
-        Self { inner, status, bytes: 0, record: None, busy: None }
+    /// The body of an answer with this status, whose upstream may pause for this long.
+    pub fn new(inner: Incoming, status: u16, pause: Duration) -> Self {
+        Self { inner, pause: Pause::new(pause), status, bytes: 0, record: None, busy: None }
     }
 
     /// Takes the record, to be written when the body ends.
@@ -154,7 +176,13 @@ impl Streamed {
     /// The next frame with data. Trailers of the upstream stay behind.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
-            match ready!(Pin::new(&mut self.inner).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                let too_long = ready!(self.pause.poll_too_long(cx));
+                self.end(Some(CutOff::UpstreamPaused));
+                return Poll::Ready(Some(Err(too_long)));
+            };
+            self.pause.end();
+            match frame {
                 Some(Ok(frame)) => {
                     let Some(data) = frame.data_ref() else { continue };
                     self.bytes += data.len() as u64;

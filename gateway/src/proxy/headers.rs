@@ -4,8 +4,6 @@
 use std::net::IpAddr;
 
 use chassis::status::Fault;
-use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::paddock::contract::v1::InternalHeader;
 
@@ -158,14 +156,6 @@ pub fn add_origin(headers: &mut HeaderMap, origin: &Origin<'_>) -> Result<(), Fa
         headers.insert("x-forwarded-host", host.clone());
     }
     Ok(())
-}
-
-/// The host that a client asked for, if it is one: that of an absolute target before the Host header (RFC 9112, 3.2.2).
-pub fn host(parts: &Parts) -> Option<HeaderValue> {
-    let named = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let named = named.and_then(|host| host.parse::<Authority>().ok());
-    let host = parts.uri.authority().cloned().or(named).filter(|host| !host.as_str().contains('@'))?;
-    HeaderValue::try_from(host.as_str()).ok()
 }
 
 /// Makes the headers of an upstream's answer those of ours.

@@ -48,6 +48,8 @@ pub struct Proxy {
     /// Ends tunnels that are still open after the drain.
     abort: CancellationToken,
     head_timeout: Duration,
+    /// How long an upstream may pause in the body of its answer.
+    answer_pause_timeout: Duration,
     pause_timeout: Duration,
     scheme: &'static str,
 }
@@ -63,6 +65,7 @@ impl Proxy {
             tasks,
             abort: CancellationToken::new(),
             head_timeout: Duration::from_millis(config.upstream_timeout_ms),
+            answer_pause_timeout: Duration::from_millis(config.upstream_pause_timeout_ms),
             pause_timeout: Duration::from_millis(config.body_read_timeout_ms),
             scheme: if is_https { "https" } else { "http" },
         }
@@ -101,7 +104,7 @@ impl Proxy {
         let origin = Origin {
             remote_ip: record.remote_ip(),
             scheme: self.scheme,
-            host: headers::host(parts),
+            host: request::host(parts).and_then(|host| HeaderValue::try_from(host.as_str()).ok()),
             request_id: record.request_id(),
             identity: &decision.upstream_identity,
         };
@@ -121,7 +124,8 @@ impl Proxy {
             self.tasks.spawn(async move { abort.run_until_cancelled(tunnel).await });
         }
         let status = response.status().as_u16();
-        Ok(response.map(|body| AnswerBody::Streamed(Box::new(Streamed::new(body, status)))))
+        let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.answer_pause_timeout)));
+        Ok(response.map(streamed))
     }
 
     /// The decision on a request.

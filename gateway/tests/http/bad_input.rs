@@ -56,6 +56,31 @@ async fn every_flaw_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_request_names_its_host_once() {
+    let world = World::start().await;
+    let cases: [(&str, &[&str], u16); 9] = [
+        ("HTTP/1.1", &["x"], 200),
+        ("HTTP/1.1", &["127.0.0.1:8080"], 200),
+        ("HTTP/1.0", &[], 200),
+        ("HTTP/1.1", &[], 400),
+        ("HTTP/1.1", &[""], 400),
+        ("HTTP/1.1", &["x", "x"], 400),
+        ("HTTP/1.0", &["x", "y"], 400),
+        ("HTTP/1.1", &["user@x"], 400),
+        ("HTTP/1.1", &["a b"], 400),
+    ];
+    for (version, hosts, status) in cases {
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        let request = format!("GET /-/liveness {version}\r\n{hosts}connection: close\r\n\r\n");
+        let answer = raw::exchange(world.address, request.as_bytes()).await.unwrap();
+        assert_eq!(answer.status, status, "{request}");
+        if status == 400 {
+            assert_refused(&answer, 400, "bad_request", &request);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_path_that_can_be_read_in_two_ways_is_refused() {
     let world = World::start().await;
     let cases = [

@@ -120,7 +120,7 @@ async fn an_answer_that_breaks_off_says_who_broke_it() {
     assert!(broken.chunk().await.is_err(), "the client must not take it for complete");
     let by_upstream = line(&id).await;
     assert_eq!((&by_upstream["cut_off"], &by_upstream["bytes"]), (&json!("upstream"), &json!(5)));
-    assert_eq!((&by_upstream["status"], &by_upstream["level"]), (&json!(200), &json!("ERROR")));
+    assert_eq!((&by_upstream["status"], &by_upstream["level"]), (&json!(200), &json!("WARN")));
 
     setup.upstream.on(|_| async {
         let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
@@ -160,4 +160,36 @@ async fn no_job_token_is_ever_logged_or_counted() {
     let found: Vec<_> = everything.lines().filter(|line| line.contains("736455182")).filter(of_paddock).collect();
     assert_eq!(found, Vec::<&str>::new());
     assert!(!log::metrics().contains("736455182"));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_go_on_is_cut_off() {
+    let setup = Setup::start_with(|config| config.upstream_pause_timeout_ms = 100).await;
+    setup.upstream.on(|_| async {
+        let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
+        answer(200, &[], "").map(|_| StreamBody::new(first.chain(futures::stream::pending())).boxed_unsync())
+    });
+    let id = unique_id();
+    let mut stalled = setup.get(JOBS).header("x-request-id", &id).send().await.unwrap();
+    assert_eq!(stalled.chunk().await.unwrap().unwrap(), "first");
+    assert!(stalled.chunk().await.is_err(), "the client must not take it for complete");
+    let line = line(&id).await;
+    assert_eq!((&line["level"], &line["status"]), (&json!("WARN"), &json!(200)));
+    assert_eq!((&line["cut_off"], &line["bytes"]), (&json!("upstream_paused"), &json!(5)));
+}
+
+#[tokio::test]
+async fn an_error_of_the_upstream_is_a_warning_and_one_of_ours_an_error() {
+    let setup = Setup::start().await;
+    setup.upstream.answers(500, &[], "theirs");
+    let id = unique_id();
+    send(setup.get(JOBS).header("x-request-id", &id)).await;
+    let theirs = line(&id).await;
+    assert_eq!((&theirs["level"], &theirs["status"], &theirs["reason"]), (&json!("WARN"), &json!(500), &Value::Null));
+    // Nobody listens there.
+    let setup = Setup::start_with(|config| config.upstream = "http://127.0.0.1:1".into()).await;
+    let id = unique_id();
+    send(setup.get(JOBS).header("x-request-id", &id)).await;
+    let ours = line(&id).await;
+    assert_eq!((&ours["level"], &ours["reason"]), (&json!("ERROR"), &json!("upstream_unavailable")));
 }
