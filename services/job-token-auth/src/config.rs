@@ -16,6 +16,9 @@ use serde::Deserialize;
 /// The documented default settings of this crate.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
+/// The greatest number of partitions in Redis.
+pub const MAX_PARTITIONS: u16 = 64;
+
 /// The settings of the section `job_token_auth`. `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
@@ -91,8 +94,10 @@ pub struct Redis {
     pub key_prefix: String,
     /// How many partitions the captures have.
     pub partitions: u16,
-    /// Whether a Redis that does not write every change to disk at once is refused.
+    /// Whether a Redis that can lose what it has confirmed is refused.
     pub require_fsync: bool,
+    /// How many replicas must have a capture before it counts as kept.
+    pub replicas: u16,
 }
 
 /// Every setting that the process `job-token-auth` reads.
@@ -161,7 +166,8 @@ impl Validate for Captures {
         range(problems, "queue_length", self.queue_length as u64, 1, 1 << 24);
         range(problems, "spool_max_bytes", self.spool_max_bytes, 1 << 16, 1 << 50);
         range(problems, "maintenance_interval_ms", self.maintenance_interval_ms, 10, 60_000);
-        range(problems, "redis.partitions", self.redis.partitions.into(), 1, 64);
+        range(problems, "redis.partitions", self.redis.partitions.into(), 1, MAX_PARTITIONS.into());
+        range(problems, "redis.replicas", self.redis.replicas.into(), 0, 8);
         problems.require(!self.spool_folder.as_os_str().is_empty(), "spool_folder", "must name a folder");
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.');
         let prefix = &self.redis.key_prefix;

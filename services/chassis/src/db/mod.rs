@@ -25,6 +25,16 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the server is told of our connections. A transaction of ours never waits for anything but the database, so one that is idle
+/// for seconds belongs to a process that stands still; the others find out, in less than a minute, that the machine is gone.
+const POSTGRES_OPTIONS: [(&str, &str); 5] = [
+    ("idle_in_transaction_session_timeout", "10s"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30s"),
+];
+
 /// Which database a service uses.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -53,11 +63,18 @@ pub async fn connect(location: &DatabaseLocation, max_connections: u32) -> Resul
         DatabaseLocation::Sqlite(path) => sqlite_options(path)?,
         DatabaseLocation::Postgres(url) => {
             let url = std::str::from_utf8(url.expose()).map_err(|error| DbErr::Custom(error.to_string()))?;
-            ConnectOptions::new(url.to_owned())
+            postgres_options(url)
         }
     };
     options.max_connections(max_connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
     Database::connect(options).await
+}
+
+/// A process that stands still or is cut off must not hold its locks for ever: the server ends what it has begun.
+fn postgres_options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url.to_owned());
+    options.map_sqlx_postgres_opts(|options| options.options(POSTGRES_OPTIONS));
+    options
 }
 
 /// Durable and concurrent: readers do not wait for the writer, and a commit is on disk before it returns.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sea_orm::DbErr;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,7 @@ use super::{
     metrics,
     outage::Outage,
     redis::stream::{Entry, Stream},
-    store::StoreError,
+    store::{StoreError, in_time},
 };
 use crate::store::log_writer::{self, ranges};
 
@@ -60,7 +61,7 @@ impl Flusher {
             return Ok(());
         }
         if !self.is_written {
-            self.write().await?;
+            in_time(self.write()).await?;
             self.is_written = true;
         }
         self.stream.acknowledge(&self.held).await?;
@@ -79,18 +80,8 @@ impl Flusher {
         Ok(self.stream.read().await?)
     }
 
-    async fn write(&mut self) -> Result<(), StoreError> {
-        let mut records = Vec::with_capacity(self.held.len());
-        for entry in &self.held {
-            match &entry.record {
-                Ok(record) => records.push(record.clone()),
-                Err(problem) => {
-                    metrics::unreadable();
-                    let id = &entry.id;
-                    tracing::error!(id, problem, "a record cannot be read; it is set aside in the stream `unreadable`");
-                }
-            }
-        }
+    async fn write(&self) -> Result<(), DbErr> {
+        let records: Vec<_> = self.held.iter().filter_map(|entry| entry.record.clone().ok()).collect();
         let numbers: Vec<_> = self.held.iter().filter_map(|entry| entry.number.clone()).collect();
         let turn = self.log.turn().await;
         let tx = log_writer::begin(&turn, self.partition).await?;
@@ -98,6 +89,12 @@ impl Flusher {
         ranges::receive(&tx, self.partition, &numbers).await?;
         tx.commit().await?;
         metrics::unresolved(&written);
+        for entry in &self.held {
+            if let (id, Err(problem)) = (&entry.id, &entry.record) {
+                metrics::unreadable();
+                tracing::error!(id, problem, "a record cannot be read; it is set aside in the stream `unreadable`");
+            }
+        }
         Ok(())
     }
 }

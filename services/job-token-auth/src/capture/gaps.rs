@@ -3,17 +3,17 @@
 
 use std::collections::HashMap;
 
-use sea_orm::DatabaseConnection;
-
 use super::{
+    log::Log,
     metrics,
     redis::stream::{EntryId, Stream},
     store::StoreError,
 };
 use crate::store::gaps::{self, Gap, Suspect};
 
-/// How often in a row they must be missing: a process can hold records that Redis has lost, and write them yet.
-const ROUNDS: u32 = 3;
+/// How often in a row they must be missing: a process can hold records that Redis has lost, and write them yet. It may wait for a
+/// while before it tries again, and as long for the lock of a process that stands still.
+const ROUNDS: u32 = 15;
 
 /// Watches one partition.
 #[derive(Default)]
@@ -35,14 +35,8 @@ impl Watch {
     ///
     /// # Errors
     /// If the database or Redis cannot be asked.
-    pub async fn look(
-        &mut self,
-        log: &DatabaseConnection,
-        stream: &mut Stream,
-        partition: u16,
-        now: i64,
-    ) -> Result<(), StoreError> {
-        let suspects = gaps::suspects(log, partition).await?;
+    pub async fn look(&mut self, log: &Log, stream: &mut Stream, partition: u16, now: i64) -> Result<(), StoreError> {
+        let suspects = gaps::suspects(&*log.turn().await, partition).await?;
         self.suspects.retain(|producer, _| suspects.iter().any(|suspect| suspect.producer == *producer));
         if suspects.is_empty() {
             return Ok(());
@@ -60,9 +54,7 @@ impl Watch {
             let has_drained = oldest.is_none() || oldest > missed.newest;
             if has_drained && missed.rounds > ROUNDS {
                 let suspect = Suspect { upto: missed.upto, ..suspect };
-                for gap in gaps::report(log, &suspect, now).await? {
-                    report(&suspect, &gap);
-                }
+                gaps::report(&*log.turn().await, &suspect, now, |gap| report(&suspect, gap)).await?;
                 self.suspects.remove(&suspect.producer);
             }
         }

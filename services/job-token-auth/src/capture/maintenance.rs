@@ -16,7 +16,14 @@ use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    database, gaps::Watch, log::Log, metrics, op::Op, outage::Outage, queue::Queues, redis::stream::Stream,
+    database,
+    gaps::Watch,
+    log::Log,
+    metrics::{self, Place, Waiting},
+    op::Op,
+    outage::Outage,
+    queue::Queues,
+    redis::stream::Stream,
     store::StoreError,
 };
 use crate::{
@@ -46,7 +53,7 @@ pub enum Pending {
         /// Which.
         partition: u16,
         /// The stream and the deadlines.
-        stream: Stream,
+        stream: Box<Stream>,
         /// Since when the oldest record that is not in the log waits, as far as is known; milliseconds since the Unix epoch.
         oldest: Option<i64>,
     },
@@ -82,21 +89,21 @@ impl Deadlines {
 
     async fn round(&mut self) -> Result<(), StoreError> {
         let now = millis(self.clock.now());
-        let overdue = match &mut self.pending {
-            Pending::Database(database) => database::overdue(database, now, BATCH).await?,
+        let (partition, overdue) = match &mut self.pending {
+            Pending::Database(database) => (0, database::overdue(database, now, BATCH).await?),
             Pending::Redis { partition, stream, oldest } => {
                 let found = stream.oldest().await;
                 if let Ok(found) = &found {
                     *oldest = found.map(|found| found.millis);
                 }
                 // While Redis is away, what was there goes on waiting.
-                metrics::age(*partition, oldest.map_or(0, |oldest| now - oldest));
+                metrics::age(Place::Redis, *partition, oldest.map_or(0, |oldest| now - oldest));
                 found?;
-                stream.overdue(now, BATCH).await?
+                (*partition, stream.overdue(now, BATCH).await?)
             }
         };
         // What the store does not take now is still overdue the next time.
-        future::join_all(overdue.into_iter().map(|id| self.queues.ask(Op::Expire { id }))).await;
+        future::join_all(overdue.into_iter().map(|id| self.queues.ask_in(partition.into(), Op::Expire { id }))).await;
         Ok(())
     }
 }
@@ -113,9 +120,7 @@ impl Numbers {
 
     async fn round(&mut self) -> Result<(), StoreError> {
         self.note().await?;
-        let turn = self.log.turn().await;
-        let now = millis(self.clock.now());
-        self.watch.look(&turn, &mut self.stream, self.partition, now).await
+        self.watch.look(&self.log, &mut self.stream, self.partition, millis(self.clock.now())).await
     }
 
     async fn note(&mut self) -> Result<(), StoreError> {
@@ -127,6 +132,29 @@ impl Numbers {
             self.noted = number;
         }
         Ok(())
+    }
+}
+
+/// Shows how long captures have waited in this process and on its machine.
+pub struct Ages {
+    /// Where, and since when.
+    pub waiting: Vec<(Place, u16, Waiting)>,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Ages {
+    /// Shows it until it is told to stop.
+    pub async fn run(self, interval: Duration, stop: CancellationToken) {
+        let mut rounds = Rounds { outage: Outage::new("ages cannot be shown"), interval, stop };
+        let show = || {
+            let now = millis(self.clock.now());
+            self.waiting
+                .iter()
+                .for_each(|(place, partition, waiting)| metrics::age(*place, *partition, waiting.age(now)));
+            Ok(())
+        };
+        while rounds.next(show()).await {}
     }
 }
 

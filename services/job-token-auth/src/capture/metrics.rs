@@ -1,5 +1,10 @@
 //! The metrics of captures, each named once.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use proto::paddock::job_token::v1::CaptureMode;
 
@@ -11,29 +16,90 @@ const DROPPED: &str = "paddock_capture_dropped_total";
 const RESETS: &str = "paddock_capture_store_resets_total";
 const UNREADABLE: &str = "paddock_capture_unreadable_total";
 const FAILURES: &str = "paddock_capture_write_failures_total";
+const SPOOL_FAILURES: &str = "paddock_capture_spool_failures_total";
 const AGE: &str = "paddock_capture_unflushed_age_seconds";
 const QUEUE: &str = "paddock_capture_queue_length";
 const SPOOL: &str = "paddock_capture_spool_bytes";
 
-/// Describes them, once a process.
+/// Where captures wait on their way into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the memory of this process, for the store.
+    Queue,
+    /// In the files of this machine, for the store.
+    Spool,
+    /// In Redis, for the log.
+    Redis,
+}
+
+/// Since when something waits in a place; clones share it.
+#[derive(Clone, Debug)]
+pub struct Waiting(Arc<AtomicI64>);
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(i64::MAX)))
+    }
+}
+
+impl Waiting {
+    /// It waits since then, in milliseconds since the Unix epoch; none: nothing waits.
+    pub fn since(&self, millis: Option<i64>) {
+        self.0.store(millis.unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long it has waited now, in milliseconds.
+    pub fn age(&self, now: i64) -> i64 {
+        now.saturating_sub(self.0.load(Ordering::Relaxed)).max(0)
+    }
+}
+
+/// Describes them, once a process, and shows those that alerts stand on from the beginning.
 pub fn describe() {
-    describe_counter!(CAPTURES, "captures that came to an end, by outcome (flushed, discarded, unresolved) and mode");
+    describe_counter!(
+        CAPTURES,
+        "captures that came to an end, by outcome: recorded (kept as its mode promises, on its way into the log), discarded, \
+         unresolved; by mode where it is known"
+    );
     describe_counter!(LOST, "records that were acknowledged and never arrived in the log; any is a loss of data");
     describe_counter!(
         DROPPED,
-        "steps of captures that were left out, as their mode allows, because the queue was full"
+        "steps of captures that were left out, as their mode allows: the queue was full, or the process ended"
     );
     describe_counter!(RESETS, "times that Redis had forgotten what this process wrote");
     describe_counter!(UNREADABLE, "records that cannot be read and were set aside");
-    describe_counter!(FAILURES, "captures that could not be kept as their mode promises");
-    describe_gauge!(AGE, Unit::Seconds, "age of the oldest record that is not in the log yet");
+    describe_counter!(
+        FAILURES,
+        "steps of captures that the store did not take in time; their requests were answered 503"
+    );
+    describe_counter!(SPOOL_FAILURES, "records that the spool did not take; they went to the store directly");
+    describe_gauge!(
+        AGE,
+        Unit::Seconds,
+        "how long the oldest record that is not in the log yet has waited, by place: queue, spool, redis"
+    );
     describe_gauge!(QUEUE, "steps of captures that wait in memory for the store");
     describe_gauge!(SPOOL, Unit::Bytes, "size of the spool");
-    counter!(LOST).absolute(0);
+    for name in [LOST, RESETS, UNREADABLE, SPOOL_FAILURES] {
+        counter!(name).absolute(0);
+    }
+    for step in ["pend", "flush"] {
+        counter!(DROPPED, "step" => step).absolute(0);
+    }
+    spooled(0);
 }
 
-/// A capture came to an end.
-pub fn ended(outcome: &'static str, mode: CaptureMode, count: u64) {
+/// An access is recorded as its mode promises.
+pub fn recorded(mode: CaptureMode) {
+    ended("recorded", mode, 1);
+}
+
+/// A capture was discarded.
+pub fn discarded() {
+    counter!(CAPTURES, "outcome" => "discarded").increment(1);
+}
+
+fn ended(outcome: &'static str, mode: CaptureMode, count: u64) {
     counter!(CAPTURES, "outcome" => outcome, "mode" => name(mode)).increment(count);
 }
 
@@ -49,9 +115,9 @@ pub fn lost(count: u64) {
     counter!(LOST).increment(count);
 }
 
-/// A step was left out.
-pub fn dropped(step: &'static str) {
-    counter!(DROPPED, "step" => step).increment(1);
+/// Steps were left out.
+pub fn dropped(step: &'static str, count: u64) {
+    counter!(DROPPED, "step" => step).increment(count);
 }
 
 /// Redis had forgotten this process.
@@ -64,15 +130,25 @@ pub fn unreadable() {
     counter!(UNREADABLE).increment(1);
 }
 
-/// A capture could not be kept as its mode promises.
+/// A step was not taken by the store.
 pub fn failed(mode: CaptureMode) {
     counter!(FAILURES, "mode" => name(mode)).increment(1);
 }
 
-/// The oldest record that is not in the log yet.
+/// A record was not taken by the spool.
+pub fn not_spooled() {
+    counter!(SPOOL_FAILURES).increment(1);
+}
+
+/// How long the oldest record in a place has waited.
 #[allow(clippy::cast_precision_loss)]
-pub fn age(partition: u16, millis: i64) {
-    gauge!(AGE, "partition" => partition.to_string()).set(millis.max(0) as f64 / 1000.0);
+pub fn age(place: Place, partition: u16, millis: i64) {
+    let place = match place {
+        Place::Queue => "queue",
+        Place::Spool => "spool",
+        Place::Redis => "redis",
+    };
+    gauge!(AGE, "place" => place, "partition" => partition.to_string()).set(millis.max(0) as f64 / 1000.0);
 }
 
 /// What waits in memory.

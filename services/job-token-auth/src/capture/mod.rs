@@ -94,13 +94,13 @@ impl Captures {
             CaptureMode::Strict | CaptureMode::Unspecified => self.counted(mode, Op::Flush(flush)).await.map(|()| true),
             CaptureMode::Spool if self.0.spool.append(&flush).await => Ok(true),
             CaptureMode::Spool => {
-                metrics::failed(mode);
+                metrics::not_spooled();
                 self.counted(mode, Op::Flush(flush)).await.map(|()| true)
             }
             CaptureMode::BestEffort => Ok(self.offer("flush", Op::Flush(flush))),
         }?;
         if accepted {
-            metrics::ended("flushed", mode, 1);
+            metrics::recorded(mode);
         }
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Captures {
     pub async fn discard(&self, id: &str) -> Result<(), Fault> {
         check(id)?;
         self.counted(CaptureMode::Unspecified, Op::Discard { id: id.to_owned() }).await?;
-        metrics::ended("discarded", CaptureMode::Unspecified, 1);
+        metrics::discarded();
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl Captures {
     fn offer(&self, step: &'static str, op: Op) -> bool {
         let queued = self.0.queues.offer(op);
         if !queued {
-            metrics::dropped(step);
+            metrics::dropped(step, 1);
         }
         queued
     }

@@ -7,7 +7,7 @@ use std::{
 
 use chassis::{clock::Clock, secrets::SecretBytes};
 use futures::future;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -17,9 +17,8 @@ use super::{
     flusher::Flusher,
     gaps::Watch,
     log::Log,
-    maintenance::{Deadlines, Numbers, Pending},
-    metrics,
-    op::Queued,
+    maintenance::{Ages, Deadlines, Numbers, Pending},
+    metrics::{self, Place, Waiting},
     queue::Queues,
     redis::{
         Keys,
@@ -34,6 +33,8 @@ use super::{
 use crate::{
     config::{self, CaptureStoreKind},
     error::{Error, Result},
+    store::gaps,
+    time::millis,
 };
 
 /// The store of each partition, what moves records from there into the log, and what is to be looked after.
@@ -64,17 +65,25 @@ pub async fn start(
         CaptureStoreKind::Redis => in_redis(config, redis_url, &log, &clock).await?,
     };
     let timeout = Duration::from_millis(config.timeout_ms);
-    let count = u16::try_from(stores.len()).map_err(Error::internal)?;
-    let (queues, receivers) = Queues::new(count, config.queue_length, timeout);
+    let used = stores.len().min(config.redis.partitions.into());
+    let (queues, receivers) = Queues::new(stores.len(), used, config.queue_length, timeout);
+    let mut waiting: Vec<_> =
+        (0..).map(|partition| (Place::Queue, partition, Waiting::default())).take(stores.len()).collect();
     let (spool, shipper) = Spool::start(config).map_err(Error::internal)?;
 
     let tasks = TaskTracker::new();
     let ends = Ends { closing: CancellationToken::new(), abort: CancellationToken::new() };
-    let writers = (0..)
-        .zip(receivers)
-        .zip(stores)
-        .map(|((partition, queue), store)| tasks.spawn(writer(partition, queue, store, &ends).run()));
+    let writers = (0..).zip(receivers).zip(stores).zip(&waiting).map(|(((partition, queue), store), (.., waiting))| {
+        let (closing, abort) = (ends.closing.clone(), ends.abort.clone());
+        let (waiting, clock) = (waiting.clone(), clock.clone());
+        tasks.spawn(Writer { queue, store, partition, closing, abort, waiting, clock }.run())
+    });
     let writers: Vec<_> = writers.collect();
+    waiting.push((Place::Spool, 0, shipper.waiting()));
+    tasks.spawn(
+        Ages { waiting, clock: clock.clone() }
+            .run(Duration::from_millis(config.maintenance_interval_ms), stopped.clone()),
+    );
     for flusher in flushers {
         tasks.spawn(flusher.run(stopped.clone()));
     }
@@ -93,10 +102,6 @@ pub async fn start(
 
     let patience = Duration::from_secs(config.deadline_seconds.into());
     Ok(Captures(Arc::new(Inner { queues, spool, patience, clock, tasks })))
-}
-
-fn writer(partition: u16, queue: mpsc::Receiver<Queued>, store: Store, ends: &Ends) -> Writer {
-    Writer { queue, store, partition, closing: ends.closing.clone(), abort: ends.abort.clone() }
 }
 
 /// What is in the spool goes through the writers, so they end last. Neither gets more time than a request would have.
@@ -129,18 +134,20 @@ async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Lo
     let connector =
         Connector::new(&config.redis, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
     let connector = Arc::new(connector);
-    greet(&connector).await?;
+    greet(&connector, &Keys::new(&config.redis.key_prefix, 0)).await?;
 
     let producer = Uuid::new_v4().to_string();
-    let link = || Link::new(Arc::clone(&connector));
+    let now = millis(clock.now());
+    let partitions = gaps::use_partitions(log.database(), config.redis.partitions, &producer, now).await?;
     let mut parts = Parts { stores: Vec::new(), pending: Vec::new(), flushers: Vec::new(), numbers: Vec::new() };
-    for partition in 0..config.redis.partitions {
+    for partition in 0..partitions {
         let keys = Keys::new(&config.redis.key_prefix, partition);
+        let link = || Link::new(Arc::clone(&connector), &keys.stream);
         let acknowledged = Arc::new(AtomicI64::new(0));
         let store = RedisStore::new(link(), keys.clone(), producer.clone(), Arc::clone(&acknowledged));
         let stream = || Stream::new(link(), keys.clone(), producer.clone());
         parts.stores.push(Store::Redis(Box::new(store)));
-        parts.pending.push(Pending::Redis { partition, stream: stream(), oldest: None });
+        parts.pending.push(Pending::Redis { partition, stream: Box::new(stream()), oldest: None });
         parts.flushers.push(Flusher::new(stream(), log.clone(), partition));
         parts.numbers.push(Numbers {
             partition,
@@ -158,8 +165,8 @@ async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Lo
 
 /// A Redis that is set up wrongly stops the start. One that does not answer does not: it may be back before the first capture,
 /// and the spool works without it.
-async fn greet(connector: &Arc<Connector>) -> Result<()> {
-    match Link::new(Arc::clone(connector)).durable().await {
+async fn greet(connector: &Arc<Connector>, keys: &Keys) -> Result<()> {
+    match Link::new(Arc::clone(connector), &keys.stream).durable().await {
         Ok(_) => Ok(()),
         Err(StoreError::Redis(error)) if !is_refusal(&error) => {
             tracing::warn!(%error, "redis does not answer; captures wait until it does");

@@ -3,7 +3,15 @@
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{metrics, op::Queued, outage::Outage, store::Store};
+use chassis::clock::Clock;
+
+use super::{
+    metrics::{self, Waiting},
+    op::{Op, Queued},
+    outage::Outage,
+    store::Store,
+};
+use crate::time::millis;
 
 /// How many steps one batch holds. The store is busy with a full one for some milliseconds.
 const BATCH: usize = 512;
@@ -20,6 +28,10 @@ pub struct Writer {
     pub closing: CancellationToken,
     /// It ends at once.
     pub abort: CancellationToken,
+    /// Since when its oldest step waits.
+    pub waiting: Waiting,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 impl Writer {
@@ -35,6 +47,7 @@ impl Writer {
             batch.retain(|queued| !queued.is_abandoned());
             metrics::queued(self.partition, self.queue.len());
             if !batch.is_empty() && !self.apply(&batch, &mut outage).await {
+                self.leave_out(batch);
                 return;
             }
             let undone: Vec<_> = batch.drain(..).filter_map(Queued::applied).collect();
@@ -60,6 +73,7 @@ impl Writer {
 
     /// False: there is no time left to try again.
     async fn apply(&mut self, batch: &[Queued], outage: &mut Outage) -> bool {
+        self.waiting.since(Some(millis(self.clock.now())));
         while let Err(error) = self.store.apply(batch).await {
             outage.failed(&error);
             metrics::queued(self.partition, batch.len() + self.queue.len());
@@ -68,6 +82,21 @@ impl Writer {
             }
         }
         outage.ended();
+        self.waiting.since(None);
         true
+    }
+
+    /// Says what is left out at the end. Whoever waits for a step learns that it was not taken; the others were promised nothing.
+    fn leave_out(&mut self, batch: Vec<Queued>) {
+        let rest = std::iter::from_fn(|| self.queue.try_recv().ok());
+        let is_record = |queued: &Queued| queued.reply.is_none() && matches!(queued.op, Op::Flush(_));
+        let records = batch.into_iter().chain(rest).filter(is_record).count() as u64;
+        if records > 0 {
+            metrics::dropped("flush", records);
+            tracing::error!(
+                records,
+                "the process ends, and the store does not take records of best_effort routes: they are left out"
+            );
+        }
     }
 }

@@ -70,16 +70,21 @@ pub async fn suspects(db: &DatabaseConnection, partition: u16) -> Result<Vec<Sus
     rows.iter().map(suspect).collect()
 }
 
-/// Records what is still missing as lost, and returns it. Of several processes that do it at once, one gets it.
+/// Records what is still missing as lost. Of several processes that do it at once, one tells; it does so before it is recorded, so
+/// that a loss may be told twice, but not never.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn report(db: &DatabaseConnection, suspect: &Suspect, now: i64) -> Result<Vec<Gap>, DbErr> {
+pub async fn report(
+    db: &DatabaseConnection,
+    suspect: &Suspect,
+    now: i64,
+    mut tell: impl FnMut(&Gap),
+) -> Result<(), DbErr> {
     let Suspect { producer, partition, upto } = suspect;
     let tx = begin(db, *partition).await?;
     let arrived = ranges::load(&tx, producer, *partition).await?;
     let mut closed = arrived.clone();
-    let mut gaps = Vec::new();
     for (first, last) in arrived.missing(*upto) {
         let sql = r#"INSERT INTO capture_gaps (producer, "partition", first, last, detected_at) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (producer, "partition", first) DO NOTHING"#;
@@ -87,9 +92,21 @@ pub async fn report(db: &DatabaseConnection, suspect: &Suspect, now: i64) -> Res
         tx.execute_raw(statement(&tx, sql, values)).await?;
         // From now on the numbers count as dealt with.
         closed.insert(first, last);
-        gaps.push(Gap { first, last });
+        tell(&Gap { first, last });
     }
     ranges::save(&tx, producer, *partition, &arrived, &closed).await?;
-    tx.commit().await?;
-    Ok(gaps)
+    tx.commit().await
+}
+
+/// Notes that partitions up to this one are used, and returns the number of those that ever were.
+///
+/// # Errors
+/// Those of the database.
+pub async fn use_partitions(db: &DatabaseConnection, count: u16, producer: &str, now: i64) -> Result<u16, DbErr> {
+    let at = Number { producer: producer.to_owned(), number: 0 };
+    checkpoint(db, count.saturating_sub(1), &at, now).await?;
+    let sql = r#"SELECT CAST(MAX("partition") AS INTEGER) FROM capture_producers"#;
+    let row = db.query_one_raw(statement(db, sql, [])).await?;
+    let last: Option<i32> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+    Ok(last.and_then(|last| u16::try_from(last + 1).ok()).unwrap_or_default().max(count))
 }

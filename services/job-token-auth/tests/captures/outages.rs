@@ -1,5 +1,6 @@
 //! Stores that do not answer, logs that do not, and several processes at once.
 
+use chassis::db;
 use proto::paddock::{contract::v1::Reason, job_token::v1::CaptureMode};
 use redis::Value;
 use sea_orm::ConnectionTrait as _;
@@ -146,6 +147,34 @@ async fn broken_connections_lose_nothing(world: World) {
     world.finish().await;
 }
 
+/// A process that stands still in the middle of a transaction holds up the others for seconds only.
+async fn a_transaction_that_stands_still_is_ended(world: World) {
+    let running = world.start().await;
+    let stands_still = db::begin_write(&world.database).await.unwrap();
+    let lock = "SELECT pg_advisory_xact_lock(6513008, 0)";
+    stands_still.execute_unprepared(lock).await.unwrap();
+    let load = captures(Strict, 20);
+    let accepted = async || flush_all(&running, &load).await.len() == 20;
+    eventually("captures are taken", accepted).await;
+    world.logs(&ids(&load)).await;
+    assert!(stands_still.commit().await.is_err(), "the server has ended it");
+    running.stop().await;
+    world.is_consistent().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_stands_still_is_ended_with_redis() {
+    let Some(world) = World::redis_and_postgres().await else { return };
+    a_transaction_that_stands_still_is_ended(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_stands_still_is_ended_without_redis() {
+    let Some(world) = World::database_on_postgres().await else { return };
+    a_transaction_that_stands_still_is_ended(world).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_connections_to_the_log_lose_nothing_with_redis() {
     let Some(world) = World::redis_and_postgres().await else { return };
@@ -211,6 +240,33 @@ redis_store! {
         world.clock.advance(Duration::days(1));
         eventually("those are unresolved", async || world.unresolved().await.len() == kept).await;
         running.kill();
+    }
+
+    async fn what_is_in_partitions_that_are_no_longer_used_comes_to_its_end(world) {
+        for (before, after) in [(4, 1), (1, 4)] {
+            world.config.redis.partitions = before;
+            let running = world.start().await;
+            let (flushed, left) = (captures(Strict, 40), captures(Strict, 40));
+            for capture in &left {
+                running.captures.pend(capture).await.unwrap();
+            }
+            let blocked = world.block_log().await;
+            assert_eq!(flush_all(&running, &flushed).await.len(), 40);
+            running.kill();
+            world.unblock(blocked).await;
+
+            world.config.redis.partitions = after;
+            let running = world.start().await;
+            world.logs_also(&ids(&flushed)).await;
+            world.clock.advance(Duration::days(1));
+            let unresolved = async || {
+                let found = world.unresolved().await;
+                ids(&left).iter().all(|id| found.contains(id))
+            };
+            eventually("those without a verdict are unresolved", unresolved).await;
+            assert_eq!(world.gaps().await, []);
+            running.stop().await;
+        }
     }
 
     async fn a_process_starts_without_redis_and_spools_until_it_is_there(world) {

@@ -19,11 +19,18 @@ async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {
     running.kill();
     world.unblock(blocked).await;
     // A part may have been on its way to the store; only the files shall count.
-    let files: Vec<_> = fs::read_dir(world.spool()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let mut segments = files.into_iter().filter(|path| path.extension().is_some());
-    let segment = segments.next().unwrap();
-    assert_eq!(segments.next(), None, "they are in one segment");
-    (segment, ids(&load))
+    let mut segments = segments(world);
+    assert_eq!(segments.len(), 1, "they are in one segment");
+    (segments.remove(0), ids(&load))
+}
+
+/// The files of the spool, the oldest first.
+fn segments(world: &World) -> Vec<PathBuf> {
+    let files = fs::read_dir(world.spool()).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "spool")).collect();
+    segments.sort();
+    segments
 }
 
 every_store! {
@@ -82,6 +89,39 @@ every_store! {
         let running = world.start().await;
         world.logs(&expected).await;
         eventually("the spool is empty", async || world.segments() == 0).await;
+        running.stop().await;
+    }
+
+    async fn a_segment_that_cannot_be_read_holds_up_no_other(world) {
+        let (segment, mut expected) = spooled(world, 20).await;
+        // The oldest of all.
+        fs::rename(&segment, segment.with_file_name("00000000000000000005.spool")).unwrap();
+        fs::create_dir(segment.with_file_name("00000000000000000000.spool")).unwrap();
+        let running = world.start().await;
+        let more = captures(Spool, 20);
+        assert_eq!(flush_all(&running, &more).await.len(), 20);
+        expected.extend(ids(&more));
+        world.logs(&expected).await;
+        running.kill();
+    }
+
+    async fn a_segment_that_somebody_deletes_holds_up_no_other(world) {
+        // More than may be on their way at once, so that the second segment is not read while the store stands still.
+        let (first, expected) = spooled(world, 2000).await;
+        let kept = first.with_extension("kept");
+        fs::rename(&first, &kept).unwrap();
+        let (second, _) = spooled(world, 20).await;
+        let deleted = second.with_file_name("00000000000000000007.spool");
+        fs::rename(&second, &deleted).unwrap();
+        fs::rename(&kept, first.with_file_name("00000000000000000003.spool")).unwrap();
+
+        let blocked = world.block().await;
+        let running = world.start().await;
+        let last = captures(Spool, 1);
+        assert_eq!(flush_all(&running, &last).await.len(), 1);
+        fs::remove_file(deleted).unwrap();
+        world.unblock(blocked).await;
+        world.logs(&[expected, ids(&last)].concat()).await;
         running.stop().await;
     }
 

@@ -125,7 +125,7 @@ async fn every_success_is_logged_and_nothing_else(
             let of_it = lines.filter(|line| line.contains(&format!("outcome=\"{outcome}\"")));
             of_it.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum::<usize>()
         };
-        let counts = ["flushed", "discarded", "unresolved"].map(ended);
+        let counts = ["recorded", "discarded", "unresolved"].map(ended);
         (counts == [logged.len(), taken_back, 0]).then_some(())
     });
     assert!(all.await.is_some(), "captures without a verdict: {}", metrics().await);

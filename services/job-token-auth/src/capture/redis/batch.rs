@@ -63,6 +63,8 @@ impl RedisStore {
         let connection = self.link.durable().await?;
         let answer: redis::RedisResult<(bool, u64, i64)> = call.invoke_async(connection).await;
         let (repeated, seen, last) = self.link.settle(answer)?;
+        // An error here sends the batch again, which changes nothing more.
+        self.link.replicated(&self.keys.producer(&self.producer), &format!("{number} {last}"), MARK_LIFE).await?;
         if !repeated && seen != self.batch && self.written_at.elapsed() < MARK_LIFE {
             metrics::reset();
             let (producer, expected) = (&self.producer, self.batch);

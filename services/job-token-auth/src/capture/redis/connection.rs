@@ -1,6 +1,12 @@
 //! Connections to Redis in its three forms, and what is asked of it before it is trusted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chassis::secrets::SecretBytes;
 use redis::{
@@ -9,9 +15,10 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
-    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+    cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
     sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
+use tokio::time::Instant;
 
 use crate::{
     capture::store::StoreError,
@@ -24,13 +31,30 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take; longer than any command that waits for entries.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How long replicas may take for what was written.
+const REPLICATION: Duration = Duration::from_secs(1);
+
 /// How often a command to a cluster follows its slot before the connection counts as broken.
 const CLUSTER_RETRIES: u32 = 3;
+
+/// How long a server is trusted before its settings are looked at again: somebody may change them, and a cluster may put another
+/// server in its place.
+const TRUST: Duration = Duration::from_secs(10);
+
+/// What a Redis that never loses what it has confirmed is set to, and how else it can.
+const SETTINGS: [(&str, &str, &str); 4] = [
+    ("appendonly", "yes", "it keeps captures in memory only"),
+    ("appendfsync", "always", "it confirms captures before they are on disk"),
+    ("no-appendfsync-on-rewrite", "no", "it confirms captures before they are on disk while it rewrites its file"),
+    ("maxmemory-policy", "noeviction", "it throws captures away when its memory is full"),
+];
 
 /// Knows how to reach Redis.
 pub struct Connector {
     nodes: Vec<ConnectionInfo>,
     config: Redis,
+    /// Whether it was said that Redis does not show its settings.
+    has_warned: AtomicBool,
 }
 
 /// A connection. It is used by one task, so that a command which waits holds up nobody else.
@@ -44,9 +68,11 @@ pub enum Connection {
 /// A connection that is made when it is needed, and made anew after an error.
 pub struct Link {
     connector: Arc<Connector>,
+    /// A key of the partition: in a cluster it decides on the server.
+    key: String,
     connection: Option<Connection>,
-    /// Whether this one writes to disk as the settings demand.
-    is_durable: bool,
+    /// Until when this one is known to keep what it confirms.
+    trusted_until: Option<Instant>,
 }
 
 impl Connector {
@@ -61,7 +87,12 @@ impl Connector {
         if config.kind == RedisKind::Single && nodes.len() > 1 {
             return Err("must be one URL, because captures.redis.kind is \"single\"".to_owned());
         }
-        Ok(Self { nodes, config: config.clone() })
+        Ok(Self { nodes, config: config.clone(), has_warned: AtomicBool::new(false) })
+    }
+
+    /// How many replicas must have what is written before it counts as kept.
+    pub fn replicas(&self) -> u16 {
+        if self.config.kind == RedisKind::Single { 0 } else { self.config.replicas }
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
@@ -101,29 +132,70 @@ impl Connector {
 }
 
 impl Link {
-    /// Not connected yet.
-    pub fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, connection: None, is_durable: false }
+    /// Not connected yet, for the partition that this key belongs to.
+    pub fn new(connector: Arc<Connector>, key: &str) -> Self {
+        Self { connector, key: key.to_owned(), connection: None, trusted_until: None }
     }
 
-    /// A connection to a Redis from which nothing that it took is ever missing, if the settings demand that.
+    /// A connection to a Redis from which nothing that it confirmed is ever missing, if the settings demand that.
     ///
     /// # Errors
     /// If Redis cannot be reached, or does not write every change to disk before it answers.
     pub async fn durable(&mut self) -> Result<&mut Connection, StoreError> {
-        let must_be = self.connector.config.require_fsync;
-        if must_be && !(self.is_durable && self.connection.is_some()) {
-            let answer = self.get().await?.settings().await;
-            if let Err(error) = &answer
-                && !error.is_io_error()
+        let is_trusted = self.connection.is_some() && self.trusted_until.is_some_and(|until| Instant::now() < until);
+        if self.connector.config.require_fsync && !is_trusted {
+            match self
+                .ask(redis::pipe().cmd("CONFIG").arg("GET").arg("*append*").cmd("CONFIG").arg("GET").arg("maxmemory*"))
+                .await
             {
-                tracing::warn!(%error, "redis does not show its settings: see to it that appendfsync is always");
-            } else {
-                require_fsync(&self.settle(answer)?)?;
+                Err(error) if !error.is_io_error() => {
+                    if !self.connector.has_warned.swap(true, Ordering::Relaxed) {
+                        let needed = SETTINGS.map(|(name, needed, _)| format!("{name} {needed}")).join(", ");
+                        tracing::warn!(%error, needed, "redis does not show its settings: see to it that they are these");
+                    }
+                }
+                answer => require(&answer?)?,
             }
-            self.is_durable = true;
+            self.trusted_until = Some(Instant::now() + TRUST);
         }
         Ok(self.get().await?)
+    }
+
+    /// Waits until so many replicas have what this connection wrote before, and `key` with this value. That a server answers which
+    /// has never heard of it, after a failover, is an error too.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, or too few replicas have it in time.
+    pub async fn replicated(&mut self, key: &str, value: &str, life: Duration) -> Result<(), StoreError> {
+        let needed = i64::from(self.connector.replicas());
+        if needed == 0 {
+            return Ok(());
+        }
+        let mut pipe = redis::pipe();
+        // WAIT is about what its own connection wrote; this one may be newer than the write that it is meant for.
+        pipe.cmd("GET").arg(key).cmd("PEXPIRE").arg(key).arg(millis(life));
+        pipe.cmd("WAIT").arg(needed).arg(millis(REPLICATION));
+        let (found, _, replicas): (Option<String>, i64, i64) =
+            redis::from_redis_value(Value::Array(self.ask(&pipe).await?)).map_err(redis::RedisError::from)?;
+        if found.as_deref() == Some(value) && replicas >= needed {
+            return Ok(());
+        }
+        Err(StoreError::Setup(format!(
+            "{replicas} replicas of redis have what was written, and {needed} must, or it would be lost with the master: see \
+             job_token_auth.captures.redis.replicas"
+        )))
+    }
+
+    /// Runs commands, one after another, on the server of the partition.
+    async fn ask(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let route = SingleNodeRoutingInfo::SpecificNode(Route::with_key(&self.key, SlotAddr::Master));
+        let count = pipeline.cmd_iter().count();
+        let answer = match self.get().await? {
+            Connection::Server(connection) => connection.req_packed_commands(pipeline, 0, count).await,
+            Connection::Cluster(connection) => connection.route_pipeline(pipeline.clone(), 0, count, route).await,
+        };
+        let answer = answer.and_then(|values| values.into_iter().map(Value::extract_error).collect());
+        self.settle(answer)
     }
 
     /// A connection.
@@ -132,7 +204,7 @@ impl Link {
     /// If Redis cannot be reached.
     pub async fn get(&mut self) -> RedisResult<&mut Connection> {
         if self.connection.is_none() {
-            self.is_durable = false;
+            self.trusted_until = None;
         }
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -153,56 +225,33 @@ impl Link {
     }
 }
 
-impl Connection {
-    /// The settings that decide on what survives a crash, of every server that takes writes.
-    async fn settings(&mut self) -> RedisResult<Value> {
-        let mut cmd = redis::cmd("CONFIG");
-        cmd.arg("GET").arg("append*");
-        match self {
-            Self::Server(connection) => cmd.query_async(connection).await,
-            Self::Cluster(connection) => {
-                let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                connection.route_command(cmd, masters).await
-            }
-        }
-    }
-}
-
-fn require_fsync(answer: &Value) -> Result<(), StoreError> {
+fn require(answers: &[Value]) -> Result<(), StoreError> {
     let mut settings = Vec::new();
-    collect(answer, &mut settings);
-    for (name, needed) in [("appendonly", "yes"), ("appendfsync", "always")] {
-        let found: Vec<_> = settings.iter().filter(|(setting, _)| setting == name).map(|(_, value)| value).collect();
-        if found.is_empty() || found.iter().any(|value| *value != needed) {
-            let found = found.first().map_or("unknown", |value| value.as_str());
+    answers.iter().for_each(|answer| collect(answer, &mut settings));
+    for (name, needed, otherwise) in SETTINGS {
+        let found = settings.iter().find(|(setting, _)| setting == name).map_or("unknown", |(_, value)| value.as_str());
+        if found != needed {
             return Err(StoreError::Setup(format!(
-                "redis has {name} {found}, with which it can lose captures that it has confirmed: set {name} {needed} in \
-                 redis.conf, or, if that is acceptable, job_token_auth.captures.redis.require_fsync = false"
+                "redis has {name} {found}, with which {otherwise}: set {name} {needed} in redis.conf, or, if that is acceptable, \
+                 job_token_auth.captures.redis.require_fsync = false"
             )));
         }
     }
     Ok(())
 }
 
-/// Pairs of names and values, wherever they are: a cluster answers with those of every server.
-fn collect(value: &Value, settings: &mut Vec<(String, String)>) {
-    let text = |value: &Value| redis::from_redis_value::<String>(value.clone()).ok();
-    match value {
-        Value::Map(pairs) => {
-            for (name, value) in pairs {
-                match (text(name), text(value)) {
-                    (Some(name), Some(value)) => settings.push((name, value)),
-                    _ => collect(value, settings),
-                }
-            }
-        }
-        Value::Array(values) => {
-            let texts: Vec<_> = values.iter().filter_map(text).collect();
-            settings.extend(texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())));
-            values.iter().for_each(|value| collect(value, settings));
-        }
+/// Pairs of names and values: a map in one version of the protocol, a flat list in the other.
+fn collect(answer: &Value, settings: &mut Vec<(String, String)>) {
+    let text = |value: &Value| redis::from_redis_value::<String>(value.clone()).unwrap_or_default();
+    match answer {
+        Value::Map(pairs) => settings.extend(pairs.iter().map(|(name, value)| (text(name), text(value)))),
+        Value::Array(list) => settings.extend(list.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1])))),
         _ => {}
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl ConnectionLike for Connection {

@@ -3,6 +3,9 @@
 /// How long the length and the checksum are.
 const HEAD: usize = 8;
 
+/// How long a frame is at most.
+pub const MAX_FRAME: usize = HEAD + MAX_RECORD;
+
 /// The longest record. A longer length is not one.
 pub const MAX_RECORD: usize = 1 << 20;
 
