@@ -99,8 +99,9 @@ impl Clients {
 
     /// Makes a last access in each mode, and waits until both are in the log and nothing is on its way there. What was recorded
     /// before has then arrived, or never will.
-    pub async fn wait_until_everything_is_in_the_log(&self) {
+    pub async fn wait_until_everything_is_in_the_log(&self, world: &World) {
         let client = http();
+        let not_spooled = world.spool_failures().await;
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
             let (target, job) = (self.shared.targets[0], &self.shared.last_job);
@@ -123,6 +124,8 @@ impl Clients {
             });
             assert!(arrived.await.is_some(), "the last access in the mode {mode} does not reach the log");
         }
+        // Otherwise all that was spooled may have gone to the store directly, and nothing is known of the spool.
+        assert!(world.spool_failures().await <= not_spooled, "the spool does not work");
     }
 
     /// An administrator.

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use proto::paddock::contract::v1::Process;
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use system::within;
 
-use super::{Scale, world::World};
+use super::{
+    Scale,
+    world::{Victim, World},
+};
 
 /// How long the run may take as a whole.
 const PATIENCE: Duration = Duration::from_secs(7200);
@@ -21,15 +23,20 @@ const WRONG: Duration = Duration::from_millis(2500);
 /// How far the clock jumps, in seconds.
 const JUMP: i64 = 3600;
 
+/// Who is killed, in turns.
+const VICTIMS: [Victim; 4] = [Victim::Gateway, Victim::JobTokenAuth, Victim::RunnerRegistry, Victim::Peer];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
-    Kill(Process),
+    Kill(Victim),
     RestartRedis,
     PauseRedis,
     RestartPostgres,
     FillSpool,
     /// By so many seconds.
     MoveClock(i64),
+    /// The second job-token-auth stands still, perhaps in the middle of a transaction.
+    FreezePeer,
 }
 
 /// The plan, and what came of it.
@@ -37,19 +44,18 @@ pub struct Nemesis {
     scale: Scale,
     plan: Vec<Fault>,
     done: BTreeMap<Fault, u64>,
+    /// Who is killed while another fault lasts.
+    next: usize,
 }
 
 impl Nemesis {
     pub fn new(scale: Scale) -> Self {
-        let processes = [Process::Gateway, Process::JobTokenAuth, Process::RunnerRegistry];
-        let mut plan: Vec<_> = processes.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
-        let clocks = [Fault::MoveClock(JUMP), Fault::MoveClock(-JUMP)];
-        let others = [Fault::RestartRedis, Fault::PauseRedis, Fault::RestartPostgres, Fault::FillSpool];
-        for fault in others.into_iter().chain(clocks) {
+        let mut plan: Vec<_> = VICTIMS.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
+        for fault in others() {
             plan.extend(std::iter::repeat_n(fault, index(scale.faults)));
         }
         plan.shuffle(&mut StdRng::seed_from_u64(scale.seed));
-        Self { scale, plan, done: BTreeMap::new() }
+        Self { scale, plan, done: BTreeMap::new(), next: 0 }
     }
 
     /// Injects one fault after another, spread over the requests.
@@ -59,8 +65,8 @@ impl Nemesis {
             let due = self.scale.requests * step / steps;
             let reached = within(PATIENCE, async || (progress.load(Ordering::Relaxed) >= due).then_some(()));
             assert!(reached.await.is_some(), "the requests do not go on: {}", progress.load(Ordering::Relaxed));
-            if inject(fault, world, self.scale).await {
-                *self.done.entry(fault).or_default() += 1;
+            if self.inject(fault, world).await {
+                self.count(fault);
             }
         }
     }
@@ -68,6 +74,12 @@ impl Nemesis {
     /// How many processes were killed.
     pub fn kills(&self) -> u64 {
         self.done.iter().filter(|(fault, _)| matches!(fault, Fault::Kill(_))).map(|(_, count)| count).sum()
+    }
+
+    /// What was to be injected and could not be.
+    pub fn left_out(&self) -> Vec<String> {
+        let missing = |fault: &Fault| self.scale.faults > 0 && !self.done.contains_key(fault);
+        others().into_iter().filter(missing).map(|fault| format!("{fault:?}")).collect()
     }
 
     /// What was injected, and how often.
@@ -78,45 +90,77 @@ impl Nemesis {
         }
         text
     }
-}
 
-/// False: the machine does not allow it.
-async fn inject(fault: Fault, world: &mut World, scale: Scale) -> bool {
-    match fault {
-        Fault::Kill(process) => world.crash(process),
-        Fault::RestartRedis => {
-            world.redis.kill();
-            world.redis.start_again();
-        }
-        Fault::PauseRedis => {
-            world.redis.pause();
-            pass(Duration::from_secs(scale.pause_seconds)).await;
-            world.redis.resume();
-        }
-        Fault::RestartPostgres => {
-            let Some(postgres) = &mut world.postgres else { return false };
-            postgres.restart();
-        }
-        Fault::FillSpool => {
-            if !world.spool.fill() {
-                return false;
-            }
-            pass(FULL).await;
-            world.spool.make_room();
-        }
-        Fault::MoveClock(seconds) => {
-            if !world.clock.set(seconds) {
-                return false;
-            }
-            pass(WRONG).await;
-            world.clock.set(0);
-        }
+    fn count(&mut self, fault: Fault) {
+        *self.done.entry(fault).or_default() += 1;
     }
-    true
+
+    /// False: the machine does not allow it.
+    async fn inject(&mut self, fault: Fault, world: &mut World) -> bool {
+        let pause = Duration::from_secs(self.scale.pause_seconds);
+        match fault {
+            Fault::Kill(victim) => world.crash(victim),
+            Fault::RestartRedis => {
+                world.redis.kill();
+                world.redis.start_again();
+            }
+            Fault::PauseRedis => {
+                world.redis.pause();
+                self.pass(pause, world).await;
+                world.redis.resume();
+            }
+            Fault::RestartPostgres => {
+                let Some(postgres) = &mut world.postgres else { return false };
+                postgres.restart();
+            }
+            Fault::FillSpool => {
+                if !world.spool.fill() {
+                    return false;
+                }
+                self.pass(FULL, world).await;
+                world.spool.make_room();
+            }
+            Fault::MoveClock(seconds) => {
+                if !world.clock.set(seconds) {
+                    return false;
+                }
+                self.pass(WRONG, world).await;
+                world.clock.set(0);
+            }
+            Fault::FreezePeer => {
+                world.peer.program.signal("STOP");
+                wait(pause).await;
+                world.peer.program.signal("CONT");
+            }
+        }
+        true
+    }
+
+    /// The fault lasts so long, and in the middle of it somebody is killed.
+    async fn pass(&mut self, time: Duration, world: &mut World) {
+        wait(time / 2).await;
+        let victim = VICTIMS[self.next % VICTIMS.len()];
+        self.next += 1;
+        world.crash(victim);
+        self.count(Fault::Kill(victim));
+        wait(time / 2).await;
+    }
 }
 
-/// The fault lasts so long.
-async fn pass(time: Duration) {
+/// Every fault but kills.
+fn others() -> [Fault; 7] {
+    [
+        Fault::RestartRedis,
+        Fault::PauseRedis,
+        Fault::RestartPostgres,
+        Fault::FillSpool,
+        Fault::MoveClock(JUMP),
+        Fault::MoveClock(-JUMP),
+        Fault::FreezePeer,
+    ]
+}
+
+async fn wait(time: Duration) {
     let nothing: Option<()> = within(time, async || None).await;
     assert!(nothing.is_none());
 }

@@ -96,6 +96,11 @@ impl Findings {
         let successes = u64::try_from(self.successes).expect("a count");
         assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
         assert!(nemesis.kills() >= scale.kills, "{} kills are too few {scale:?}", nemesis.kills());
+        let left_out = nemesis.left_out();
+        assert!(
+            left_out.is_empty() || std::env::var_os("CI").is_none(),
+            "CI must inject all faults, not leave out {left_out:?}"
+        );
     }
 }
 

@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use proto::paddock::contract::v1::Process;
 use serde_json::json;
-use system::{Api, Database, Distributed, OwnPostgres, Redis, Upstream, find_library, say, within};
+use system::{
+    Api, Database, Distributed, JobTokenAuth, OwnPostgres, Program, Redis, Upstream, find_library, say, within,
+};
 use tempfile::TempDir;
 
 /// How long the system may take to serve again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
+
+/// How many partitions the captures have.
+const PARTITIONS: u16 = 4;
 
 /// How many projects have jobs, and how many are reached.
 const ORIGINS: usize = 3;
@@ -29,6 +33,8 @@ pub struct Job {
 /// The world.
 pub struct World {
     pub system: Distributed,
+    /// A second job-token-auth, which nobody asks: it brings records into the log as the first one does.
+    pub peer: JobTokenAuth,
     pub upstream: Upstream,
     pub redis: Redis,
     pub postgres: Option<OwnPostgres>,
@@ -40,6 +46,8 @@ pub struct World {
     pub last_job: Option<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
+    /// Lines of processes that must not be there.
+    forbidden: Vec<String>,
     _folder: TempDir,
 }
 
@@ -66,14 +74,19 @@ impl World {
             ("PADDOCK_GATEWAY__UPSTREAM", upstream.url()),
             ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", text(&spool.folder)),
             ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "60".to_owned()),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__REDIS__PARTITIONS", PARTITIONS.to_string()),
             ("PADDOCK_TELEMETRY__LOG_FILTER", "warn".to_owned()),
         ];
         settings.extend(clock.settings());
-        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let system = Distributed::start_with(&database, Some(&redis), &settings);
+        let other_spool = text(&folder.path().join("spool of the peer"));
+        settings.push(("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", &other_spool));
+        let peer = JobTokenAuth::start(&system.registry, &database, Some(&redis), &settings);
         let root = system.root();
         let mut world = Self {
             system,
+            peer,
             upstream,
             redis,
             postgres,
@@ -82,6 +95,7 @@ impl World {
             jobs: Vec::new(),
             last_job: None,
             targets: Vec::new(),
+            forbidden: Vec::new(),
             _folder: folder,
         };
         world.populate(&root).await;
@@ -112,33 +126,68 @@ impl World {
     }
 
     /// Kills one of the processes and starts it again.
-    pub fn crash(&mut self, process: Process) {
-        let program = match process {
-            Process::Gateway => &mut self.system.gateway,
-            Process::JobTokenAuth => &mut self.system.auth.program,
-            _ => &mut self.system.registry.program,
+    pub fn crash(&mut self, victim: Victim) {
+        let program = match victim {
+            Victim::Gateway => &mut self.system.gateway,
+            Victim::JobTokenAuth => &mut self.system.auth.program,
+            Victim::Peer => &mut self.peer.program,
+            Victim::RunnerRegistry => &mut self.system.registry.program,
         };
+        self.forbidden.extend(forbidden(program));
         program.crash_and_return();
     }
 
     /// Ends every fault, and waits until everything serves again.
-    pub async fn recover(&mut self) {
+    pub async fn recover(&self) {
         self.spool.make_room();
         self.clock.set(0);
         self.redis.resume();
+        self.peer.program.signal("CONT");
         let anonymous = self.system.anonymous().on_new_connection();
         let ready =
             within(RECOVERY, async || (anonymous.get_outside("/-/readiness").await.status == 200).then_some(()));
         assert!(ready.await.is_some(), "the system does not recover:\n{}", self.system.gateway.everything());
     }
 
-    /// Faults may be logged as errors; a panic is a bug whatever happens.
-    pub fn assert_no_panics(&self) {
-        for program in [&self.system.gateway, &self.system.auth.program, &self.system.registry.program] {
-            let everything = program.everything();
-            assert!(!everything.contains("panicked at"), "{everything}");
-        }
+    /// Waits until nothing in Redis is on its way into the log. What a process that was killed had taken comes back after a while.
+    pub async fn drain(&self) {
+        let is_empty = |partition| {
+            let length = self.redis.ask(&format!("XLEN {{paddock:{partition}}}:stream"));
+            length.as_deref() == Some(":0")
+        };
+        let drained = within(RECOVERY, async || (0..PARTITIONS).all(is_empty).then_some(()));
+        assert!(drained.await.is_some(), "records stay in Redis");
     }
+
+    /// How often the spool did not take a record since job-token-auth started.
+    pub async fn spool_failures(&self) -> f64 {
+        let metrics = self.system.auth.metrics().await;
+        let mut lines = metrics.lines().filter_map(|line| line.strip_prefix("paddock_capture_spool_failures_total "));
+        lines.next().and_then(|count| count.parse().ok()).expect("a count")
+    }
+
+    /// Faults may be logged as errors; a panic is a bug whatever happens, and so is a loss that is told where none was.
+    pub fn assert_nothing_forbidden(&self) {
+        let programs =
+            [&self.system.gateway, &self.system.auth.program, &self.peer.program, &self.system.registry.program];
+        let found: Vec<_> = self.forbidden.iter().cloned().chain(programs.into_iter().flat_map(forbidden)).collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Victim {
+    Gateway,
+    JobTokenAuth,
+    Peer,
+    RunnerRegistry,
+}
+
+fn forbidden(program: &Program) -> Vec<String> {
+    let everything = program.everything();
+    let is_forbidden = |line: &&str| line.contains("panicked at") || line.contains("captures are lost");
+    everything.lines().filter(is_forbidden).map(ToOwned::to_owned).collect()
 }
 
 async fn project(root: &Api, name: &str) -> i64 {
