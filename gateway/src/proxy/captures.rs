@@ -75,10 +75,11 @@ impl Captures {
         let id = request.capture_id.clone();
         let mut pending = Pending { captures: self, context, id, capture: None, is_open: true };
         let decided = pending.captures.ask(&request, &pending.context).await;
-        // Only a fault leaves it open whether there is a capture.
+        // Only a fault leaves it open whether there is a capture; job-token-auth takes back by itself what its store took too late.
         pending.is_open = match &decided {
             Ok(decision) => decision.capture.is_some(),
             Err(Rejection::Refusal(_)) => false,
+            Err(Rejection::Fault(fault)) if fault.reason() == Reason::CaptureUnavailable => false,
             Err(Rejection::Fault(_)) => true,
         };
         let mut decision = decided?;

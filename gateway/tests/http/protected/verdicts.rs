@@ -100,16 +100,20 @@ async fn a_refusal_reaches_the_client_and_nothing_reaches_the_upstream() {
 
 #[tokio::test]
 async fn a_decision_that_is_not_known_lets_nothing_through_and_is_taken_back() {
-    for (fault, status, asked) in [
-        (Fault::of(Reason::CaptureUnavailable, "the store is down"), 503, 1),
-        (Fault::internal("broken"), 500, 1),
-        (Fault::unavailable("gone"), 503, 2),
+    for (fault, status, asked, taken_back) in [
+        // Job-token-auth has no capture, or takes it back itself; telling it again and again would only be a burden.
+        (Fault::of(Reason::CaptureUnavailable, "the store is down"), 503, 1, 0),
+        (Fault::internal("broken"), 500, 1, 1),
+        (Fault::unavailable("gone"), 503, 2, 1),
     ] {
         let mut setup = Setup::start().await;
         setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", fault);
         assert_eq!(send(setup.get(JOBS)).await.status, status);
-        assert_eq!(setup.told().await, told(asked, 0, 1));
+        assert_eq!(setup.told().await, told(asked, 0, taken_back));
         assert!(setup.upstream.seen().is_empty());
+        if taken_back == 0 {
+            continue;
+        }
         let id = setup.world.fake.calls::<AuthorizeRequest>("authorize").remove(0).0.capture_id;
         assert_eq!(setup.world.fake.calls::<DiscardRequest>("discard").remove(0).0.capture_id, id);
     }
