@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{CallContext, Caller, User},
-    secrets::{SecretBytes, SecretError, SecretStore},
+    secrets::{self, SecretBytes, SecretError, SecretStore},
     status::Fault,
 };
 
@@ -112,7 +112,7 @@ impl IdentityKeys {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    metrics::counter!("paddock_secret_reload_failures_total").increment(1);
+                    secrets::count_reload_failure();
                     tracing::warn!(%error, "cannot read the identity keys again, keeping the last good ones");
                 }
             }

@@ -202,6 +202,14 @@ fn decode(spec: &SecretSpec, content: Zeroizing<Vec<u8>>) -> Result<SecretBytes,
     Ok(bytes)
 }
 
+const RELOAD_FAILURES: &str = "paddock_secret_reload_failures_total";
+
+/// Counts that a file could not be read again; the last good content stays in force.
+pub fn count_reload_failure() {
+    metrics::describe_counter!(RELOAD_FAILURES, "times that a file with a key could not be read again");
+    metrics::counter!(RELOAD_FAILURES).increment(1);
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {

@@ -37,6 +37,9 @@ use crate::{
     telemetry::propagation,
 };
 
+const REQUESTS: &str = "paddock_grpc_requests_total";
+const DURATION: &str = "paddock_grpc_request_duration_seconds";
+
 /// What needs no row in the access table: the standard services that carry no data of ours.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
 
@@ -80,6 +83,7 @@ impl GrpcServer {
     /// A server of the process, with the health and the contract service.
     #[must_use]
     pub fn new(process: Process, config: ServerConfig, keys: IdentityKeys, clock: Clock) -> Self {
+        describe_metrics();
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service);
@@ -289,6 +293,11 @@ fn record(path: &str, headers: &http::HeaderMap, started: Instant) {
     let method = contract::method(path).map_or("unknown", |method| method.path);
     let seconds = started.elapsed().as_secs_f64();
     tracing::debug!(method, code, duration_s = seconds, "answered");
-    metrics::counter!("paddock_grpc_requests_total", "method" => method, "code" => code).increment(1);
-    metrics::histogram!("paddock_grpc_request_duration_seconds", "method" => method).record(seconds);
+    metrics::counter!(REQUESTS, "method" => method, "code" => code).increment(1);
+    metrics::histogram!(DURATION, "method" => method).record(seconds);
+}
+
+fn describe_metrics() {
+    metrics::describe_counter!(REQUESTS, "calls that a service answered, by method and code of gRPC");
+    metrics::describe_histogram!(DURATION, "seconds from a call to its answer");
 }

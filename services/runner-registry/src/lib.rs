@@ -60,6 +60,7 @@ pub struct Deps {
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
+    rpc::runner_tokens::describe_metrics();
     let state = rpc::State::new(deps);
     server
         .add_service(UserServiceServer::new(rpc::users::Users(state.clone())))

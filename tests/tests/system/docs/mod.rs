@@ -5,6 +5,7 @@ mod configuration;
 mod contract;
 mod descriptors;
 mod links;
+mod metrics;
 mod openapi;
 mod pages;
 mod rest;

@@ -19,6 +19,8 @@ mod authenticate;
 mod contact;
 mod rotate;
 
+pub use rotate::describe_metrics;
+
 /// The HTTP status of an answer without a job.
 const NO_JOB: i32 = 204;
 

@@ -20,6 +20,16 @@ use crate::{
     token::RunnerToken,
 };
 
+const ROTATIONS: &str = "paddock_rotations_total";
+
+/// Says what the metric of rotations means.
+pub fn describe_metrics() {
+    metrics::describe_counter!(
+        ROTATIONS,
+        "rotations of runner tokens, by result: minted, repeated, or why there was none"
+    );
+}
+
 /// The successor, as it is returned.
 #[derive(Debug)]
 pub struct Rotated {
@@ -38,7 +48,7 @@ enum Answer {
 /// Rotates a token.
 pub async fn rotate(state: &State, text: &str, contact: &Contact) -> Result<Rotated> {
     let answer = answer(state, text, contact).await;
-    metrics::counter!("paddock_rotations_total", "result" => result(&answer)).increment(1);
+    metrics::counter!(ROTATIONS, "result" => result(&answer)).increment(1);
     answer.map(|(Answer::Minted(rotated) | Answer::Repeated(rotated))| rotated)
 }
 

@@ -1,0 +1,35 @@
+//! The page of metrics names those that the source names, and no others.
+
+use std::collections::BTreeSet;
+
+/// What every metric of ours begins with.
+const PREFIX: &str = "paddock_";
+
+/// How the name of a counter, and of what has a unit, ends; `paddock_` begins other names too.
+const ENDINGS: [&str; 4] = ["_total", "_seconds", "_bytes", "_length"];
+
+/// The names in a text between these two marks.
+fn names(text: &str, mark: char) -> BTreeSet<String> {
+    let quoted = text.split(mark).filter(|word| word.starts_with(PREFIX));
+    let is_name = |word: &&str| {
+        word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && ENDINGS.iter().any(|ending| word.ends_with(ending))
+    };
+    quoted.filter(is_name).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_page_of_metrics_names_every_one_of_the_source() {
+    let mut in_source = BTreeSet::new();
+    for folder in ["services", "gateway"] {
+        for file in system::files_below(&system::root().join(folder)) {
+            let is_source = file.extension().is_some_and(|extension| extension == "rs");
+            if is_source && !file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "target") {
+                in_source.append(&mut names(&std::fs::read_to_string(file).expect("a text"), '"'));
+            }
+        }
+    }
+    let page = std::fs::read_to_string(system::root().join("docs/reference/metrics.md")).expect("the page");
+    assert!(in_source.len() > 10, "{in_source:?}");
+    assert_eq!(names(&page, '`'), in_source);
+}
