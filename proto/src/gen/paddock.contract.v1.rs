@@ -227,6 +227,12 @@ pub enum Reason {
     UpstreamUnavailable = 161,
     /// The protected upstream did not answer in time.
     UpstreamTimeout = 162,
+    /// The user of the job was deleted.
+    JobUserDeleted = 163,
+    /// The user that a job should run for does not see the project of the job.
+    JobUserWithoutAccess = 164,
+    /// The group would have no owner, in itself or above.
+    LastOwner = 165,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -316,6 +322,9 @@ impl Reason {
             Self::CaptureUnavailable => "REASON_CAPTURE_UNAVAILABLE",
             Self::UpstreamUnavailable => "REASON_UPSTREAM_UNAVAILABLE",
             Self::UpstreamTimeout => "REASON_UPSTREAM_TIMEOUT",
+            Self::JobUserDeleted => "REASON_JOB_USER_DELETED",
+            Self::JobUserWithoutAccess => "REASON_JOB_USER_WITHOUT_ACCESS",
+            Self::LastOwner => "REASON_LAST_OWNER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -404,6 +413,9 @@ impl Reason {
             "REASON_CAPTURE_UNAVAILABLE" => Some(Self::CaptureUnavailable),
             "REASON_UPSTREAM_UNAVAILABLE" => Some(Self::UpstreamUnavailable),
             "REASON_UPSTREAM_TIMEOUT" => Some(Self::UpstreamTimeout),
+            "REASON_JOB_USER_DELETED" => Some(Self::JobUserDeleted),
+            "REASON_JOB_USER_WITHOUT_ACCESS" => Some(Self::JobUserWithoutAccess),
+            "REASON_LAST_OWNER" => Some(Self::LastOwner),
             _ => None,
         }
     }

@@ -3593,7 +3593,7 @@ pub mod member_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED,
-        /// and with BAD_REQUEST if the group would have no owner, in itself or above.
+        /// and with LAST_OWNER if the group would have no owner, in itself or above.
         /// REST: PUT /api/v4/groups/{id}/members/{user_id}
         pub async fn update_group_member(
             &mut self,
@@ -3761,7 +3761,7 @@ pub mod member_service_server {
             tonic::Status,
         >;
         /// Changes the role of a direct member. For owners, up to the caller's own role. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED,
-        /// and with BAD_REQUEST if the group would have no owner, in itself or above.
+        /// and with LAST_OWNER if the group would have no owner, in itself or above.
         /// REST: PUT /api/v4/groups/{id}/members/{user_id}
         async fn update_group_member(
             &self,

@@ -391,12 +391,16 @@ pub struct UpdateAllowedProjectRequest {
     /// The project of the entry.
     #[prost(int64, tag = "2")]
     pub target_project_id: i64,
-    /// True, the default: the entry grants every policy. False: those of job_token_policies.
+    /// True: the entry grants every policy. False: those of job_token_policies. Unset: as it is.
     #[prost(bool, optional, tag = "3")]
     pub default_permissions: ::core::option::Option<bool>,
-    /// What the entry grants when default_permissions is false.
+    /// What the entry grants when default_permissions is false. Not sent: the list that the entry has, which is empty if it granted
+    /// every policy. Sent and empty: no policy.
     #[prost(enumeration = "JobTokenPolicy", repeated, tag = "4")]
     pub job_token_policies: ::prost::alloc::vec::Vec<i32>,
+    /// The fields that were sent; the gateway lists them. Unset: those that are not empty.
+    #[prost(message, optional, tag = "5")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// The entry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -423,12 +427,16 @@ pub struct UpdateAllowedGroupRequest {
     /// The group of the entry.
     #[prost(int64, tag = "2")]
     pub target_group_id: i64,
-    /// True, the default: the entry grants every policy. False: those of job_token_policies.
+    /// True: the entry grants every policy. False: those of job_token_policies. Unset: as it is.
     #[prost(bool, optional, tag = "3")]
     pub default_permissions: ::core::option::Option<bool>,
-    /// What the entry grants when default_permissions is false.
+    /// What the entry grants when default_permissions is false. Not sent: the list that the entry has, which is empty if it granted
+    /// every policy. Sent and empty: no policy.
     #[prost(enumeration = "JobTokenPolicy", repeated, tag = "4")]
     pub job_token_policies: ::prost::alloc::vec::Vec<i32>,
+    /// The fields that were sent; the gateway lists them. Unset: those that are not empty.
+    #[prost(message, optional, tag = "5")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// The entry.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -708,7 +716,8 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Adds a project to the allowlist. For maintainers of the project. Refuses with ALLOWLIST_PROJECT_NOT_FOUND, ALLOWLIST_ENTRY_EXISTS, ALLOWLIST_FULL or PARAMETER_INVALID.
+        /// Adds a project that the caller sees to the allowlist. For maintainers of the project. When the allowlist is full, entries for what
+        /// is deleted leave it first. Refuses with ALLOWLIST_PROJECT_NOT_FOUND, ALLOWLIST_ENTRY_EXISTS, ALLOWLIST_FULL or PARAMETER_INVALID.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/allowlist
         pub async fn allow_project(
             &mut self,
@@ -736,7 +745,8 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Adds a group to the allowlist. For maintainers of the project. Refuses as AllowProject does, with ALLOWLIST_GROUP_NOT_FOUND.
+        /// Adds a group that the caller sees to the allowlist. For maintainers of the project. Makes room and refuses as AllowProject does,
+        /// with ALLOWLIST_GROUP_NOT_FOUND.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/groups_allowlist
         pub async fn allow_group(
             &mut self,
@@ -936,7 +946,8 @@ pub mod scope_service_server {
             tonic::Response<super::ListAllowedGroupsResponse>,
             tonic::Status,
         >;
-        /// Adds a project to the allowlist. For maintainers of the project. Refuses with ALLOWLIST_PROJECT_NOT_FOUND, ALLOWLIST_ENTRY_EXISTS, ALLOWLIST_FULL or PARAMETER_INVALID.
+        /// Adds a project that the caller sees to the allowlist. For maintainers of the project. When the allowlist is full, entries for what
+        /// is deleted leave it first. Refuses with ALLOWLIST_PROJECT_NOT_FOUND, ALLOWLIST_ENTRY_EXISTS, ALLOWLIST_FULL or PARAMETER_INVALID.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/allowlist
         async fn allow_project(
             &self,
@@ -945,7 +956,8 @@ pub mod scope_service_server {
             tonic::Response<super::AllowProjectResponse>,
             tonic::Status,
         >;
-        /// Adds a group to the allowlist. For maintainers of the project. Refuses as AllowProject does, with ALLOWLIST_GROUP_NOT_FOUND.
+        /// Adds a group that the caller sees to the allowlist. For maintainers of the project. Makes room and refuses as AllowProject does,
+        /// with ALLOWLIST_GROUP_NOT_FOUND.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/groups_allowlist
         async fn allow_group(
             &self,
@@ -1890,6 +1902,10 @@ pub struct AutopopulateAllowlistResponse {
     /// The groups that were added.
     #[prost(int64, repeated, tag = "2")]
     pub added_group_ids: ::prost::alloc::vec::Vec<i64>,
+    /// The projects to which the allowlist refuses some of what they used even now: an entry of their own grants less, the caller does
+    /// not see them, or, with used_policies_only, the route requires no policy.
+    #[prost(int64, repeated, tag = "3")]
+    pub still_refused_project_ids: ::prost::alloc::vec::Vec<i64>,
 }
 /// Which side of an access the project is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -2135,7 +2151,8 @@ pub mod authentication_log_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project.
+        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project. A given
+        /// project or group that the caller does not see counts as not given, since an entry for it would be refused.
         /// Refuses as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/authentication_log/rehearse
         pub async fn rehearse_allowlist(
@@ -2167,8 +2184,10 @@ pub mod authentication_log_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Turns the log into allowlist entries, for groups instead of projects where the allowlist would overflow. For maintainers of the project.
-        /// Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
+        /// Turns the log into allowlist entries for the projects that were refused something, and for groups instead where the allowlist would
+        /// overflow; only for projects and groups that the caller sees. Entries that are there stay as they are; a new one below the entry of
+        /// a group grants what that one grants, too. For maintainers of the project. When the allowlist would overflow, entries for what is
+        /// deleted leave it first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/autopopulate_allowlist
         pub async fn autopopulate_allowlist(
             &mut self,
@@ -2252,7 +2271,8 @@ pub mod authentication_log_service_server {
             tonic::Response<super::ExportAuthenticationLogJsonLinesResponse>,
             tonic::Status,
         >;
-        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project.
+        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project. A given
+        /// project or group that the caller does not see counts as not given, since an entry for it would be refused.
         /// Refuses as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/authentication_log/rehearse
         async fn rehearse_allowlist(
@@ -2262,8 +2282,10 @@ pub mod authentication_log_service_server {
             tonic::Response<super::RehearseAllowlistResponse>,
             tonic::Status,
         >;
-        /// Turns the log into allowlist entries, for groups instead of projects where the allowlist would overflow. For maintainers of the project.
-        /// Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
+        /// Turns the log into allowlist entries for the projects that were refused something, and for groups instead where the allowlist would
+        /// overflow; only for projects and groups that the caller sees. Entries that are there stay as they are; a new one below the entry of
+        /// a group grants what that one grants, too. For maintainers of the project. When the allowlist would overflow, entries for what is
+        /// deleted leave it first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/autopopulate_allowlist
         async fn autopopulate_allowlist(
             &self,
@@ -2858,8 +2880,9 @@ pub mod authorization_service_client {
             self
         }
         /// Decides whether the token may reach the projects, and writes a pending capture if they are not its own.
-        /// Refuses with JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE,
-        /// JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with CAPTURE_UNAVAILABLE.
+        /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, JOB_USER_DELETED,
+        /// PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE, JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with
+        /// CAPTURE_UNAVAILABLE.
         pub async fn authorize(
             &mut self,
             request: impl tonic::IntoRequest<super::AuthorizeRequest>,
@@ -2960,8 +2983,9 @@ pub mod authorization_service_server {
     #[async_trait]
     pub trait AuthorizationService: std::marker::Send + std::marker::Sync + 'static {
         /// Decides whether the token may reach the projects, and writes a pending capture if they are not its own.
-        /// Refuses with JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE,
-        /// JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with CAPTURE_UNAVAILABLE.
+        /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, JOB_USER_DELETED,
+        /// PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE, JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with
+        /// CAPTURE_UNAVAILABLE.
         async fn authorize(
             &self,
             request: tonic::Request<super::AuthorizeRequest>,
@@ -3261,7 +3285,7 @@ pub struct Job {
     /// When it ended. Unset: not yet.
     #[prost(message, optional, tag = "8")]
     pub finished_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// When its token expires at the latest.
+    /// When its token expires at the latest; set anew when a created job begins.
     #[prost(message, optional, tag = "9")]
     pub token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The user that it runs for.
@@ -3303,7 +3327,7 @@ pub struct IssueJobTokenRequest {
     /// The user that it runs for.
     #[prost(int64, tag = "2")]
     pub user_id: i64,
-    /// How long it may run, in seconds; the token expires five minutes after. Unset: an hour.
+    /// How long it may run, in seconds, from 1 to 2592000 (30 days); the token expires five minutes after. Unset: an hour.
     #[prost(int32, optional, tag = "3")]
     pub timeout: ::core::option::Option<i32>,
     /// Where it stands: created or running. Unset: running.
@@ -3337,12 +3361,16 @@ pub struct StartJobRequest {
     #[prost(int64, tag = "1")]
     pub id: i64,
 }
-/// The job.
+/// The job with its token.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct StartJobResponse {
     /// The job.
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
+    /// The token, which expires when the job says.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
 }
 /// Which job has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3550,7 +3578,7 @@ pub mod job_service_client {
             self
         }
         /// Records a job and issues its token. Called by a scheduler, or by an administrator until there is one.
-        /// Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND or PARAMETER_INVALID.
+        /// Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND, JOB_USER_WITHOUT_ACCESS or PARAMETER_INVALID.
         /// REST: POST /api/v4/admin/jobs
         pub async fn issue_job_token(
             &mut self,
@@ -3578,7 +3606,9 @@ pub mod job_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Says that a created job runs now: its token is good from here on. Refuses with JOB_NOT_FOUND, or JOB_FINISHED.
+        /// Says that a created job runs now, and returns the token for it: the timeout counts from here, however long the job waited. The
+        /// token of its creation is good from here on, too, but expires when it says. A job that runs already stays as it is.
+        /// Refuses with JOB_NOT_FOUND, or JOB_FINISHED.
         /// REST: POST /api/v4/admin/jobs/{id}/start
         pub async fn start_job(
             &mut self,
@@ -3657,7 +3687,7 @@ pub mod job_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Returns the job that the token belongs to. Source: https://docs.gitlab.com/api/jobs/#get-job-tokens-job
-        /// Refuses with JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING or JOB_PROJECT_DELETED.
+        /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED or JOB_USER_DELETED.
         /// REST: GET /api/v4/job
         pub async fn get_current_job(
             &mut self,
@@ -3729,7 +3759,7 @@ pub mod job_service_server {
     #[async_trait]
     pub trait JobService: std::marker::Send + std::marker::Sync + 'static {
         /// Records a job and issues its token. Called by a scheduler, or by an administrator until there is one.
-        /// Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND or PARAMETER_INVALID.
+        /// Refuses with PROJECT_NOT_FOUND, USER_NOT_FOUND, JOB_USER_WITHOUT_ACCESS or PARAMETER_INVALID.
         /// REST: POST /api/v4/admin/jobs
         async fn issue_job_token(
             &self,
@@ -3738,7 +3768,9 @@ pub mod job_service_server {
             tonic::Response<super::IssueJobTokenResponse>,
             tonic::Status,
         >;
-        /// Says that a created job runs now: its token is good from here on. Refuses with JOB_NOT_FOUND, or JOB_FINISHED.
+        /// Says that a created job runs now, and returns the token for it: the timeout counts from here, however long the job waited. The
+        /// token of its creation is good from here on, too, but expires when it says. A job that runs already stays as it is.
+        /// Refuses with JOB_NOT_FOUND, or JOB_FINISHED.
         /// REST: POST /api/v4/admin/jobs/{id}/start
         async fn start_job(
             &self,
@@ -3766,7 +3798,7 @@ pub mod job_service_server {
             tonic::Status,
         >;
         /// Returns the job that the token belongs to. Source: https://docs.gitlab.com/api/jobs/#get-job-tokens-job
-        /// Refuses with JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING or JOB_PROJECT_DELETED.
+        /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED or JOB_USER_DELETED.
         /// REST: GET /api/v4/job
         async fn get_current_job(
             &self,

@@ -4,6 +4,7 @@
 //! a presented token brings along takes part in the choice of the key or of the algorithm.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -16,9 +17,15 @@ use chassis::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use proto::paddock::{contract::v1::Secret, job_token::v1::SigningKey};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
+
+/// How many bytes a signature has: RFC 8032, section 5.1.6.
+const SIGNATURE_LENGTH: usize = 64;
 
 /// How often the key files are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
@@ -79,9 +86,12 @@ pub enum KeyError {
 /// Why a signed text is not believed, for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Unverified {
-    /// Its header or its claims are not what is signed here.
+    /// It is no signed text, as everybody can see without a key: cut off, or changed on its way.
     #[error("{0}")]
-    Malformed(String),
+    Malformed(&'static str),
+    /// Its header, its claims or its signature are not what is made here.
+    #[error("{0}")]
+    NotOurs(String),
     /// Its key is none of those in force.
     #[error("it is signed with key {theirs:.16}, the keys in force are {ours:?}")]
     UnknownKey {
@@ -149,14 +159,15 @@ impl SigningKeys {
     /// # Errors
     /// Why the text is not believed.
     pub fn verify<T: DeserializeOwned>(&self, purpose: Purpose, audience: &str, text: &str) -> Result<T, Unverified> {
-        let malformed = |error: jsonwebtoken::errors::Error| Unverified::Malformed(error.to_string());
-        let header = jsonwebtoken::decode_header(text).map_err(malformed)?;
+        check_form(text)?;
+        let not_ours = |error: jsonwebtoken::errors::Error| Unverified::NotOurs(error.to_string());
+        let header = jsonwebtoken::decode_header(text).map_err(not_ours)?;
         let keys = self.keys();
         let theirs = header.kid.clone().unwrap_or_default();
         let key = keys.all().find(|key| key.id == theirs);
         let key = key.ok_or_else(|| Unverified::UnknownKey { theirs, ours: keys.ids() })?;
         if header != key.header(purpose) {
-            return Err(Unverified::Malformed("its header is not the one of this purpose".to_owned()));
+            return Err(Unverified::NotOurs("its header is not the one of this purpose".to_owned()));
         }
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_required_spec_claims(&["aud", "iss"]);
@@ -164,7 +175,7 @@ impl SigningKeys {
         validation.set_issuer(&[ISSUER]);
         // The times are checked by the caller, who has our clock.
         validation.validate_exp = false;
-        Ok(jsonwebtoken::decode(text, &key.decoding, &validation).map_err(malformed)?.claims)
+        Ok(jsonwebtoken::decode(text, &key.decoding, &validation).map_err(not_ours)?.claims)
     }
 
     /// The public keys, the signing one first.
@@ -176,6 +187,30 @@ impl SigningKeys {
     fn keys(&self) -> Arc<KeySet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Whether a text has the form of what is signed here: three parts in base64url (RFC 7515, section 7.1), the first two of them
+/// JSON objects, the last one as long as a signature of Ed25519.
+fn check_form(text: &str) -> Result<(), Unverified> {
+    let mut parts = [const { Vec::new() }; 3];
+    let mut given = text.split('.');
+    for part in &mut parts {
+        let given = given.next().ok_or(Unverified::Malformed("it has less than three parts"))?;
+        let decoded = URL_SAFE_NO_PAD.decode(given);
+        *part = decoded.map_err(|_| Unverified::Malformed("one of its parts is not base64url"))?;
+    }
+    if given.next().is_some() {
+        return Err(Unverified::Malformed("it has more than three parts"));
+    }
+    let [header, claims, signature] = parts;
+    let is_object = |json: &[u8]| serde_json::from_slice::<HashMap<String, IgnoredAny>>(json).is_ok();
+    if !is_object(&header) || !is_object(&claims) {
+        return Err(Unverified::Malformed("its header or its claims are no JSON object"));
+    }
+    if signature.len() != SIGNATURE_LENGTH {
+        return Err(Unverified::Malformed("its signature is too short or too long"));
+    }
+    Ok(())
 }
 
 fn file(secret: Secret) -> &'static str {

@@ -1,13 +1,13 @@
 //! Whether a job may reach a project, as rules without any look-up: what is known of both goes in, the decision comes out.
 //! Source: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
 //!
-//! 1. A job reaches its own project, whatever the rest says.
-//! 2. What the user of the job does not see does not exist: a private project without a role of the user.
-//! 3. If the project's inbound scope is off, every job may come. Otherwise the job's project, or a group that it lives in, must
-//!    be in the project's allowlist.
-//! 4. The entry that counts is the one of the project itself, else the one of the nearest group. It grants everything, or it
+//! 1. What the user of the job does not see does not exist: a private project without a role of the user.
+//! 2. A job's own project asks no allowlist, nor does a project whose inbound scope is off. Otherwise the job's project, or a
+//!    group that it lives in, must be in the project's allowlist.
+//! 3. The entry that counts is the one of the project itself, else the one of the nearest group. It grants everything, or it
 //!    lists policies; then the route must require some, and all of them must be in the list.
-//! 5. The user's own role in the project must allow the action too.
+//! 4. The user's own role in the project must allow the action too, also in the job's own project: who lost the role has lost
+//!    it in the jobs that still run.
 //!
 //! Three points differ from GitLab, or are left open there. GitLab asks the allowlist before it asks whether the user sees the
 //! project, so that a job learns of private projects by their ids; here it does not. GitLab lets jobs read the public features
@@ -19,11 +19,11 @@ use std::collections::{BTreeSet, HashMap};
 use chassis::status::Refusal;
 use proto::paddock::{
     contract::v1::Reason,
-    directory::v1::Visibility,
+    directory::v1::{GetProjectAccessResponse, Visibility},
     job_token::v1::JobTokenPolicy::{self, *},
 };
 
-use crate::policy;
+use crate::{error::Error, policy};
 
 /// What an entry of an allowlist grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,13 +162,11 @@ impl Denied {
 /// # Errors
 /// Why it may not.
 pub fn decide(origin: &Origin, target: &Target, scope: &Scope, policies: &[JobTokenPolicy]) -> Result<Allowed, Denied> {
-    if origin.id == target.id {
-        return Ok(Allowed::OwnProject);
-    }
     if !target.is_visible() {
         return Err(Denied::Hidden);
     }
-    let allowed = scope.admit(origin, policies)?;
+    let is_own = origin.id == target.id;
+    let allowed = if is_own { Allowed::OwnProject } else { scope.admit(origin, policies)? };
     target.check_role(policies)?;
     Ok(allowed)
 }
@@ -207,13 +205,31 @@ impl Scope {
     }
 }
 
+impl TryFrom<&GetProjectAccessResponse> for Target {
+    type Error = Error;
+
+    fn try_from(access: &GetProjectAccessResponse) -> Result<Self, Error> {
+        let project = access.project.as_ref();
+        let project = project.ok_or_else(|| Error::internal("an answer on a project is without the project"))?;
+        Ok(Self {
+            id: project.id,
+            full_path: project.path_with_namespace.clone(),
+            visibility: project.visibility(),
+            role: access.access_level,
+            admin: access.user_is_admin,
+        })
+    }
+}
+
 impl Target {
     /// Whether everybody sees it: every user is signed in, so internal is as open as public.
     fn is_open(&self) -> bool {
         matches!(self.visibility, Visibility::Internal | Visibility::Public)
     }
 
-    fn is_visible(&self) -> bool {
+    /// Whether the user sees it.
+    #[must_use]
+    pub fn is_visible(&self) -> bool {
         self.admin || self.role.is_some() || self.is_open()
     }
 

@@ -111,12 +111,12 @@ impl JobToken {
     /// Reads a presented token. Only its length and its prefix are looked at.
     ///
     /// # Errors
-    /// A refusal with `JOB_TOKEN_INVALID`.
+    /// A refusal with `JOB_TOKEN_MALFORMED`.
     pub fn parse(text: String) -> Result<Self, Refusal> {
         let text = Zeroizing::new(text);
         if text.len() > MAX_LENGTH || !text.starts_with(PREFIX) {
             let detail = format!("a text of {} bytes is no job token", text.len());
-            return Err(Refusal::new(Reason::JobTokenInvalid).with_detail(detail));
+            return Err(Refusal::new(Reason::JobTokenMalformed).with_detail(detail));
         }
         Ok(Self(text))
     }
@@ -124,14 +124,20 @@ impl JobToken {
     /// What the token says, if it was issued here. Its times are not looked at.
     ///
     /// # Errors
-    /// A refusal with `JOB_TOKEN_INVALID`.
+    /// A refusal with `JOB_TOKEN_MALFORMED` for damage that everybody can see, else with `JOB_TOKEN_INVALID`.
     pub fn verify(&self, keys: &SigningKeys) -> Result<Claims, Refusal> {
         let verified = keys.verify::<Claims>(Purpose::Job, AUDIENCE, &self.0[PREFIX.len()..]);
         let verified = verified.and_then(|claims| {
             let is_ours = claims.sub == subject(claims.job_id);
-            if is_ours { Ok(claims) } else { Err(Unverified::Malformed("its subject is not its job".to_owned())) }
+            if is_ours { Ok(claims) } else { Err(Unverified::NotOurs("its subject is not its job".to_owned())) }
         });
-        verified.map_err(|why| Refusal::new(Reason::JobTokenInvalid).with_detail(why.to_string()))
+        verified.map_err(|why| {
+            let reason = match why {
+                Unverified::Malformed(_) => Reason::JobTokenMalformed,
+                Unverified::NotOurs(_) | Unverified::UnknownKey { .. } => Reason::JobTokenInvalid,
+            };
+            Refusal::new(reason).with_detail(why.to_string())
+        })
     }
 
     /// The SHA-256 of the text, under which its claims are remembered.

@@ -55,7 +55,7 @@ struct Issue {
     /// The id of the user that it runs for.
     #[arg(long)]
     user: i64,
-    /// How long it may run, in seconds; the token expires five minutes after. Without it: an hour.
+    /// How long it may run, in seconds, from 1 to 2592000; the token expires five minutes after. Without it: an hour.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<i32>,
     /// Its name in the pipeline.

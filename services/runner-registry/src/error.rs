@@ -99,6 +99,9 @@ pub enum Error {
     /// The user has a role in the object already.
     #[error("member exists")]
     MemberExists,
+    /// The group would have no owner.
+    #[error("the group would have no owner")]
+    LastOwner,
     /// These parameters are required and did not come.
     #[error("parameters are missing: {0:?}")]
     ParameterMissing(Vec<&'static str>),
@@ -223,6 +226,7 @@ impl Error {
             Self::RunnerManagerNotFound => Reason::RunnerManagerNotFound,
             Self::MemberNotFound => Reason::MemberNotFound,
             Self::MemberExists => Reason::MemberExists,
+            Self::LastOwner => Reason::LastOwner,
             Self::ParameterMissing(_) | Self::NoParameter(_) => Reason::ParameterMissing,
             Self::ParameterInvalid(_) => Reason::ParameterInvalid,
             Self::ValidationFailed(_) => Reason::ValidationFailed,

@@ -14,7 +14,7 @@ use std::{future::Future, sync::Arc};
 use chassis::{access::CallContext, clock::Clock, status::Refusal};
 use proto::paddock::{
     contract::v1::Reason,
-    directory::v1::{GetProjectAccessResponse, Project},
+    directory::v1::GetProjectAccessResponse,
     job_token::v1::{JobStatus, JobTokenPolicy},
 };
 
@@ -96,6 +96,8 @@ pub enum Bearing {
     NotRunning,
     /// Its project was deleted.
     ProjectDeleted,
+    /// Its user was deleted.
+    UserDeleted,
     /// It runs.
     Running(Arc<Runner>),
 }
@@ -131,7 +133,7 @@ impl<S: Sources> Facts<S> {
     /// What a token says, if it was issued here and counts now.
     ///
     /// # Errors
-    /// A refusal with `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
+    /// A refusal with `JOB_TOKEN_MALFORMED`, `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
     pub async fn claims(&self, token: &JobToken) -> Result<Arc<Claims>> {
         let digest = <[u8; 32]>::try_from(token.digest().as_ref()).map_err(Error::internal)?;
         let verify = async { Ok(Arc::new(token.verify(&self.keys)?)) };
@@ -183,13 +185,11 @@ impl<S: Sources> Facts<S> {
         let access = self.sources.access(&job.project_id.to_string(), job.user_id, context).await?;
         let Some(access) = access else { return Ok(Bearing::ProjectDeleted) };
         if !access.user_exists {
-            return Ok(Bearing::Unknown);
+            return Ok(Bearing::UserDeleted);
         }
-        let username = access.username.clone();
-        let project = project(&access)?;
-        let (id, full_path) = (project.id, project.path_with_namespace.clone());
+        let Target { id, full_path, .. } = Target::try_from(&access)?;
         let origin = Origin { id, full_path, ancestors: access.ancestor_group_ids };
-        Ok(Bearing::Running(Arc::new(Runner { origin, username })))
+        Ok(Bearing::Running(Arc::new(Runner { origin, username: access.username })))
     }
 
     async fn reach(&self, claims: &Claims, reference: &str, context: &CallContext) -> Result<Reach> {
@@ -200,14 +200,7 @@ impl<S: Sources> Facts<S> {
             _ => self.sources.access(reference, claims.user_id, context).await?,
         };
         let Some(access) = access else { return Ok(Reach { job, target: None }) };
-        let project = project(&access)?;
-        let target = Target {
-            id: project.id,
-            full_path: project.path_with_namespace.clone(),
-            visibility: project.visibility(),
-            role: access.access_level,
-            admin: access.user_is_admin,
-        };
+        let target = Target::try_from(&access)?;
         let is_own = target.id == runner.origin.id;
         let scope = if is_own { Scope::closed() } else { self.sources.scope(target.id, &runner.origin).await? };
         Ok(Reach { job, target: Some((Arc::new(target), scope)) })
@@ -228,21 +221,18 @@ impl Bearing {
     /// The job, if its token is good.
     ///
     /// # Errors
-    /// A refusal with `JOB_TOKEN_INVALID`, `JOB_NOT_RUNNING` or `JOB_PROJECT_DELETED`.
+    /// A refusal with `JOB_TOKEN_INVALID`, `JOB_NOT_RUNNING`, `JOB_PROJECT_DELETED` or `JOB_USER_DELETED`.
     pub fn runner(&self, claims: &Claims) -> Result<&Arc<Runner>, Refusal> {
         let (reason, why) = match self {
             Self::Running(runner) => return Ok(runner),
-            Self::Unknown => (Reason::JobTokenInvalid, "does not exist as the token says, or its user does not"),
+            Self::Unknown => (Reason::JobTokenInvalid, "does not exist as the token says"),
             Self::NotRunning => (Reason::JobNotRunning, "does not run"),
             Self::ProjectDeleted => (Reason::JobProjectDeleted, "has lost its project"),
+            Self::UserDeleted => (Reason::JobUserDeleted, "has lost its user"),
         };
         let detail = format!("job {} of project {} {why}", claims.job_id, claims.project_id);
         Err(Refusal::new(reason).with_detail(detail))
     }
-}
-
-fn project(access: &GetProjectAccessResponse) -> Result<&Project> {
-    access.project.as_ref().ok_or_else(|| Error::internal("an answer on a project is without the project"))
 }
 
 fn refusal(claims: &Claims, denied: &Denied, origin: &Origin, target: &Target) -> Refusal {

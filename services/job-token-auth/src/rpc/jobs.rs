@@ -17,13 +17,14 @@ use proto::paddock::{
         job_service_server::JobService,
     },
 };
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use tonic::{Request, Response, Status};
 
 use super::State;
 use crate::{
     entity::job::Model,
     error::{Error, Result},
+    scope::Target,
     store::jobs::{self, Filter, New},
     time::timestamp,
     token::{Claims, GRACE, JobToken},
@@ -61,7 +62,8 @@ impl JobService for Jobs {
         if job.status() == JobStatus::Finished {
             return Err(Refusal::new(Reason::JobFinished).into());
         }
-        Ok(Response::new(StartJobResponse { job: Some(self.0.describe_one(job, &context).await?) }))
+        let token = self.0.token(&job)?;
+        Ok(Response::new(StartJobResponse { job: Some(self.0.describe_one(job, &context).await?), token }))
     }
 
     async fn finish_job(&self, request: Request<FinishJobRequest>) -> Result<Response<FinishJobResponse>, Status> {
@@ -112,10 +114,13 @@ impl State {
         if !found.user_exists {
             return Err(Refusal::new(Reason::UserNotFound).into());
         }
-        let project = found.project.ok_or_else(|| Error::internal("an answer on a project is without the project"))?;
-        self.known.remember(project.id, &project.path_with_namespace).await;
+        let project = Target::try_from(&found)?;
+        if !project.is_visible() {
+            let detail = format!("user {} does not see project {}", request.user_id, project.id);
+            return Err(Refusal::new(Reason::JobUserWithoutAccess).with_detail(detail).into());
+        }
+        self.known.remember(project.id, &project.full_path).await;
         let now = self.clock.now();
-        let expires_at = now + timeout + Duration::seconds(GRACE);
         let new = New {
             project_id: project.id,
             user_id: request.user_id,
@@ -123,12 +128,19 @@ impl State {
             name: request.name,
             stage: request.stage,
             r#ref: request.r#ref,
-            token_expires_at: expires_at,
+            token_expires_at: now + timeout + Duration::seconds(GRACE),
         };
         let job = jobs::insert(&self.database, new, now).await?;
-        let claims = Claims::new(job.id, job.project_id, job.user_id, now, expires_at);
-        let token = JobToken::issue(&self.signing, &claims)?.expose().to_owned();
+        let token = self.token(&job)?;
         Ok(IssueJobTokenResponse { job: Some(self.describe_one(job, context).await?), token })
+    }
+
+    /// A token of the job that counts from now.
+    fn token(&self, job: &Model) -> Result<String> {
+        let expires_at = OffsetDateTime::from_unix_timestamp(job.token_expires_at.div_euclid(1000));
+        let expires_at = expires_at.map_err(Error::internal)?;
+        let claims = Claims::new(job.id, job.project_id, job.user_id, self.clock.now(), expires_at);
+        Ok(JobToken::issue(&self.signing, &claims)?.expose().to_owned())
     }
 
     async fn current_job(&self, token: String, context: &CallContext) -> Result<Job> {
@@ -203,7 +215,7 @@ fn timeout(seconds: Option<i32>) -> Result<Duration, Refusal> {
     if (1..=MAX_TIMEOUT).contains(&seconds) {
         return Ok(Duration::seconds(seconds.into()));
     }
-    Err(invalid("timeout does not have a valid value".to_owned()))
+    Err(invalid(format!("timeout does not have a valid value: it is 1 to {MAX_TIMEOUT} seconds")))
 }
 
 fn check_text(name: &str, text: Option<&str>) -> Result<(), Refusal> {

@@ -1,10 +1,13 @@
 //! The scope of a project and its allowlists.
 
+use std::collections::{BTreeSet, HashSet};
+
 use chassis::{
     access::{CallContext, User},
     db::paging::{Paged, Window},
     status::Refusal,
 };
+use prost_types::FieldMask;
 use proto::paddock::{
     contract::v1::Reason,
     directory::v1::{GroupDescription, Project, ProjectDescription},
@@ -75,8 +78,7 @@ impl ScopeService for Scope {
         request: Request<AllowProjectRequest>,
     ) -> Result<Response<AllowProjectResponse>, Status> {
         let (user, context, request) = by_user(request)?;
-        let policies = policies(&request.job_token_policies)?;
-        let wish = Wish { default_permissions: request.default_permissions, policies };
+        let wish = Wish::new(request.default_permissions, &request.job_token_policies, None)?;
         let target_id = request.target_project_id;
         let (source_project_id, grant) =
             self.0.allow(Kind::Projects, &request.id, target_id, wish, &user, &context).await?;
@@ -91,8 +93,7 @@ impl ScopeService for Scope {
 
     async fn allow_group(&self, request: Request<AllowGroupRequest>) -> Result<Response<AllowGroupResponse>, Status> {
         let (user, context, request) = by_user(request)?;
-        let policies = policies(&request.job_token_policies)?;
-        let wish = Wish { default_permissions: request.default_permissions, policies };
+        let wish = Wish::new(request.default_permissions, &request.job_token_policies, None)?;
         let target_id = request.target_group_id;
         let (source_project_id, grant) =
             self.0.allow(Kind::Groups, &request.id, target_id, wish, &user, &context).await?;
@@ -110,8 +111,7 @@ impl ScopeService for Scope {
         request: Request<UpdateAllowedProjectRequest>,
     ) -> Result<Response<UpdateAllowedProjectResponse>, Status> {
         let (user, context, request) = by_user(request)?;
-        let policies = policies(&request.job_token_policies)?;
-        let wish = Wish { default_permissions: request.default_permissions, policies };
+        let wish = Wish::new(request.default_permissions, &request.job_token_policies, request.update_mask.as_ref())?;
         let target_id = request.target_project_id;
         let (source_project_id, grant) =
             self.0.change(Kind::Projects, &request.id, target_id, wish, &user, &context).await?;
@@ -129,8 +129,7 @@ impl ScopeService for Scope {
         request: Request<UpdateAllowedGroupRequest>,
     ) -> Result<Response<UpdateAllowedGroupResponse>, Status> {
         let (user, context, request) = by_user(request)?;
-        let policies = policies(&request.job_token_policies)?;
-        let wish = Wish { default_permissions: request.default_permissions, policies };
+        let wish = Wish::new(request.default_permissions, &request.job_token_policies, request.update_mask.as_ref())?;
         let target_id = request.target_group_id;
         let (source_project_id, grant) =
             self.0.change(Kind::Groups, &request.id, target_id, wish, &user, &context).await?;
@@ -219,10 +218,52 @@ impl State {
             return Err(Refusal::new(Reason::AllowlistEntryExists).into());
         }
         let entry = Entry { target_id, grant, autopopulated: false };
-        let added = Added { by: user.id, at: self.clock.now() };
-        allowlists::add(&self.database, kind, own, std::slice::from_ref(&entry), added).await?;
+        self.add_entry(kind, own, &entry, user, context).await?;
         self.changed_entry(own, kind, target_id, user, "added");
         Ok((own, entry.grant))
+    }
+
+    /// Entries for what is deleted leave an allowlist that is full. That they are deleted is found out without the lock: it
+    /// stays true.
+    async fn add_entry(
+        &self,
+        kind: Kind,
+        project_id: i64,
+        entry: &Entry,
+        user: &User,
+        context: &CallContext,
+    ) -> Result<()> {
+        let added = Added { by: user.id, at: self.clock.now() };
+        let full = match allowlists::add(&self.database, kind, project_id, entry, &[], added).await {
+            Err(Error::Refused(refusal)) if refusal.reason() == Reason::AllowlistFull => refusal,
+            other => return other,
+        };
+        let gone = self.gone(kind, project_id, context).await?;
+        if gone.is_empty() {
+            return Err(full.into());
+        }
+        allowlists::add(&self.database, kind, project_id, entry, &gone, added).await?;
+        tracing::info!(
+            project_id,
+            ?kind,
+            count = gone.len(),
+            "removed entries for what is deleted from a full allowlist"
+        );
+        Ok(())
+    }
+
+    /// The targets of an allowlist that are deleted.
+    ///
+    /// # Errors
+    /// A fault.
+    pub async fn gone(&self, kind: Kind, project_id: i64, context: &CallContext) -> Result<Vec<i64>> {
+        let entries = allowlists::list(&self.database, kind, project_id).await?;
+        let ids: Vec<_> = entries.iter().map(|entry| entry.target_id).collect();
+        let found: HashSet<_> = match kind {
+            Kind::Projects => self.directory.projects(&ids, None, context).await?.into_keys().collect(),
+            Kind::Groups => self.directory.groups(&ids, None, context).await?.into_keys().collect(),
+        };
+        Ok(ids.into_iter().filter(|id| !found.contains(id)).collect())
     }
 
     /// The user must see what the entry is for.
@@ -252,9 +293,8 @@ impl State {
         context: &CallContext,
     ) -> Result<(i64, Grant)> {
         let own = self.administered_id(project, user, context).await?;
-        let now = allowlists::find(&self.database, kind, own, target_id).await?;
-        let grant = wish.grant(Some(&now.grant))?;
-        allowlists::update(&self.database, kind, own, target_id, &grant).await?;
+        let to = |now: &Grant| wish.grant(Some(now));
+        let grant = allowlists::change(&self.database, kind, own, target_id, to).await?;
         self.changed_entry(own, kind, target_id, user, "changed");
         Ok((own, grant))
     }
@@ -282,27 +322,38 @@ impl State {
 /// What a caller says that an entry should grant.
 struct Wish {
     default_permissions: Option<bool>,
-    policies: Vec<JobTokenPolicy>,
+    /// None: nothing was said of them.
+    policies: Option<BTreeSet<JobTokenPolicy>>,
 }
 
 impl Wish {
+    /// An empty list is one that was sent only if the mask says so.
+    fn new(default_permissions: Option<bool>, numbers: &[i32], mask: Option<&FieldMask>) -> Result<Self, Refusal> {
+        let policies = policies(numbers)?;
+        let is_sent = mask.is_some_and(|mask| mask.paths.iter().any(|path| path == "job_token_policies"));
+        let policies = (is_sent || !policies.is_empty()).then(|| policies.into_iter().collect());
+        Ok(Self { default_permissions, policies })
+    }
+
     /// What the entry then grants. To list policies beside default permissions would look like a limit and be none, so that
     /// it is refused. Without default permissions the list may be empty: the entry then grants nothing, and so takes from a
-    /// project what an entry for its group would grant.
+    /// project what an entry for its group would grant. Of what nothing is said, that stays as it is.
     fn grant(self, now: Option<&Grant>) -> Result<Grant, Refusal> {
         let Self { default_permissions, policies } = self;
-        if now.is_some() && default_permissions.is_none() && policies.is_empty() {
+        if now.is_some() && default_permissions.is_none() && policies.is_none() {
             let text = "default_permissions, job_token_policies are missing, at least one parameter must be provided";
             return Err(Refusal::new(Reason::ParameterMissing).with_message(text));
         }
         let everything = default_permissions.unwrap_or(now.is_none_or(|now| *now == Grant::Everything));
-        if !everything {
-            return Ok(Grant::Policies(policies.into_iter().collect()));
+        match (everything, policies, now) {
+            (true, Some(policies), _) if !policies.is_empty() => {
+                Err(invalid("job_token_policies can only be given when default_permissions is false"))
+            }
+            (true, ..) => Ok(Grant::Everything),
+            (false, Some(policies), _) => Ok(Grant::Policies(policies)),
+            (false, None, Some(now @ Grant::Policies(_))) => Ok(now.clone()),
+            (false, None, _) => Ok(Grant::Policies(BTreeSet::new())),
         }
-        if !policies.is_empty() {
-            return Err(invalid("job_token_policies can only be given when default_permissions is false"));
-        }
-        Ok(Grant::Everything)
     }
 }
 

@@ -169,7 +169,7 @@ fn entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// Adds entries to an allowlist: all of them, or none.
+/// Adds an entry to an allowlist, once the entries for what is gone have left it.
 ///
 /// # Errors
 /// A refusal with `ALLOWLIST_ENTRY_EXISTS`, or with `ALLOWLIST_FULL`.
@@ -177,20 +177,22 @@ pub async fn add(
     database: &DatabaseConnection,
     kind: Kind,
     project_id: i64,
-    new: &[Entry],
+    new: &Entry,
+    gone: &[i64],
     added: Added,
 ) -> Result<()> {
     let tx = db::begin_write(database).await?;
-    add_in(&tx, kind, project_id, new, added).await?;
+    lock(&tx, project_id).await?;
+    remove_all(&tx, kind, project_id, gone).await?;
+    add_in(&tx, kind, project_id, std::slice::from_ref(new), added).await?;
     Ok(tx.commit().await?)
 }
 
-/// As [`add`], as a part of a transaction that writes.
+/// Adds entries to an allowlist that the transaction has locked: all of them, or none.
 ///
 /// # Errors
 /// As [`add`].
 pub async fn add_in(tx: &DatabaseTransaction, kind: Kind, project_id: i64, new: &[Entry], added: Added) -> Result<()> {
-    lock(tx, project_id).await?;
     let present = list(tx, kind, project_id).await?;
     if new.iter().any(|new| present.iter().any(|old| old.target_id == new.target_id)) {
         return Err(Refusal::new(Reason::AllowlistEntryExists).into());
@@ -230,24 +232,30 @@ async fn insert(tx: &DatabaseTransaction, kind: Kind, project_id: i64, entry: &E
     Ok(())
 }
 
-/// Changes what an entry grants.
+/// Changes what an entry grants, and returns it. `to` makes the new grant of the present one, which no other change alters
+/// meanwhile.
 ///
 /// # Errors
-/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
-pub async fn update(
-    db: &impl ConnectionTrait,
+/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`, or that of `to`.
+pub async fn change(
+    database: &DatabaseConnection,
     kind: Kind,
     project_id: i64,
     target_id: i64,
-    grant: &Grant,
-) -> Result<()> {
-    let (everything, policies) = columns(grant);
+    to: impl FnOnce(&Grant) -> Result<Grant, Refusal>,
+) -> Result<Grant> {
+    let tx = db::begin_write(database).await?;
+    lock(&tx, project_id).await?;
+    let grant = to(&find(&tx, kind, project_id, target_id).await?.grant)?;
+    let (everything, policies) = columns(&grant);
     let update = Query::update()
         .table(kind.table())
         .values([("default_permissions", everything.into()), ("policies", policies.into())])
         .and_where(is_entry(kind, project_id, target_id))
         .to_owned();
-    one_changed(db.execute(&update).await?.rows_affected())
+    one_changed(tx.execute(&update).await?.rows_affected())?;
+    tx.commit().await?;
+    Ok(grant)
 }
 
 /// Takes an entry from an allowlist.
@@ -258,6 +266,18 @@ pub async fn remove(db: &impl ConnectionTrait, kind: Kind, project_id: i64, targ
     let mut delete = Query::delete();
     delete.from_table(kind.table()).and_where(is_entry(kind, project_id, target_id));
     one_changed(db.execute(&delete).await?.rows_affected())
+}
+
+/// Takes the entries of these targets from an allowlist, as far as there are any.
+pub async fn remove_all(tx: &DatabaseTransaction, kind: Kind, project_id: i64, target_ids: &[i64]) -> Result<()> {
+    if target_ids.is_empty() {
+        return Ok(());
+    }
+    let of_targets = Expr::col(kind.target()).is_in(target_ids.iter().copied());
+    let mut delete = Query::delete();
+    delete.from_table(kind.table()).and_where(Expr::col("source_project_id").eq(project_id).and(of_targets));
+    tx.execute(&delete).await?;
+    Ok(())
 }
 
 fn is_entry(kind: Kind, project_id: i64, target_id: i64) -> Expr {
@@ -275,7 +295,7 @@ fn columns(grant: &Grant) -> (bool, String) {
     }
 }
 
-/// Lets one transaction at a time count the entries of a project. SQLite has one writer at a time anyway.
+/// Lets one transaction at a time count or change the entries of a project. SQLite has one writer at a time anyway.
 pub async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
     let keep = OnConflict::column("project_id").do_nothing().to_owned();
     insert_scope(tx, project_id, Scope::closed().inbound_enabled, keep).await?;

@@ -5,7 +5,8 @@ use proto::paddock::job_token::v1::JobStatus;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _,
+    UpdateMany,
     sea_query::Expr,
 };
 use time::OffsetDateTime;
@@ -76,30 +77,27 @@ pub async fn list(db: &impl ConnectionTrait, filter: &Filter, window: Window) ->
     Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
-/// Lets a created job run; any other stays as it is.
+/// Lets a created job run, for as long as it might have from its creation; any other stays as it is.
 pub async fn start(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
-    let created = Column::Status.eq(number(JobStatus::Created));
-    advance(db, id, created, JobStatus::Running, Column::StartedAt, now).await
+    let lifetime = Expr::col(Column::TokenExpiresAt).sub(Expr::col(Column::CreatedAt));
+    advance(id, JobStatus::Running, Column::StartedAt, now)
+        .col_expr(Column::TokenExpiresAt, lifetime.add(millis(now)))
+        .filter(Column::Status.eq(number(JobStatus::Created)))
+        .exec(db)
+        .await?;
+    Ok(())
 }
 
 /// Ends a job that has not ended; any other stays as it is.
 pub async fn finish(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
-    let unfinished = Column::Status.ne(number(JobStatus::Finished));
-    advance(db, id, unfinished, JobStatus::Finished, Column::FinishedAt, now).await
+    let update = advance(id, JobStatus::Finished, Column::FinishedAt, now);
+    update.filter(Column::Status.ne(number(JobStatus::Finished))).exec(db).await?;
+    Ok(())
 }
 
-async fn advance(
-    db: &impl ConnectionTrait,
-    id: i64,
-    from: Expr,
-    to: JobStatus,
-    at: Column,
-    now: OffsetDateTime,
-) -> Result<()> {
+fn advance(id: i64, to: JobStatus, at: Column, now: OffsetDateTime) -> UpdateMany<Entity> {
     let update = Entity::update_many().col_expr(Column::Status, Expr::value(number(to)));
-    let update = update.col_expr(at, Expr::value(millis(now)));
-    update.filter(Column::Id.eq(id)).filter(from).exec(db).await?;
-    Ok(())
+    update.col_expr(at, Expr::value(millis(now))).filter(Column::Id.eq(id))
 }
 
 /// The number of a status in the contract.

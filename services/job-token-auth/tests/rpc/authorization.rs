@@ -86,12 +86,27 @@ both_databases! {
 
     async fn a_job_reaches_its_own_project_without_a_record(service) {
         let (_, token) = pair(service).await;
-        service.registry.role(ALICE, 10, None);
         for project in ["10", "shop/app"] {
             let question = question(&token, &[project], &[AdminJobs]);
             let answer = service.gateway().authorization().authorize(question).await.answer();
             assert_eq!((answer.capture, answer.target_project_ids), (None, vec![10]));
             assert!(!answer.upstream_identity.is_empty());
+        }
+    }
+
+    async fn who_loses_the_role_loses_it_in_the_jobs_that_still_run(service) {
+        let (_, token) = pair(service).await;
+        let gateway = service.gateway();
+        let ask = || question(&token, &["10"], &[AdminJobs]);
+        for (role, expected) in
+            [(Some(40), None), (Some(20), Some("access_denied")), (None, Some("project_not_found")), (Some(30), None)]
+        {
+            service.registry.role(ALICE, 10, role);
+            service.clock.advance(Duration::seconds(1));
+            match expected {
+                None => assert!(is_allowed(&gateway, ask()).await, "{role:?}"),
+                Some(expected) => assert_eq!(reason(&gateway, ask()).await, expected, "{role:?}"),
+            }
         }
     }
 
@@ -146,17 +161,32 @@ both_databases! {
             forge(job_id + 1, 10, ALICE),
             forge(job_id, 20, ALICE),
             forge(job_id, 10, ROOT),
-            token[1..].to_owned(),
-            token.replace('.', ""),
-            "x".repeat(5000),
-            String::new(),
         ];
         for token in tokens {
             assert_eq!(reason(&service.gateway(), question(&token, &["10"], &[])).await, "job_token_invalid");
         }
         service.registry.delete_user(ALICE);
         service.clock.advance(Duration::seconds(1));
-        assert_eq!(reason(&service.gateway(), question(&token, &["10"], &[])).await, "job_token_invalid");
+        assert_eq!(reason(&service.gateway(), question(&token, &["10"], &[])).await, "job_user_deleted");
+    }
+
+    async fn a_token_that_is_damaged_is_told_from_one_of_elsewhere(service) {
+        let (_, token) = pair(service).await;
+        let (cut, middle) = (token.len() - 1, token.len() / 2);
+        let tokens = [
+            token[1..].to_owned(),
+            token[..cut].to_owned(),
+            token[..middle].to_owned(),
+            format!("{}*{}", &token[..middle], &token[middle + 1..]),
+            format!("{token}A"),
+            token.replace('.', ""),
+            "x".repeat(5000),
+            String::new(),
+        ];
+        for token in tokens {
+            let refused = service.gateway().authorization().authorize(question(&token, &["10"], &[])).await.refusal();
+            assert_eq!(refused.spec().code, "job_token_malformed", "{token}");
+        }
     }
 
     async fn projects_that_are_gone_are_told_apart(service) {

@@ -4,6 +4,7 @@ use chassis::access::Caller;
 use job_token_auth::token::MAX_LENGTH;
 use proto::paddock::{
     contract::v1::{CredentialKind, Process},
+    directory::v1::Visibility,
     job_token::v1::{
         FinishJobRequest, GetCurrentJobRequest, IssueJobTokenRequest, Job, JobProject, JobStatus, JobUser,
         ListJobsRequest, ListSigningKeysRequest, StartJobRequest,
@@ -65,7 +66,7 @@ both_databases! {
         assert_eq!(current(service, &issued.token).await.reason(), "job_not_running");
 
         service.clock.advance(Duration::seconds(5));
-        let running = Job { started_at: at(5), ..expected(id, JobStatus::Running) };
+        let running = Job { started_at: at(5), token_expires_at: at(5 + 360), ..expected(id, JobStatus::Running) };
         assert_eq!(client.start_job(StartJobRequest { id }).await.answer().job, Some(running.clone()));
         assert_eq!(current(service, &issued.token).await.answer().job, Some(running.clone()));
         service.clock.advance(Duration::seconds(2));
@@ -77,6 +78,56 @@ both_databases! {
         assert_eq!(client.finish_job(FinishJobRequest { id }).await.answer().job, Some(finished), "as it was");
         assert_eq!(client.start_job(StartJobRequest { id }).await.reason(), "job_finished");
         assert_eq!(current(service, &issued.token).await.reason(), "job_not_running");
+    }
+
+    async fn the_time_that_a_job_waits_does_not_count(service) {
+        service.project(10, "shop/app", None);
+        let mut client = service.root().jobs();
+        let in_advance = client.issue_job_token(new(Some(JobStatus::Created))).await.answer();
+        let id = in_advance.job.unwrap().id;
+        service.clock.advance(Duration::days(2));
+        let started = client.start_job(StartJobRequest { id }).await.answer();
+        let waited = 2 * 24 * 60 * 60;
+        assert_eq!(started.job.unwrap().token_expires_at, at(waited + 360));
+        assert_eq!(current(service, &in_advance.token).await.reason(), "job_token_expired");
+        current(service, &started.token).await.answer();
+
+        // Whoever did not hear the answer asks again, and wins no time by it.
+        service.clock.advance(Duration::seconds(359));
+        let again = client.start_job(StartJobRequest { id }).await.answer();
+        assert_eq!(again.job.unwrap().token_expires_at, at(waited + 360));
+        for token in [&started.token, &again.token] {
+            current(service, token).await.answer();
+        }
+        service.clock.advance(Duration::seconds(1));
+        for token in [&started.token, &again.token] {
+            assert_eq!(current(service, token).await.reason(), "job_token_expired");
+        }
+    }
+
+    async fn a_job_is_not_issued_for_a_user_who_does_not_see_its_project(service) {
+        let mut client = service.root().jobs();
+        for (role, visibility, expected) in [
+            (None, Visibility::Private, false),
+            (Some(10), Visibility::Private, true),
+            (None, Visibility::Internal, true),
+            (None, Visibility::Public, true),
+        ] {
+            service.registry.project(10, "shop/app", None, visibility);
+            service.registry.role(ALICE, 10, role);
+            let issued = client.issue_job_token(new(None)).await;
+            match expected {
+                true => assert!(issued.is_ok(), "{role:?} {visibility:?}"),
+                false => {
+                    let refusal = issued.refusal();
+                    let told = (refusal.spec().code, refusal.spec().http_status);
+                    assert_eq!(told, ("job_user_without_access", 422));
+                }
+            }
+        }
+        service.registry.project(10, "shop/app", None, Visibility::Private);
+        let request = IssueJobTokenRequest { user_id: ROOT, ..new(None) };
+        client.issue_job_token(request).await.answer();
     }
 
     async fn a_job_runs_at_once_unless_it_is_told_not_to(service) {
@@ -96,11 +147,12 @@ both_databases! {
         service.project(10, "shop/app", None);
         let mut client = service.root().jobs();
         let long = Some("x".repeat(256));
+        let timeout = "timeout does not have a valid value: it is 1 to 2592000 seconds";
         let cases = [
             (IssueJobTokenRequest { project_id: 99, ..new(None) }, "404 Project Not Found"),
             (IssueJobTokenRequest { user_id: 99, ..new(None) }, "404 User Not Found"),
-            (IssueJobTokenRequest { timeout: Some(0), ..new(None) }, "timeout does not have a valid value"),
-            (IssueJobTokenRequest { timeout: Some(2_592_001), ..new(None) }, "timeout does not have a valid value"),
+            (IssueJobTokenRequest { timeout: Some(0), ..new(None) }, timeout),
+            (IssueJobTokenRequest { timeout: Some(2_592_001), ..new(None) }, timeout),
             (new(Some(JobStatus::Finished)), "status does not have a valid value"),
             (new(Some(JobStatus::Unspecified)), "status does not have a valid value"),
             (IssueJobTokenRequest { status: Some(99), ..new(None) }, "status does not have a valid value"),
@@ -163,8 +215,10 @@ both_databases! {
         let (job, token) = service.running_job(10).await;
         assert_eq!(current(service, &token).await.answer().job.unwrap().id, job.id);
         for wrong in [String::new(), token[1..].to_owned(), format!("{token}A"), "x".repeat(MAX_LENGTH + 1)] {
-            assert_eq!(current(service, &wrong).await.reason(), "job_token_invalid");
+            assert_eq!(current(service, &wrong).await.reason(), "job_token_malformed");
         }
+        service.registry.delete_user(ALICE);
+        assert_eq!(current(service, &token).await.reason(), "job_user_deleted");
         service.registry.delete_project(10);
         assert_eq!(current(service, &token).await.reason(), "job_project_deleted");
         service.clock.advance(Duration::seconds(3900));

@@ -11,6 +11,9 @@ use proto::paddock::{
     },
 };
 
+use prost_types::FieldMask;
+use sea_orm::{ConnectionTrait as _, Statement};
+
 use crate::support::{ALICE, Answer as _, Service, both_databases, question};
 
 fn project(target_project_id: i64) -> AllowProjectRequest {
@@ -77,7 +80,7 @@ both_databases! {
             id: "20".to_owned(),
             target_project_id: 10,
             default_permissions: Some(false),
-            job_token_policies: vec![],
+            ..Default::default()
         };
         client.clone().update_allowed_project(nothing).await.answer();
         assert_eq!(answer().await, "job_token_policy_missing");
@@ -133,6 +136,7 @@ both_databases! {
             target_project_id: 12,
             default_permissions,
             job_token_policies: policies.to_vec(),
+            update_mask: None,
         };
         let changed = client.update_allowed_project(change(None, &[ReadJobs.into()])).await.answer();
         assert_eq!((changed.default_permissions, changed.job_token_policies), (false, vec![ReadJobs.into()]));
@@ -147,6 +151,93 @@ both_databases! {
         assert_eq!(client.disallow_project(gone).await.reason(), "allowlist_entry_not_found");
         assert_eq!(client.update_allowed_project(change(Some(true), &[])).await.reason(), "allowlist_entry_not_found");
         assert_eq!(projects(service).await.len(), 2);
+    }
+
+    async fn a_list_of_policies_is_lost_only_to_who_says_so(service) {
+        set_up(service);
+        let mut client = service.alice().scope();
+        client.allow_project(project(10)).await.answer();
+        client.allow_group(group(7)).await.answer();
+        let jobs = || vec![ReadJobs.into()];
+        let mask = |paths: &[&str]| {
+            Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+        };
+        let (both, list) = (["default_permissions", "job_token_policies"], ["job_token_policies"]);
+        // What is sent, and what the entry then is; each follows on the one before.
+        let cases = [
+            (Some(false), vec![], mask(&both[..1]), (false, vec![])),
+            (None, jobs(), mask(&list), (false, jobs())),
+            (Some(false), vec![], mask(&both[..1]), (false, jobs())),
+            (Some(false), vec![], None, (false, jobs())),
+            (Some(false), vec![], mask(&both), (false, vec![])),
+            (Some(false), jobs(), mask(&both), (false, jobs())),
+            (None, vec![], mask(&list), (false, vec![])),
+            (Some(false), jobs(), None, (false, jobs())),
+            (Some(true), vec![], mask(&both), (true, vec![])),
+            (None, vec![], mask(&list), (true, vec![])),
+            (Some(false), vec![], mask(&both[..1]), (false, vec![])),
+        ];
+        for (default_permissions, job_token_policies, update_mask, expected) in cases {
+            let said = format!("{default_permissions:?} {job_token_policies:?} {update_mask:?}");
+            let of_group = UpdateAllowedGroupRequest {
+                id: "20".to_owned(),
+                target_group_id: 7,
+                default_permissions,
+                job_token_policies: job_token_policies.clone(),
+                update_mask: update_mask.clone(),
+            };
+            let of_project = UpdateAllowedProjectRequest {
+                id: "20".to_owned(),
+                target_project_id: 10,
+                default_permissions,
+                job_token_policies,
+                update_mask,
+            };
+            let changed = client.update_allowed_project(of_project).await.answer();
+            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{said}");
+            let changed = client.update_allowed_group(of_group).await.answer();
+            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{said}");
+            let listed = (projects(service).await.remove(1), groups(service).await.remove(0));
+            assert_eq!((listed.0.default_permissions, listed.0.job_token_policies), expected, "{said}");
+            assert_eq!((listed.1.default_permissions, listed.1.job_token_policies), expected, "{said}");
+        }
+    }
+
+    async fn entries_for_what_is_deleted_leave_a_full_allowlist(service) {
+        set_up(service);
+        for id in 1000..1200 {
+            service.registry.project(id, &format!("many/p{id}"), None, Visibility::Public);
+            service.registry.group(id, &format!("g{id}"), None, Visibility::Public);
+            // Of the two lists, as the service would write them.
+            for kind in ["project", "group"] {
+                let sql = format!("INSERT INTO allowlist_{kind}s VALUES (20, {id}, true, '', false, 1, 0)");
+                service.database.execute_unprepared(&sql).await.unwrap();
+            }
+        }
+        let mut client = service.alice().scope();
+        assert_eq!(client.allow_project(project(10)).await.reason(), "allowlist_full");
+        assert_eq!(client.allow_group(group(5)).await.reason(), "allowlist_full");
+        for id in [1000, 1100] {
+            service.registry.delete_project(id);
+            service.registry.delete_group(id);
+        }
+        // That cannot be told while nobody answers, and then nothing is removed.
+        service.registry.set_down(true);
+        assert_eq!(client.allow_project(project(10)).await.fault(), "unavailable");
+        service.registry.set_down(false);
+        client.allow_project(project(10)).await.answer();
+        client.allow_group(group(5)).await.answer();
+        let count = async |table: &str| {
+            let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
+            let statement = Statement::from_string(service.database.get_database_backend(), sql);
+            let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
+            row.try_get::<i64>("", "n").unwrap()
+        };
+        assert_eq!((count("allowlist_projects").await, count("allowlist_groups").await), (199, 199));
+        client.allow_project(project(12)).await.answer();
+        assert_eq!(client.allow_project(project(10)).await.reason(), "allowlist_entry_exists");
+        let mut root = service.root().scope();
+        assert_eq!(root.allow_project(project(11)).await.reason(), "allowlist_full", "nobody else is gone");
     }
 
     async fn groups_are_allowed_changed_and_disallowed(service) {
@@ -166,6 +257,7 @@ both_databases! {
             target_group_id: 7,
             default_permissions: Some(false),
             job_token_policies: vec![ReadJobs.into()],
+            update_mask: None,
         };
         let changed = client.update_allowed_group(change.clone()).await.answer();
         assert_eq!((changed.default_permissions, changed.job_token_policies), (false, vec![ReadJobs.into()]));

@@ -162,8 +162,6 @@ pub async fn change(
 }
 
 /// A group keeps an owner, in itself or above. A project needs none of its own: its namespace has one.
-///
-/// GitLab answers 403 here; the caller lacks no right, so this is a bad request that says why.
 async fn check_other_owner(tx: &DatabaseTransaction, row: &Model) -> Result<()> {
     let Some(group_id) = row.group_id else { return Ok(()) };
     let others = Entity::find()
@@ -171,7 +169,7 @@ async fn check_other_owner(tx: &DatabaseTransaction, row: &Model) -> Result<()> 
         .filter(Column::AccessLevel.eq(AccessLevel::Owner))
         .filter(Column::Id.ne(row.id));
     if others.count(tx).await? == 0 {
-        return Err(Error::BadRequest("the group would have no owner".to_owned()));
+        return Err(Error::LastOwner);
     }
     Ok(())
 }

@@ -276,8 +276,8 @@ both_databases! {
         alice.members().remove_group_member(remove_from_group(&top, &alice)).await.answer();
 
         let last = |refusal: chassis::status::Refusal| {
-            let told = (refusal.spec().code, refusal.message().to_owned());
-            assert_eq!(told, ("bad_request", "400 Bad request - the group would have no owner".to_owned()));
+            let told = (refusal.spec().code, refusal.spec().http_status, refusal.message().to_owned());
+            assert_eq!(told, ("last_owner", 403, "403 Forbidden - the group would have no owner".to_owned()));
         };
         let root = registry.root();
         // An administrator could mend it, and is held back all the same.

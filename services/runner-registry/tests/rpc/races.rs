@@ -238,7 +238,7 @@ both_databases! {
                 }
             });
             let (won, refused) = race(calls).await;
-            assert_eq!((won, refused), (CALLS - 1, vec!["bad_request"]));
+            assert_eq!((won, refused), (CALLS - 1, vec!["last_owner"]));
             let owners = member::Entity::find()
                 .filter(member::Column::GroupId.eq(group.id))
                 .filter(member::Column::AccessLevel.eq(AccessLevel::Owner));

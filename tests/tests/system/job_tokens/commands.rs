@@ -103,6 +103,9 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         let (done, printed, said) = place.job(arguments);
         let code = reason.spec().expect("a reason of the contract").code;
         assert!(!done && printed.is_empty() && said.contains(code), "{arguments:?}: {printed} {said}");
+        if reason == Reason::ParameterInvalid {
+            assert!(said.contains("1 to 2592000 seconds"), "{said}");
+        }
     }
     paddock.stop();
 }

@@ -4,6 +4,7 @@ mod artifacts;
 mod commands;
 mod log;
 mod outages;
+mod rules;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use chassis::{
 };
 use proto::paddock::{
     contract::v1::Reason,
-    directory::v1::GetProjectAccessResponse,
+    directory::v1::ProjectDescription,
     job_token::v1::{
         AutopopulateAllowlistRequest, AutopopulateAllowlistResponse, RehearseAllowlistRequest,
         RehearseAllowlistResponse, RehearsedRefusal,
@@ -18,9 +18,9 @@ use time::Duration;
 
 use super::{names::Names, params};
 use crate::{
-    error::{Error, Result},
+    error::Result,
     log::{
-        autopopulate::{self, Plan, Visitor},
+        autopopulate::{Evidence, Plan, Visitor},
         rehearsal::{self, Refused, Use},
     },
     policy,
@@ -48,10 +48,12 @@ impl State {
         context: &CallContext,
     ) -> Result<RehearseAllowlistResponse> {
         let (days, given) = (params::days(request.days)?, given(request)?);
-        let target = target(self.administered(&request.id, user, context).await?)?;
+        let target = Target::try_from(&self.administered(&request.id, user, context).await?)?;
         let scope = match given {
-            // A group that the caller does not see cannot be in a new entry, and must not tell what is below it.
+            // What the caller does not see cannot be in a new entry, and a group must not tell what is below it.
             Some(mut scope) => {
+                let projects = self.directory.projects(&request.project_ids, Some(user), context).await?;
+                scope.projects.retain(|project, _| projects.get(project).is_some_and(|found| found.visible));
                 let groups = self.seen_groups(&request.group_ids, user, context).await?;
                 scope.groups.retain(|group, _| groups.contains(group));
                 scope
@@ -89,44 +91,58 @@ impl State {
         context: &CallContext,
     ) -> Result<AutopopulateAllowlistResponse> {
         let days = params::days(request.days)?;
-        let project_id = target(self.administered(&request.id, user, context).await?)?.id;
+        let project_id = Target::try_from(&self.administered(&request.id, user, context).await?)?.id;
         let uses = self.uses(project_id, days).await?;
         let names = Names::of(self, uses.iter().map(|used| used.origin_project_id), user, context).await?;
-        let visitors = visitors(&uses, &origins(&names));
-        let above: BTreeSet<i64> = visitors.iter().flat_map(|visitor| visitor.ancestors.iter().copied()).collect();
-        let above = Vec::from_iter(above);
+        let visitors = visitors(&uses, &names);
+        let above = visitors.iter().flat_map(|visitor| visitor.origin.ancestors.iter().copied());
+        let above = Vec::from_iter(BTreeSet::from_iter(above));
         let groups = self.seen_groups(&above, user, context).await?;
-        let used_only = request.used_policies_only.unwrap_or(false);
-        let plan = self.add(project_id, &visitors, &groups, used_only, user).await?;
+        let used_policies_only = request.used_policies_only.unwrap_or(false);
+        let evidence = Evidence { visitors, groups, used_policies_only };
+        let gone = self.gone_if_needed(project_id, &evidence, context).await?;
+        let plan = self.add(project_id, &evidence, &gone, user).await?;
         self.facts.scope_changed();
         let (projects, groups) = (plan.projects.len(), plan.groups.len());
         tracing::info!(project_id, user_id = user.id, projects, groups, "filled an allowlist from the log");
         Ok(AutopopulateAllowlistResponse {
             added_project_ids: plan.projects.into_keys().collect(),
             added_group_ids: plan.groups.into_keys().collect(),
+            still_refused_project_ids: plan.still_refused,
         })
     }
 
-    /// All entries or none. The allowlist is locked before it is read, so that two callers do not count the same room.
-    async fn add(
+    /// The entries for what is deleted, if the allowlist lacks room for the projects that came.
+    async fn gone_if_needed(
         &self,
         project_id: i64,
-        visitors: &[Visitor],
-        groups: &BTreeSet<i64>,
-        used_only: bool,
-        user: &User,
-    ) -> Result<Plan> {
+        evidence: &Evidence,
+        context: &CallContext,
+    ) -> Result<[(Kind, Vec<i64>); 2]> {
+        let scope = allowlists::scope(&self.database, project_id).await?;
+        let mut gone = [(Kind::Projects, Vec::new()), (Kind::Groups, Vec::new())];
+        if evidence.plan(&scope, allowlists::MAX_ENTRIES).is_none_or(|plan| !plan.groups.is_empty()) {
+            for (kind, ids) in &mut gone {
+                *ids = self.gone(*kind, project_id, context).await?;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// All entries or none. The allowlist is locked before it is read, so that two callers do not count the same room.
+    async fn add(&self, project_id: i64, evidence: &Evidence, gone: &[(Kind, Vec<i64>)], user: &User) -> Result<Plan> {
         let tx = chassis::db::begin_write(&self.database).await?;
         allowlists::lock(&tx, project_id).await?;
+        for (kind, ids) in gone {
+            allowlists::remove_all(&tx, *kind, project_id, ids).await?;
+        }
         let scope = allowlists::scope(&tx, project_id).await?;
-        let plan = autopopulate::plan(visitors, groups, &scope, allowlists::MAX_ENTRIES);
+        let plan = evidence.plan(&scope, allowlists::MAX_ENTRIES);
         let plan = plan.ok_or_else(|| Refusal::new(Reason::AllowlistFull))?;
         let added = Added { by: user.id, at: self.clock.now() };
         for (kind, wanted) in [(Kind::Projects, &plan.projects), (Kind::Groups, &plan.groups)] {
-            let entry = |(id, used): (&i64, &_)| {
-                let grant = if used_only { Grant::Policies(Clone::clone(used)) } else { Grant::Everything };
-                Entry { target_id: *id, grant, autopopulated: true }
-            };
+            let entry =
+                |(id, grant): (&i64, &Grant)| Entry { target_id: *id, grant: grant.clone(), autopopulated: true };
             let entries: Vec<_> = wanted.iter().map(entry).collect();
             allowlists::add_in(&tx, kind, project_id, &entries, added).await?;
         }
@@ -174,33 +190,23 @@ fn given(request: &RehearseAllowlistRequest) -> Result<Option<Scope>, Refusal> {
     Ok(Some(Scope { inbound_enabled: true, projects, groups }))
 }
 
-fn target(access: GetProjectAccessResponse) -> Result<Target> {
-    let project = access.project.ok_or_else(|| Error::internal("an answer on a project is without the project"))?;
-    Ok(Target {
-        id: project.id,
-        visibility: project.visibility(),
-        full_path: project.path_with_namespace,
-        role: access.access_level,
-        admin: access.user_is_admin,
-    })
+fn origin(id: i64, found: &ProjectDescription) -> Origin {
+    let full_path = found.project.as_ref().map(|project| project.path_with_namespace.clone()).unwrap_or_default();
+    Origin { id, full_path, ancestors: found.ancestor_group_ids.clone() }
 }
 
 fn origins(names: &Names) -> HashMap<i64, Origin> {
-    let origin = |(id, found): (&i64, &proto::paddock::directory::v1::ProjectDescription)| {
-        let full_path = found.project.as_ref().map(|project| project.path_with_namespace.clone()).unwrap_or_default();
-        (*id, Origin { id: *id, full_path, ancestors: found.ancestor_group_ids.clone() })
-    };
-    names.found().iter().map(origin).collect()
+    names.found().iter().map(|(id, found)| (*id, origin(*id, found))).collect()
 }
 
 /// Who came, without projects that are deleted, by id.
-fn visitors(uses: &[Use], origins: &HashMap<i64, Origin>) -> Vec<Visitor> {
+fn visitors(uses: &[Use], names: &Names) -> Vec<Visitor> {
     let mut visitors = BTreeMap::<i64, Visitor>::new();
     for used in uses {
-        let Some(origin) = origins.get(&used.origin_project_id) else { continue };
-        let (project_id, ancestors) = (origin.id, origin.ancestors.clone());
-        let new = || Visitor { project_id, ancestors, policies: Default::default() };
-        visitors.entry(project_id).or_insert_with(new).policies.extend(&used.policies);
+        let id = used.origin_project_id;
+        let Some(found) = names.found().get(&id) else { continue };
+        let new = || Visitor { origin: origin(id, found), visible: found.visible, uses: BTreeSet::new() };
+        visitors.entry(id).or_insert_with(new).uses.insert(used.policies.clone());
     }
     visitors.into_values().collect()
 }

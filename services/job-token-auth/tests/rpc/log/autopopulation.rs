@@ -3,7 +3,7 @@
 use proto::paddock::{
     directory::v1::Visibility,
     job_token::v1::{
-        AllowProjectRequest, AutopopulateAllowlistRequest, AutopopulateAllowlistResponse,
+        AllowGroupRequest, AllowProjectRequest, AutopopulateAllowlistRequest, AutopopulateAllowlistResponse,
         JobTokenPolicy::{AdminJobs, ReadJobs, ReadPackages},
         ListAllowedGroupsRequest, ListAllowedProjectsRequest, RehearseAllowlistRequest,
     },
@@ -22,7 +22,15 @@ async fn autopopulate(service: &Service, request: AutopopulateAllowlistRequest) 
 }
 
 fn added(projects: &[i64], groups: &[i64]) -> AutopopulateAllowlistResponse {
-    AutopopulateAllowlistResponse { added_project_ids: projects.to_vec(), added_group_ids: groups.to_vec() }
+    AutopopulateAllowlistResponse {
+        added_project_ids: projects.to_vec(),
+        added_group_ids: groups.to_vec(),
+        still_refused_project_ids: Vec::new(),
+    }
+}
+
+fn refused(projects: &[i64], still_refused: &[i64]) -> AutopopulateAllowlistResponse {
+    AutopopulateAllowlistResponse { still_refused_project_ids: still_refused.to_vec(), ..added(projects, &[]) }
 }
 
 /// The entries of both allowlists without the project itself: id, whether everything, policies, whether from the log.
@@ -44,11 +52,22 @@ async fn refused_in_rehearsal(service: &Service) -> i64 {
     service.alice().log().rehearse_allowlist(request).await.answer().refused
 }
 
+/// How many entries each allowlist has.
+async fn count(service: &Service) -> (i64, i64) {
+    let count = async |table: &str| {
+        let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
+        let statement = Statement::from_string(service.database.get_database_backend(), sql);
+        let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
+        row.try_get::<i64>("", "n").unwrap()
+    };
+    (count("allowlist_projects").await, count("allowlist_groups").await)
+}
+
 /// So many projects in a group of their own, all of which came.
 async fn visitors(service: &Service, group: i64, parent: Option<i64>, first: i64, count: i64) {
     service.registry.group(group, &format!("g{group}"), parent, Visibility::Internal);
     for id in first..first + count {
-        service.registry.project(id, &format!("g{group}/p{id}"), Some(group), Visibility::Private);
+        service.registry.project(id, &format!("g{group}/p{id}"), Some(group), Visibility::Internal);
         let number = u32::try_from(id).unwrap();
         record(service, &[Access { number, origin: id, ..Default::default() }]).await;
     }
@@ -71,10 +90,10 @@ both_databases! {
         let asked = || question(&token, &["20"], &[ReadJobs]);
         let mut gateway = service.gateway().authorization();
         assert_eq!(gateway.authorize(asked()).await.reason(), "job_token_not_in_scope");
-        assert_eq!(autopopulate(service, request()).await, added(&[10, 11], &[]), "and not 99, which is gone");
+        assert_eq!(autopopulate(service, request()).await, refused(&[10], &[11]), "and not 99, which is gone");
         gateway.authorize(asked()).await.answer();
         let everything = |id| (id, true, vec![], true);
-        assert_eq!(entries(service).await, (vec![everything(10), everything(11)], vec![]));
+        assert_eq!(entries(service).await, (vec![everything(10)], vec![]));
         let rows = Statement::from_string(
             service.database.get_database_backend(),
             "SELECT added_by_id, created_at FROM allowlist_projects",
@@ -83,9 +102,11 @@ both_databases! {
             let told: (i64, i64) = (row.try_get("", "added_by_id").unwrap(), row.try_get("", "created_at").unwrap());
             assert_eq!(told, (ALICE, minutes_ago(0)));
         }
-        // There is nothing left to do.
-        assert_eq!(autopopulate(service, request()).await, added(&[], &[]));
-        assert_eq!(entries(service).await.0.len(), 2);
+        // There is nothing left to do, but for who sees more.
+        assert_eq!(autopopulate(service, request()).await, refused(&[], &[11]));
+        assert_eq!(entries(service).await.0.len(), 1);
+        let by_root = service.root().log().autopopulate_allowlist(request()).await.answer();
+        assert_eq!(by_root, added(&[11], &[]));
     }
 
     async fn entries_can_grant_only_what_was_used(service) {
@@ -117,10 +138,57 @@ both_databases! {
             job_token_policies: vec![ReadPackages.into()],
         };
         service.root().scope().allow_project(limited).await.answer();
-        assert_eq!(autopopulate(service, request()).await, added(&[100, 101], &[]));
+        assert_eq!(autopopulate(service, request()).await, refused(&[100, 101], &[10]), "its own entry falls short");
         let everything = |id| (id, true, vec![], true);
         let kept = (10, false, vec![ReadPackages.into()], false);
         assert_eq!(entries(service).await, (vec![kept, everything(100), everything(101)], vec![]));
+        assert_eq!(refused_in_rehearsal(service).await, 1);
+    }
+
+    async fn where_the_entry_of_a_group_falls_short_the_project_gets_one(service) {
+        service.project(20, "tools/charts", None);
+        service.registry.group(5, "g5", None, Visibility::Internal);
+        for (number, origin, policies) in [
+            (1, 10, &[ReadJobs][..]),
+            (2, 11, &[ReadPackages]),
+            (3, 12, &[]),
+        ] {
+            service.project(origin, &format!("g5/p{origin}"), Some(5));
+            record(service, &[Access { number, origin, policies, ..Default::default() }]).await;
+        }
+        let limited = AllowGroupRequest {
+            id: "20".to_owned(),
+            target_group_id: 5,
+            default_permissions: Some(false),
+            job_token_policies: vec![ReadJobs.into()],
+        };
+        service.root().scope().allow_group(limited).await.answer();
+        let kept = (5, false, vec![ReadJobs.into()], false);
+        let used_only = AutopopulateAllowlistRequest { used_policies_only: Some(true), ..request() };
+        assert_eq!(autopopulate(service, used_only.clone()).await, refused(&[11], &[12]), "no policy helps 12");
+        // It has what the group grants, too: its jobs lose nothing.
+        let both = (11, false, vec![ReadJobs.into(), ReadPackages.into()], true);
+        assert_eq!(entries(service).await, (vec![both.clone()], vec![kept.clone()]));
+        assert_eq!(autopopulate(service, used_only).await, refused(&[], &[12]));
+        assert_eq!(autopopulate(service, request()).await, added(&[12], &[]));
+        assert_eq!(entries(service).await, (vec![both, (12, true, vec![], true)], vec![kept]));
+        assert_eq!(refused_in_rehearsal(service).await, 0);
+    }
+
+    async fn entries_for_what_is_deleted_take_no_room(service) {
+        service.project(20, "tools/charts", None);
+        let rows: Vec<_> = (1..=199).map(|id| format!("(20, {}, true, '', false, 1, 0)", 5000 + id)).collect();
+        execute(service, &format!("INSERT INTO allowlist_projects VALUES {}", rows.join(", "))).await;
+        for id in 1..=198 {
+            service.registry.project(5000 + id, &format!("many/p{id}"), None, Visibility::Private);
+        }
+        visitors(service, 5, None, 100, 1).await;
+        assert_eq!(autopopulate(service, request()).await, added(&[100], &[]));
+        let (projects, _) = count(service).await;
+        assert_eq!(projects, 200, "one is gone, and there is room all the same");
+        visitors(service, 5, None, 101, 1).await;
+        assert_eq!(autopopulate(service, request()).await, added(&[101], &[]), "and no group in its place");
+        assert_eq!(count(service).await, (200, 0));
     }
 
     async fn only_the_given_days_count(service) {
@@ -155,6 +223,9 @@ both_databases! {
         service.project(20, "tools/charts", None);
         let rows: Vec<_> = (1..=199).map(|id| format!("(20, {}, true, '', false, 1, 0)", 5000 + id)).collect();
         execute(service, &format!("INSERT INTO allowlist_projects VALUES {}", rows.join(", "))).await;
+        for id in 5001..=5199 {
+            service.registry.project(id, &format!("many/p{id}"), None, Visibility::Private);
+        }
         for (number, origin) in [(1, 10), (2, 11)] {
             service.project(origin, &format!("alone{origin}"), None);
             record(service, &[Access { number, origin, ..Default::default() }]).await;

@@ -3,7 +3,7 @@
 use proto::paddock::{
     directory::v1::Visibility,
     job_token::v1::{
-        AllowGroupRequest, AllowProjectRequest,
+        AllowGroupRequest, AllowProjectRequest, AutopopulateAllowlistRequest,
         JobTokenPolicy::{self, AdminJobs, ReadJobs, ReadPackages},
         ObjectState, RehearseAllowlistRequest, RehearseAllowlistResponse,
     },
@@ -181,13 +181,34 @@ both_databases! {
         assert_eq!(client.rehearse_allowlist(unknown).await.reason(), "parameter_invalid");
     }
 
-    async fn a_group_that_the_caller_does_not_see_tells_nothing(service) {
+    async fn what_the_caller_does_not_see_is_no_entry_in_a_rehearsal_nor_in_earnest(service) {
         set_up(service).await;
-        record(service, &[Access { number: 1, origin: 12, ..Default::default() }]).await;
-        let request = || RehearseAllowlistRequest { group_ids: vec![7], ..rehearsal() };
-        assert_eq!(counts(&rehearse(service, request()).await), (1, 0, 1));
-        let answer = service.root().log().rehearse_allowlist(request()).await.answer();
-        assert_eq!(counts(&answer), (1, 1, 0));
+        // The group of project 12 is hidden from alice, and so is project 15.
+        service.registry.project(15, "hidden", None, Visibility::Private);
+        record(service, &[
+            Access { number: 1, origin: 12, ..Default::default() },
+            Access { number: 2, origin: 15, ..Default::default() },
+        ]).await;
+        let of_group = || RehearseAllowlistRequest { group_ids: vec![7], ..rehearsal() };
+        let of_project = || RehearseAllowlistRequest { project_ids: vec![15], ..rehearsal() };
+        for request in [of_group(), of_project()] {
+            assert_eq!(counts(&rehearse(service, request.clone()).await), (2, 0, 2));
+            let answer = service.root().log().rehearse_allowlist(request).await.answer();
+            assert_eq!(counts(&answer), (2, 1, 1));
+        }
+        let id = || "20".to_owned();
+        let (project, group) = (
+            AllowProjectRequest { id: id(), target_project_id: 15, ..Default::default() },
+            AllowGroupRequest { id: id(), target_group_id: 7, ..Default::default() },
+        );
+        let (mut alice, mut root) = (service.alice().scope(), service.root().scope());
+        assert_eq!(alice.allow_project(project.clone()).await.reason(), "allowlist_project_not_found");
+        assert_eq!(alice.allow_group(group.clone()).await.reason(), "allowlist_group_not_found");
+        let from_log = AutopopulateAllowlistRequest { id: id(), ..Default::default() };
+        let added = service.alice().log().autopopulate_allowlist(from_log).await.answer();
+        assert_eq!((added.added_project_ids, added.still_refused_project_ids), (vec![12], vec![15]));
+        root.allow_project(project).await.answer();
+        root.allow_group(group).await.answer();
     }
 
     async fn an_allowlist_that_is_switched_off_is_rehearsed_as_if_it_were_on(service) {
