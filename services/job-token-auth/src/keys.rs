@@ -12,10 +12,10 @@ use std::{
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chassis::{
-    secrets::{SecretBytes, SecretError, SecretStore},
+    secrets::{self, SecretBytes, SecretError, SecretStore},
     status::Fault,
 };
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use proto::paddock::{contract::v1::Secret, job_token::v1::SigningKey};
 use serde::{
     Serialize,
@@ -68,7 +68,8 @@ struct Key {
     id: String,
     /// The public key, base64url.
     public: String,
-    encoding: EncodingKey,
+    /// Kept as it is, because reading it costs as much as signing.
+    pair: Ed25519KeyPair,
     decoding: DecodingKey,
 }
 
@@ -138,7 +139,7 @@ impl SigningKeys {
             }
             Ok(_) => {}
             Err(error) => {
-                metrics::counter!("paddock_secret_reload_failures_total").increment(1);
+                secrets::count_reload_failure();
                 tracing::warn!(%error, "cannot read the keys that sign job tokens again, keeping the last good ones");
             }
         }
@@ -151,7 +152,13 @@ impl SigningKeys {
     pub fn sign(&self, purpose: Purpose, claims: &impl Serialize) -> Result<String, Fault> {
         let keys = self.keys();
         let key = &keys.current;
-        jsonwebtoken::encode(&key.header(purpose), claims, &key.encoding).map_err(Fault::internal)
+        let part = |json: serde_json::Result<Vec<u8>>| json.map(|json| URL_SAFE_NO_PAD.encode(json));
+        let header = part(serde_json::to_vec(&key.header(purpose))).map_err(Fault::internal)?;
+        let claims = part(serde_json::to_vec(claims)).map_err(Fault::internal)?;
+        let message = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.encode(key.pair.sign(message.as_bytes()));
+        // The compact serialization of RFC 7515, section 7.1.
+        Ok(format!("{message}.{signature}"))
     }
 
     /// The claims of a text that one of the keys signed for this purpose and this audience. Their times are not looked at.
@@ -245,8 +252,8 @@ impl Key {
         Some(Self {
             id: hex::encode(&digest[..8]),
             public: URL_SAFE_NO_PAD.encode(public),
-            encoding: EncodingKey::from_ed_der(pair.to_pkcs8().ok()?.as_ref()),
             decoding: DecodingKey::from_ed_der(public),
+            pair,
         })
     }
 

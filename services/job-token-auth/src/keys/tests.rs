@@ -142,7 +142,8 @@ impl Attacks {
             for secret in secrets {
                 let typ = Some(Purpose::Job.header_type().to_owned());
                 let header = Header { typ, kid: Some(public.kid.clone()), ..Header::new(algorithm) };
-                let text = jsonwebtoken::encode(&header, &self.claims, &EncodingKey::from_secret(secret)).unwrap();
+                let text = jsonwebtoken::encode(&header, &self.claims, &jsonwebtoken::EncodingKey::from_secret(secret))
+                    .unwrap();
                 self.with(
                     format!("{algorithm:?} with {} bytes of public key", secret.len()),
                     [prefix(), &text].concat(),
