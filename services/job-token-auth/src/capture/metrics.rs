@@ -29,7 +29,12 @@ pub fn describe() {
     describe_gauge!(AGE, Unit::Seconds, "age of the oldest record that is not in the log yet");
     describe_gauge!(QUEUE, "steps of captures that wait in memory for the store");
     describe_gauge!(SPOOL, Unit::Bytes, "size of the spool");
+    // Whoever looks must be able to tell "none" from "no such metric".
     counter!(LOST).absolute(0);
+    counter!(UNREADABLE).absolute(0);
+    for step in ["pend", "flush"] {
+        counter!(DROPPED, "step" => step).absolute(0);
+    }
 }
 
 /// A capture came to an end.

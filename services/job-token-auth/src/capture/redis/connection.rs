@@ -113,7 +113,7 @@ impl Link {
     pub async fn durable(&mut self) -> Result<&mut Connection, StoreError> {
         let must_be = self.connector.config.require_fsync;
         if must_be && !(self.is_durable && self.connection.is_some()) {
-            let answer = self.get().await?.settings().await;
+            let answer = self.get().await?.settings("append*").await;
             if let Err(error) = &answer
                 && !error.is_io_error()
             {
@@ -141,6 +141,17 @@ impl Link {
         Ok(self.connection.insert(connection))
     }
 
+    /// What every server does when its memory is full.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, or does not show its settings.
+    pub async fn eviction_policies(&mut self) -> RedisResult<Vec<String>> {
+        let answer = self.get().await?.settings("maxmemory-policy").await;
+        let mut settings = Vec::new();
+        collect(&self.settle(answer)?, &mut settings);
+        Ok(settings.into_iter().map(|(_, policy)| policy).collect())
+    }
+
     /// Lets go of the connection after an error: the next one may lead to another server.
     ///
     /// # Errors
@@ -154,10 +165,10 @@ impl Link {
 }
 
 impl Connection {
-    /// The settings that decide on what survives a crash, of every server that takes writes.
-    async fn settings(&mut self) -> RedisResult<Value> {
+    /// The settings with such names, of every server that takes writes.
+    async fn settings(&mut self, names: &str) -> RedisResult<Value> {
         let mut cmd = redis::cmd("CONFIG");
-        cmd.arg("GET").arg("append*");
+        cmd.arg("GET").arg(names);
         match self {
             Self::Server(connection) => cmd.query_async(connection).await,
             Self::Cluster(connection) => {
