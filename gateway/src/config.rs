@@ -1,7 +1,7 @@
 //! The settings of the gateway. `config.default.toml` documents each one.
 
 use chassis::client::ClientConfig;
-use chassis::config::{Problems, Validate};
+use chassis::config::{Problems, Validate, is_listen_address};
 use chassis::secrets::SecretsConfig;
 use chassis::telemetry::TelemetryConfig;
 use serde::Deserialize;
@@ -86,8 +86,8 @@ impl Validate for ProcessConfig {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         let address = "must be an address with a port, for example 127.0.0.1:8080";
-        problems.require(is_address(&self.listen), "gateway.listen", address);
-        let metrics = self.metrics_listen.is_empty() || is_address(&self.metrics_listen);
+        problems.require(is_listen_address(&self.listen), "gateway.listen", address);
+        let metrics = self.metrics_listen.is_empty() || is_listen_address(&self.metrics_listen);
         problems.require(metrics, "gateway.metrics_listen", address);
         problems.require(
             is_base_url(&self.external_url),
@@ -99,7 +99,7 @@ impl Validate for Config {
             problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
         };
         range(problems, "max_body_bytes", self.max_body_bytes as u64, 1024, 64 << 20);
-        let least = self.max_body_bytes as u64;
+        let least = if problems.is_read("gateway.max_body_bytes") { self.max_body_bytes as u64 } else { 0 };
         range(problems, "max_body_memory_bytes", self.max_body_memory_bytes as u64, least, 1 << 40);
         // hyper refuses a smaller buffer, and HTTP/2 counts the size with 32 bits.
         range(problems, "max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20);
@@ -126,10 +126,6 @@ impl Validate for Config {
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
     }
-}
-
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn is_base_url(text: &str) -> bool {

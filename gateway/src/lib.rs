@@ -66,6 +66,13 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     let config = &deps.config;
     let protected = Table::load(&config.protected_routes_file, &config.upstream, &routes)?;
     tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
+    if protected.left_out() > 0 {
+        tracing::warn!(
+            routes = protected.left_out(),
+            "no upstream is set: these protected routes are not served, requests for them are answered 404; set \
+             gateway.upstream, or PADDOCK_UPSTREAM for `paddock serve`"
+        );
+    }
     let gateway = handler::Gateway::new(config.clone(), routes, protected, deps.peers, deps.clock);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving REST");
@@ -75,6 +82,22 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     gateway.finish().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How many protected routes these settings serve, and how many they leave out because no upstream is set: for who wants
+/// to know without serving.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn protected_routes(config: &Config) -> Result<(usize, usize), Error> {
+    let table = Table::load(&config.protected_routes_file, &config.upstream, &routes::Routes::load()?)?;
+    Ok((table.len(), table.left_out()))
+}
+
+/// What is wrong with the address of an upstream; nothing if it is one.
+#[must_use]
+pub fn upstream_problem(url: &str) -> Option<String> {
+    proxy::upstream::address(url).err()
 }
 
 /// The OpenAPI document of the contract, as the gateway serves it: for the reference pages.

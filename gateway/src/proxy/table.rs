@@ -65,6 +65,7 @@ pub struct ProtectedRoute {
 pub struct Table {
     paths: matchit::Router<PathEntry>,
     count: usize,
+    left_out: usize,
 }
 
 #[derive(Debug)]
@@ -153,20 +154,25 @@ impl Table {
         file.upstreams.entry(default_upstream()).or_default();
         let upstreams = upstreams(file.upstreams, default_url)?;
         let mut shapes: BTreeMap<String, Vec<Arc<ProtectedRoute>>> = BTreeMap::new();
+        let mut left_out = 0;
         for entry in file.routes {
             let line = 1 + text[..entry.span().start].matches('\n').count();
             let entry = entry.into_inner();
             let place = format!("line {line}: {} {}", entry.method, entry.path);
             let refuse = |problem: String| format!("{place}: {problem}");
             let (shape, route) = route(entry, &upstreams, contract).map_err(refuse)?;
-            let Some(route) = route else { continue };
+            let Some(route) = route else {
+                left_out += 1;
+                continue;
+            };
             let routes = shapes.entry(shape).or_default();
             if routes.iter().any(|known| known.verb == route.verb) {
                 return Err(refuse("the route stands in the table twice".to_owned()));
             }
             routes.push(Arc::new(route));
         }
-        let mut table = Self { paths: matchit::Router::new(), count: shapes.values().map(Vec::len).sum() };
+        let count = shapes.values().map(Vec::len).sum();
+        let mut table = Self { paths: matchit::Router::new(), count, left_out };
         for (shape, routes) in shapes {
             let place = routes.first().map(|route| route.caller_id.clone()).unwrap_or_default();
             let entry = PathEntry { allow: allow(&routes), routes };
@@ -178,6 +184,11 @@ impl Table {
     /// How many routes it has.
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    /// How many routes are left out because the default upstream has no address.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Finds the route of a verb and a raw path, and the projects that it names. HEAD is served as GET.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chassis::config::is_server_address;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -128,18 +129,15 @@ impl fmt::Debug for Upstream {
 /// # Errors
 /// If it is none, or says more than that: the path of a request is forwarded as it came.
 pub fn address(url: &str) -> Result<(Scheme, Authority), String> {
-    let problem = || format!("{url:?} is no address like http://127.0.0.1:3000, without a path");
+    let problem = || {
+        // There may be a password in it.
+        let shown = if url.contains('@') { String::new() } else { format!(", not {url:?}") };
+        format!("must be an address as http://127.0.0.1:3000, without a user name and a path{shown}")
+    };
     let parts = url.parse::<Uri>().map_err(|_| problem())?.into_parts();
     let is_bare = parts.path_and_query.is_none_or(|path| path == "/");
     match (parts.scheme, parts.authority) {
-        (Some(scheme), Some(authority))
-            if is_bare
-                && (scheme == Scheme::HTTP || scheme == Scheme::HTTPS)
-                && !authority.as_str().contains('@')
-                && !authority.host().is_empty() =>
-        {
-            Ok((scheme, authority))
-        }
+        (Some(scheme), Some(authority)) if is_bare && is_server_address(url) => Ok((scheme, authority)),
         _ => Err(problem()),
     }
 }
@@ -157,5 +155,9 @@ mod tests {
         {
             assert!(address(url).is_err(), "{url}");
         }
+        for url in ["http://127.0.0.1:99999", "http://h:0", "http://h:", "http://[::1]:65536"] {
+            assert!(address(url).is_err(), "{url}: the port is none");
+        }
+        assert!(!address("http://u:secret@h").unwrap_err().contains("secret"));
     }
 }

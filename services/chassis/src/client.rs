@@ -25,7 +25,7 @@ use tower::Service;
 use crate::{
     access::CallContext,
     clock::Clock,
-    config::{Problems, Validate},
+    config::{Problems, Validate, is_server_address},
     identity::{Call, IdentityKeys},
     status::Fault,
     telemetry::propagation,
@@ -42,9 +42,7 @@ pub struct ClientConfig {
 
 impl Validate for ClientConfig {
     fn validate(&self, problems: &mut Problems) {
-        let has_scheme = ["http://", "https://"].iter().any(|scheme| self.endpoint.starts_with(scheme));
-        let is_address = has_scheme && Endpoint::from_shared(self.endpoint.clone()).is_ok();
-        problems.require(is_address, "endpoint", "must be an address like http://127.0.0.1:7101");
+        problems.require(is_server_address(&self.endpoint), "endpoint", "must be an address as http://127.0.0.1:7101");
         problems.require((1..=600_000).contains(&self.deadline_ms), "deadline_ms", "must be between 1 and 600000");
     }
 }

@@ -1,26 +1,20 @@
 //! Configuration: the documented default of each crate, overlaid by a file, overlaid by the environment.
 //!
 //! The default files are the schema: a setting that they do not have is unknown, and a value must have the type of the
-//! default. Every mistake is reported, not the first one only.
+//! default. Every mistake is reported, not the first one only, and by the name that the operator used.
 
-use std::{collections::HashMap, ffi::OsString, fmt, path::Path};
+mod layers;
+mod reader;
 
-use config::{Config, Environment, File, FileFormat, Map, Value, ValueKind};
-use proto::paddock::contract::v1::Process;
+use std::{ffi::OsString, fmt, path::Path};
+
 use serde::de::DeserializeOwned;
+use toml::Table;
 
-/// The prefix of the environment variables that set something.
-const PREFIX: &str = "PADDOCK";
-
-/// What stands between the levels of a setting's name in an environment variable.
-const SEPARATOR: &str = "__";
+use layers::Layers;
 
 /// The default settings of this crate, shared by every process.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
-
-/// Variables with the prefix that are not settings of this kind of process: the short names of the embedded default, the
-/// configuration file, and what tests set.
-const NOT_SETTINGS: [&str; 5] = ["port", "data", "upstream", "config", "test_"];
 
 /// Every mistake that was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,19 +34,25 @@ impl std::error::Error for ConfigError {}
 
 /// Collects what is wrong with values that have the right type.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<String>);
+pub struct Problems {
+    /// The setting, and what is wrong with it.
+    found: Vec<(String, String)>,
+    /// The settings whose value was reported already; the default stands in its place.
+    unread: Vec<String>,
+}
 
 impl Problems {
     /// Adds a mistake.
     pub fn push(&mut self, setting: &str, problem: impl fmt::Display) {
-        self.0.push(format!("{setting}: {problem}"));
+        self.found.push((setting.to_owned(), problem.to_string()));
     }
 
     /// Adds the mistakes of an inner section.
     pub fn inside(&mut self, section: &str, inner: &impl Validate) {
-        let mut problems = Self::default();
+        let below = |setting: &String| Some(setting.strip_prefix(section)?.strip_prefix('.')?.to_owned());
+        let mut problems = Self { found: Vec::new(), unread: self.unread.iter().filter_map(below).collect() };
         inner.validate(&mut problems);
-        self.0.extend(problems.0.into_iter().map(|problem| format!("{section}.{problem}")));
+        self.found.extend(problems.found.into_iter().map(|(setting, text)| (format!("{section}.{setting}"), text)));
     }
 
     /// Adds a mistake if the condition does not hold.
@@ -61,12 +61,37 @@ impl Problems {
             self.push(setting, problem);
         }
     }
+
+    /// Whether a setting has the value that was meant. A rule that joins two settings says nothing while one of them has not.
+    #[must_use]
+    pub fn is_read(&self, setting: &str) -> bool {
+        !self.unread.iter().any(|unread| unread == setting)
+    }
 }
 
 /// Settings that know which values make sense.
 pub trait Validate {
     /// Adds every mistake.
     fn validate(&self, problems: &mut Problems);
+}
+
+/// Whether a text is an address to listen on: a host and a port.
+#[must_use]
+pub fn is_listen_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+/// Whether a text is the address of a server: `http` or `https`, a host, and no port that is none.
+#[must_use]
+pub fn is_server_address(text: &str) -> bool {
+    let Ok(url) = text.parse::<http::Uri>() else { return false };
+    let is_web = matches!(url.scheme_str(), Some("http" | "https"));
+    is_web
+        && url.authority().is_some_and(|authority| {
+            let (host, all) = (authority.host(), authority.as_str());
+            let port = || authority.port_u16().is_some_and(|port| port != 0);
+            !host.is_empty() && !all.contains('@') && (all == host || port())
+        })
 }
 
 /// Loads the settings from the defaults, the file if there is one, and the environment.
@@ -82,121 +107,28 @@ fn load_from<T: DeserializeOwned + Validate>(
     file: Option<&Path>,
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<T, ConfigError> {
-    let environment = readable(environment)?;
-    let one = |error: config::ConfigError| ConfigError { problems: vec![error.to_string()] };
-    let schema = from_texts(defaults).build().map_err(one)?;
-    let file = read_file(file)?;
-    let environment = Environment::with_prefix(PREFIX)
-        .prefix_separator("_")
-        .separator(SEPARATOR)
-        .try_parsing(true)
-        .source(Some(environment));
-    let from_file = Config::builder().add_source(file.clone()).build().map_err(one)?;
-    let from_environment = Config::builder().add_source(environment.clone()).build().map_err(one)?;
-
-    let mut problems = Problems::default();
-    compare(&schema.cache, &from_file.cache, "", Origin::File, &mut problems);
-    compare(&schema.cache, &from_environment.cache, "", Origin::Environment, &mut problems);
-    if !problems.0.is_empty() {
-        return Err(ConfigError { problems: problems.0 });
+    let mut layers = Layers::new(defaults).map_err(|problem| ConfigError { problems: vec![problem] })?;
+    let file = file.map(read_file).transpose();
+    match &file {
+        Ok(Some(table)) => layers.add_file(table),
+        Ok(None) => {}
+        Err(problem) => layers.problems.push(problem.clone()),
     }
-    let merged = from_texts(defaults).add_source(file).add_source(environment).build().map_err(one)?;
-    let settings: T = merged.try_deserialize().map_err(one)?;
-    settings.validate(&mut problems);
-    if problems.0.is_empty() { Ok(settings) } else { Err(ConfigError { problems: problems.0 }) }
-}
-
-/// The variables that are text. One of another program may hold any bytes; one of ours may not.
-fn readable(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<HashMap<String, String>, ConfigError> {
-    let (mut texts, mut problems) = (HashMap::new(), Problems::default());
-    for (name, value) in variables {
-        let Ok(name) = name.into_string() else { continue };
-        match value.into_string() {
-            Ok(value) => drop(texts.insert(name, value)),
-            Err(_) if name.starts_with(PREFIX) => problems.push(&name, "is not UTF-8"),
-            Err(_) => {}
-        }
+    layers.add_environment(environment);
+    let settings: Option<T> = layers.read();
+    // What stands in a file that cannot be read may be what makes the others right.
+    if let (Some(settings), Ok(_)) = (&settings, file) {
+        let mut problems = Problems { found: Vec::new(), unread: layers.unread.clone() };
+        settings.validate(&mut problems);
+        layers.add_problems(&problems.found);
     }
-    if problems.0.is_empty() { Ok(texts) } else { Err(ConfigError { problems: problems.0 }) }
+    settings.filter(|_| layers.problems.is_empty()).ok_or(ConfigError { problems: layers.problems })
 }
 
-fn from_texts(texts: &[&str]) -> config::ConfigBuilder<config::builder::DefaultState> {
-    texts.iter().fold(Config::builder(), |builder, text| builder.add_source(File::from_str(text, FileFormat::Toml)))
-}
-
-fn read_file(path: Option<&Path>) -> Result<File<config::FileSourceString, FileFormat>, ConfigError> {
-    let text = match path {
-        Some(path) => {
-            let named = |error: String| ConfigError { problems: vec![format!("{}: {error}", path.display())] };
-            let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-            // Read here once more for the sake of the message: merged with the others, nobody knows whose mistake it is.
-            let alone = from_texts(&[&text]).build();
-            alone.map(|_| text).map_err(|error| named(error.to_string()))?
-        }
-        None => String::new(),
-    };
-    Ok(File::from_str(&text, FileFormat::Toml))
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Origin {
-    File,
-    Environment,
-}
-
-/// Compares an overlay with the schema, level by level.
-fn compare(schema: &Value, overlay: &Value, path: &str, origin: Origin, problems: &mut Problems) {
-    match (&schema.kind, &overlay.kind) {
-        (ValueKind::Table(schema), ValueKind::Table(overlay)) => {
-            compare_tables(schema, overlay, path, origin, problems)
-        }
-        (ValueKind::Table(_), _) => problems.push(path, "is a section, not a value"),
-        (ValueKind::Boolean(_), _) if overlay.clone().into_bool().is_err() => {
-            problems.push(path, "must be true or false")
-        }
-        (ValueKind::I64(_), _) if !is_whole(overlay) => problems.push(path, "must be a whole number"),
-        (ValueKind::Float(_), _) if overlay.clone().into_float().is_err() => problems.push(path, "must be a number"),
-        (ValueKind::String(_), ValueKind::Table(_) | ValueKind::Array(_)) => problems.push(path, "must be a text"),
-        _ => {}
-    }
-}
-
-/// Whether a value is a whole number without being made one: neither `1.5` nor `true` is.
-fn is_whole(value: &Value) -> bool {
-    !matches!(value.kind, ValueKind::Float(_) | ValueKind::Boolean(_)) && value.clone().into_int().is_ok()
-}
-
-fn compare_tables(
-    schema: &Map<String, Value>,
-    overlay: &Map<String, Value>,
-    path: &str,
-    origin: Origin,
-    problems: &mut Problems,
-) {
-    let mut names: Vec<_> = overlay.keys().collect();
-    names.sort();
-    for name in names {
-        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        match schema.get(name) {
-            Some(expected) => compare(expected, &overlay[name], &inner, origin, problems),
-            None if path.is_empty() && is_foreign(name, origin) => {}
-            None => problems.push(&inner, format!("unknown setting; known here: {}", sorted_names(schema))),
-        }
-    }
-}
-
-/// Whether a name at the top belongs to another process: one file serves all of them.
-fn is_foreign(name: &str, origin: Origin) -> bool {
-    let not_a_setting = origin == Origin::Environment && NOT_SETTINGS.iter().any(|known| name.starts_with(known));
-    not_a_setting
-        || ["port", "data", "upstream"].contains(&name)
-        || Process::ALL.iter().any(|process| process.section() == name)
-}
-
-fn sorted_names(table: &Map<String, Value>) -> String {
-    let mut names: Vec<_> = table.keys().map(String::as_str).collect();
-    names.sort_unstable();
-    names.join(", ")
+fn read_file(path: &Path) -> Result<Table, String> {
+    let named = |error: String| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    text.parse().map_err(|error: toml::de::Error| named(error.to_string()))
 }
 
 #[cfg(test)]
@@ -206,8 +138,8 @@ mod tests {
     use serde::Deserialize;
     use std::os::unix::ffi::OsStringExt as _;
 
-    const SCHEMA: &str =
-        "[gateway]\nlisten = \"a:1\"\nnowhere = \"a:2\"\nlimit = 5\nstrict = false\n[gateway.inner]\nratio = 0.5\n";
+    const SCHEMA: &str = "[gateway]\nlisten = \"a:1\"\nnowhere = \"a:2\"\nlimit = 5\nleast = 0\nstrict = false\nport = 80\n\
+         format = \"json\"\n[gateway.inner]\nratio = 0.5\n";
 
     #[derive(Debug, Deserialize)]
     struct Settings {
@@ -219,8 +151,18 @@ mod tests {
         listen: String,
         nowhere: String,
         limit: i64,
+        least: u32,
         strict: bool,
+        port: u16,
+        format: Format,
         inner: Inner,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Format {
+        Json,
+        Pretty,
     }
 
     #[derive(Debug, Deserialize)]
@@ -228,10 +170,20 @@ mod tests {
         ratio: f64,
     }
 
+    impl Validate for Inner {
+        fn validate(&self, problems: &mut Problems) {
+            problems.require(self.ratio <= 1.0, "ratio", "must be at most 1");
+        }
+    }
+
     impl Validate for Settings {
         fn validate(&self, problems: &mut Problems) {
-            problems.require(self.gateway.limit > 0, "gateway.limit", "must be positive");
-            problems.require(self.gateway.inner.ratio <= 1.0, "gateway.inner.ratio", "must be at most 1");
+            let gateway = &self.gateway;
+            problems.require(gateway.limit > 0, "gateway.limit", "must be positive");
+            problems.require(gateway.listen.contains(':'), "gateway.listen", "must have a port");
+            let fits = !problems.is_read("gateway.least") || i64::from(gateway.least) < gateway.limit;
+            problems.require(fits, "gateway.limit", "must be more than least");
+            problems.inside("gateway.inner", &gateway.inner);
         }
     }
 
@@ -249,28 +201,58 @@ mod tests {
         let environment = [
             ("PADDOCK_GATEWAY__LIMIT", "7"),
             ("PADDOCK_GATEWAY__NOWHERE", ""),
+            ("PADDOCK_GATEWAY__FORMAT", "pretty"),
             ("PADDOCK_GATEWAY__INNER__RATIO", "1"),
             ("PADDOCK_PORT", "8080"),
             ("PADDOCK_RUNNER_REGISTRY__LISTEN", "x"),
+            ("PADDOCK_TEST_POSTGRES", "x"),
             ("OTHER", "1"),
         ];
         let settings = load_with(file, &environment).unwrap().gateway;
         assert_eq!((settings.listen.as_str(), settings.limit, settings.strict), ("b:2", 7, false));
         assert_eq!(settings.nowhere, "", "a setting can be emptied");
+        assert_eq!((settings.format, settings.port), (Format::Pretty, 80));
         assert!((settings.inner.ratio - 1.0).abs() < f64::EPSILON);
+        for text in ["007", "true", "1e3"] {
+            let settings = load_with("", &[("PADDOCK_GATEWAY__NOWHERE", text)]).unwrap().gateway;
+            assert_eq!(settings.nowhere, text, "a text is taken as it is");
+        }
+        for (text, truth) in [("true", true), ("1", true), ("off", false)] {
+            assert_eq!(load_with("", &[("PADDOCK_GATEWAY__STRICT", text)]).unwrap().gateway.strict, truth);
+        }
     }
 
     #[test]
-    fn every_mistake_is_reported_at_once() {
-        let file = "[gateway]\nlimt = 1\nstrict = \"maybe\"\ninner = 3\n[gatway]\nlisten = \"x\"\n";
-        let environment = [("PADDOCK_GATEWAY__LIMIT", "many"), ("PADDOCK_GATEWAY__NEW__THING", "1")];
+    fn every_mistake_is_reported_at_once_by_the_name_that_was_used() {
+        let file = "[gateway]\nlimt = 1\nstrict = \"maybe\"\ninner = 3\nformat = \"xml\"\nlisten = \"a\"\n[gatway]\nlisten = \"x\"\n";
+        let environment = [
+            ("PADDOCK_GATEWAY__LIMIT", "many"),
+            ("PADDOCK_GATEWAY__NEW__THING", "1"),
+            ("PADDOCK_GATEWAY__PORT", "99999"),
+            ("PADDOCK_GATEWAY__INNER__RATIO", "1.5"),
+            ("PADDOCK_GATEWAY__LIMIT__MORE", "1"),
+            ("PADDOCK_PORTS", "1"),
+        ];
         let error = load_with(file, &environment).unwrap_err();
-        let starts = ["gateway.inner: is a section", "gateway.limt: unknown", "gateway.strict: must be true"];
-        let more = ["gatway: unknown", "gateway.limit: must be a whole", "gateway.new: unknown"];
-        assert_eq!(error.problems.len(), 6, "{error}");
-        for start in starts.iter().chain(&more) {
-            assert!(error.problems.iter().any(|problem| problem.starts_with(start)), "{start}: {error}");
-        }
+        let known = "format, inner, least, limit, listen, nowhere, port, strict";
+        let mut expected = [
+            "gateway.inner: is a section, not a value (given: 3)",
+            &format!("gateway.limt: unknown setting; known here: {known}"),
+            "gateway.strict: must be true or false (given: \"maybe\")",
+            "gatway: unknown setting; known here: gateway",
+            "gateway.format: must be \"json\" or \"pretty\" (given: \"xml\")",
+            "gateway.listen: must have a port (given: \"a\")",
+            "PADDOCK_GATEWAY__LIMIT: must be a whole number (given: \"many\")",
+            "PADDOCK_GATEWAY__LIMIT__MORE: unknown setting; limit is a value",
+            &format!("PADDOCK_GATEWAY__NEW__THING: unknown setting; known here: {known}"),
+            "PADDOCK_GATEWAY__PORT: must be a whole number from 0 to 65535 (given: 99999)",
+            "PADDOCK_GATEWAY__INNER__RATIO: must be at most 1 (given: 1.5)",
+            "PADDOCK_PORTS: unknown setting; known here: gateway",
+        ];
+        let mut found = error.problems;
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -286,31 +268,70 @@ mod tests {
     #[test]
     fn a_whole_number_is_not_made_from_anything_else() {
         for value in ["1.5", "true", "1e3", "many", "0x10"] {
-            let from_environment = load_with("", &[("PADDOCK_GATEWAY__LIMIT", value)]).unwrap_err();
-            assert_eq!(from_environment.problems, ["gateway.limit: must be a whole number"], "{value}");
+            let error = load_with("", &[("PADDOCK_GATEWAY__LIMIT", value)]).unwrap_err();
+            let expected = format!("PADDOCK_GATEWAY__LIMIT: must be a whole number (given: {value:?})");
+            assert_eq!(error.problems, [expected], "{value}");
         }
         for value in ["1.5", "true", "\"1.5\""] {
-            let from_file = load_with(&format!("[gateway]\nlimit = {value}\n"), &[]).unwrap_err();
-            assert_eq!(from_file.problems, ["gateway.limit: must be a whole number"], "{value}");
+            let error = load_with(&format!("[gateway]\nlimit = {value}\n"), &[]).unwrap_err();
+            assert_eq!(error.problems, [format!("gateway.limit: must be a whole number (given: {value})")]);
         }
+        let error = load_with("[gateway]\nleast = -1\n", &[]).unwrap_err();
+        assert_eq!(error.problems, ["gateway.least: must be a whole number from 0 to 4294967295 (given: -1)"]);
     }
 
     #[test]
     fn values_that_make_no_sense_are_reported_at_once() {
-        let error = load_with("[gateway]\nlimit = -1\n[gateway.inner]\nratio = 2.0\n", &[]).unwrap_err();
-        assert_eq!(error.problems, ["gateway.limit: must be positive", "gateway.inner.ratio: must be at most 1"]);
+        let file = "[gateway]\nlimit = -1\nleast = -1\n[gateway.inner]\nratio = 2.0\n";
+        let error = load_with(file, &[]).unwrap_err();
+        let expected = [
+            "gateway.least: must be a whole number from 0 to 4294967295 (given: -1)",
+            "gateway.limit: must be positive (given: -1)",
+            "gateway.inner.ratio: must be at most 1 (given: 2.0)",
+        ];
+        assert_eq!(error.problems, expected, "nothing is said of limit beside a least that is the default");
     }
 
     #[test]
-    fn a_file_that_is_no_toml_is_named() {
-        let error = load_with("[gateway\n", &[]).unwrap_err().to_string();
-        assert!(error.contains("paddock.toml"), "{error}");
+    fn a_password_in_a_url_is_not_repeated() {
+        let error = load_with("", &[("PADDOCK_GATEWAY__LISTEN", "user:secret@host")]).map(|_| ()).err();
+        assert_eq!(error, None, "it has a colon");
+        let error = load_with("", &[("PADDOCK_GATEWAY__LIMIT", "user:secret@host")]).unwrap_err();
+        assert_eq!(error.problems, ["PADDOCK_GATEWAY__LIMIT: must be a whole number"]);
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn a_file_that_is_no_toml_or_missing_is_named_beside_the_mistakes_of_the_environment() {
+        let error = load_with("[gateway\n", &[("PADDOCK_GATEWAY__LIMIT", "many")]).unwrap_err();
+        assert!(error.problems.len() == 2 && error.problems[0].contains("paddock.toml"), "{error}");
         let error = load_from::<Settings>(&[SCHEMA], Some(Path::new("/nowhere/p.toml")), std::iter::empty());
         let error = error.unwrap_err();
         assert!(error.to_string().contains("/nowhere/p.toml"));
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port_that_is_one() {
+        for text in ["127.0.0.1:80", "localhost:0", "[::1]:80"] {
+            assert!(is_listen_address(text), "{text}");
+        }
+        for text in ["", "host", ":80", "host:99999", "host:"] {
+            assert!(!is_listen_address(text), "{text}");
+        }
+        for text in ["http://127.0.0.1:4317", "https://host", "http://[::1]:80/", "http://[::1]", "http://host/path"] {
+            assert!(is_server_address(text), "{text}");
+        }
+        for text in [
+            "",
+            "host",
+            "host:80",
+            "ftp://host",
+            "http://",
+            "http://h:99999",
+            "http://h:0",
+            "http://h:",
+            "http://u:p@h:1",
+        ] {
+            assert!(!is_server_address(text), "{text}");
+        }
     }
 }

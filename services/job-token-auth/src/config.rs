@@ -148,7 +148,8 @@ impl Validate for Config {
         let connections = (1..=1000).contains(&self.max_connections);
         problems.require(connections, "job_token_auth.max_connections", "must be between 1 and 1000");
         problems.require(self.cache_ms <= 1000, "job_token_auth.cache_ms", "must be at most 1000");
-        let path = self.database != DatabaseKind::Sqlite || !self.sqlite_path.as_os_str().is_empty();
+        let is_sqlite = problems.is_read("job_token_auth.database") && self.database == DatabaseKind::Sqlite;
+        let path = !is_sqlite || !self.sqlite_path.as_os_str().is_empty();
         problems.require(path, "job_token_auth.sqlite_path", "must not be empty");
         problems.inside("job_token_auth.runner_registry", &self.runner_registry);
         problems.inside("job_token_auth.captures", &self.captures);
@@ -173,7 +174,8 @@ impl Validate for Captures {
         let prefix = &self.redis.key_prefix;
         let prefix_is_plain = !prefix.is_empty() && prefix.bytes().all(plain);
         problems.require(prefix_is_plain, "redis.key_prefix", "must be letters, digits, `-`, `_`, `:` and `.`");
-        let master = self.redis.kind != RedisKind::Sentinel || !self.redis.sentinel_master.is_empty();
+        let has_sentinels = problems.is_read("redis.kind") && self.redis.kind == RedisKind::Sentinel;
+        let master = !has_sentinels || !self.redis.sentinel_master.is_empty();
         problems.require(master, "redis.sentinel_master", "must not be empty");
     }
 }

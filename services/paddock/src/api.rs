@@ -5,11 +5,14 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use proto::contract::Place;
 use proto::paddock::contract::v1::CredentialKind;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the question whether it can serve may take.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many items a page of a list holds; the API gives no more.
 const PAGE: usize = 100;
@@ -42,7 +45,9 @@ impl Api {
             base.starts_with("http://"),
             "{base}: give the address of the gateway itself, as in http://127.0.0.1:8080"
         );
-        let client = Client::builder().timeout(TIMEOUT).no_proxy().build().context("cannot make a client")?;
+        // The gateway redirects nowhere, and the token is for nobody else.
+        let client = Client::builder().timeout(TIMEOUT).no_proxy().redirect(Policy::none()).build();
+        let client = client.context("cannot make a client")?;
         Ok(Self { client, base, token })
     }
 
@@ -85,10 +90,13 @@ impl Api {
     pub async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let answer = request.send().await.map_err(|error| self.no_answer(&error))?;
         let status = answer.status();
+        let text = answer.text().await.map_err(|error| self.no_answer(&error))?;
         if status.is_success() {
-            return answer.json().await.map_err(|error| self.no_answer(&error));
+            return serde_json::from_str(&text).map_err(|error| {
+                let base = &self.base;
+                anyhow!("{base} answered {status}, but not as the gateway of this version does ({error}); is it one?")
+            });
         }
-        let text = answer.text().await.unwrap_or_default();
         let Ok(refused) = serde_json::from_str::<Refused>(&text) else {
             bail!("{} answered {status}; is it the gateway?", self.base);
         };
@@ -116,16 +124,41 @@ impl Api {
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> anyhow::Error {
-        let base = &self.base;
-        let cause = if error.is_timeout() { "no answer in time".to_owned() } else { causes(error) };
+        let (base, cause) = (&self.base, cause(error));
         anyhow!(
             "{base}: {cause}; start `paddock serve`, set PADDOCK_PORT to the port that it uses, or give --server URL"
         )
     }
 }
 
-/// The innermost cause says what happened, the outer ones name an address that is told already.
-fn causes(error: &reqwest::Error) -> String {
+/// Whether a gateway can serve.
+///
+/// # Errors
+/// If it cannot be asked, or says what is missing.
+pub async fn readiness(base: &str) -> Result<(), NotReady> {
+    let client = Client::builder().timeout(READINESS_TIMEOUT).no_proxy().build();
+    let asked = async { client?.get(format!("{base}/-/readiness")).send().await };
+    let answer = asked.await.map_err(|error| NotReady::Unreachable(cause(&error)))?;
+    match answer.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(NotReady::Says(format!("{status} {}", answer.text().await.unwrap_or_default()))),
+    }
+}
+
+/// Why a gateway cannot serve.
+pub enum NotReady {
+    /// It does not answer.
+    Unreachable(String),
+    /// What it answers.
+    Says(String),
+}
+
+/// What kept an answer from coming. The innermost cause says what happened, the outer ones name an address that is told
+/// already.
+pub fn cause(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
     let mut innermost: &dyn std::error::Error = error;
     while let Some(inner) = innermost.source() {
         innermost = inner;

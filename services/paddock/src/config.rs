@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chassis::{
-    config::{ConfigError, Problems, Validate},
+    config::{ConfigError, Problems, Validate, is_listen_address},
     db::DatabaseKind,
     server::ServerConfig,
     telemetry::TelemetryConfig,
@@ -59,9 +59,15 @@ impl Validate for Config {
         problems.require(embedded, "runner_registry.database", apart);
         let embedded = self.job_token_auth.database == DatabaseKind::Sqlite;
         problems.require(embedded, "job_token_auth.database", apart);
+        let metrics = &self.paddock.metrics_listen;
+        let is_address = metrics.is_empty() || is_listen_address(metrics);
+        problems.require(is_address, "paddock.metrics_listen", "must be an address with a port, or empty");
+        if let Some(problem) = gateway::upstream_problem(&self.upstream).filter(|_| !self.upstream.is_empty()) {
+            problems.push("upstream", problem);
+        }
         self.telemetry.validate(problems);
         self.server.validate(problems);
-        self.gateway().validate(problems);
+        self.gateway.validate(problems);
         self.job_token_auth.validate(problems);
         self.runner_registry.validate(problems);
     }
@@ -102,6 +108,9 @@ mod tests {
         };
         assert!(!problems_of(&config).contains("upstream"));
         config.upstream = "two".to_owned();
+        let problems = problems_of(&config);
+        assert!(problems.contains("upstream") && !problems.contains("gateway.upstream"), "{problems}");
+        config.gateway.upstream = "one".to_owned();
         assert!(problems_of(&config).contains("gateway.upstream"));
     }
 }

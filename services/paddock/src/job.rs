@@ -5,12 +5,16 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand, ValueEnum};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{api::Api, config::Config, data_folder};
+use crate::{api::Api, config::Config, data_folder, output::print};
+
+/// The status of a job whose token is good.
+const RUNNING: &str = "running";
 
 /// Where jobs are, as the API has it.
 const JOBS: &str = "/admin/jobs";
@@ -72,7 +76,7 @@ struct Issue {
 /// How jobs are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// A line per job.
+    /// A table.
     Text,
     /// A JSON array of objects.
     Json,
@@ -89,6 +93,9 @@ struct Job {
     id: i64,
     status: String,
     name: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
+    stage: Option<String>,
     token_expires_at: String,
     user: User,
     project: Project,
@@ -147,7 +154,11 @@ async fn project_id(api: &Api, project: &str) -> anyhow::Result<i64> {
     if let Ok(id) = project.parse() {
         return Ok(id);
     }
-    let path = project.replace('%', "%25").replace('/', "%2F");
+    ensure!(
+        project.contains('/'),
+        "--project {project:?} is neither an id nor a full path: give it as in --project 7 or --project demo/app"
+    );
+    let path = utf8_percent_encode(project, NON_ALPHANUMERIC);
     let found: WithId = api.send(api.get(&format!("/projects/{path}"))).await.with_context(|| project.to_owned())?;
     Ok(found.id)
 }
@@ -160,30 +171,44 @@ async fn finish(api: &Api, id: i64) -> anyhow::Result<()> {
 
 async fn list(api: &Api, format: Format) -> anyhow::Result<()> {
     let jobs: Vec<Value> = api.list(JOBS).await?;
-    let mut output = io::stdout().lock();
-    match format {
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut output, &jobs)?;
-            writeln!(output)?;
-        }
+    print(&match format {
+        Format::Json => serde_json::to_string_pretty(&jobs)? + "\n",
         Format::Text => {
-            for job in jobs {
-                let job = serde_json::from_value(job).context("the server speaks of jobs in another way")?;
-                writeln!(output, "{}", line(&job))?;
-            }
+            let jobs = jobs.into_iter().map(serde_json::from_value).collect::<Result<Vec<Job>, _>>();
+            table(&jobs.context("the server speaks of jobs in another way")?)
         }
-    }
+    })?;
     Ok(())
 }
 
-/// `7  running   demo/app  as alice  build  token until 2026-11-24T10:00:00.000Z`
-fn line(job: &Job) -> String {
+/// The jobs below a line of headings, in columns that are as wide as what stands in them.
+fn table(jobs: &[Job]) -> String {
+    let headings = ["ID", "STATUS", "PROJECT", "USER", "NAME", "STAGE", "REF", "TOKEN"].map(ToOwned::to_owned);
+    let rows: Vec<_> = std::iter::once(headings).chain(jobs.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The cells of a job. What is gone is named by its id.
+fn row(job: &Job) -> [String; 8] {
     let or_id = |text: &Option<String>, id: i64| text.clone().unwrap_or_else(|| id.to_string());
-    let project = or_id(&job.project.path_with_namespace, job.project.id);
-    let user = or_id(&job.user.username, job.user.id);
-    let name = job.name.as_deref().map(|name| format!("  {name}")).unwrap_or_default();
-    let (id, status, expiry) = (job.id, &job.status, &job.token_expires_at);
-    format!("{id:>6}  {status:<8}  {project}  as {user}{name}  token until {expiry}")
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let is_good = job.status == RUNNING;
+    [
+        job.id.to_string(),
+        job.status.clone(),
+        or_id(&job.project.path_with_namespace, job.project.id),
+        or_id(&job.user.username, job.user.id),
+        or_none(&job.name),
+        or_none(&job.stage),
+        or_none(&job.reference),
+        if is_good { format!("until {}", job.token_expires_at) } else { "ended".to_owned() },
+    ]
 }
 
 #[cfg(test)]
@@ -191,17 +216,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_what_is_gone_by_its_id() {
-        let job = |username: Option<&str>, path: Option<&str>, name: Option<&str>| Job {
+    fn a_job_is_a_row_that_names_what_is_gone_by_its_id() {
+        let job = |status: &str, username: Option<&str>, path: Option<&str>, name: Option<&str>| Job {
             id: 7,
-            status: "running".to_owned(),
+            status: status.to_owned(),
             name: name.map(ToOwned::to_owned),
+            reference: None,
+            stage: name.map(|_| "test".to_owned()),
             token_expires_at: "then".to_owned(),
             user: User { id: 2, username: username.map(ToOwned::to_owned) },
             project: Project { id: 3, path_with_namespace: path.map(ToOwned::to_owned) },
         };
-        assert_eq!(line(&job(None, None, None)), "     7  running   3  as 2  token until then");
-        let all = line(&job(Some("alice"), Some("demo/app"), Some("build")));
-        assert_eq!(all, "     7  running   demo/app  as alice  build  token until then");
+        let jobs = [job("running", Some("alice"), Some("demo/app"), Some("build")), job("finished", None, None, None)];
+        let expected = "\
+ID  STATUS    PROJECT   USER   NAME   STAGE  REF  TOKEN
+7   running   demo/app  alice  build  test   -    until then
+7   finished  3         2      -      -      -    ended
+";
+        assert_eq!(table(&jobs), expected);
     }
 }

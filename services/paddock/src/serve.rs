@@ -1,6 +1,8 @@
 //! `paddock serve`: the services, wired as they are when they run apart — over gRPC with signed identities — but on
 //! loopback ports that nobody has to configure.
 
+use std::{net::SocketAddr, time::Duration};
+
 use anyhow::Context as _;
 use chassis::{
     client::PeerChannel,
@@ -17,7 +19,10 @@ use runner_registry::{seal::SealKeys, token::UserToken};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, data_folder::DataFolder};
+use crate::{api, check::INSTANCE_METRIC, config::Config, data_folder::DataFolder};
+
+/// How long to wait before the services are asked again whether they serve.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until SIGTERM or SIGINT, or until a service fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -32,11 +37,14 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     let rest =
         process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;
     let shutdown = process::shutdown_signal()?;
-    let metrics = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
-    metrics.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
+    let exposed = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
+    exposed.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
 
     let secrets = folder.secrets()?;
     let keys = IdentityKeys::load(&secrets)?;
+    if let Some(id) = keys.key_ids().into_iter().next() {
+        metrics::gauge!(INSTANCE_METRIC, "identity_key" => id).set(1.0);
+    }
     let registry = registry_deps(config, &folder, keys.clone(), SealKeys::load(&secrets)?).await?;
     let keep = |token: &UserToken| folder.write_root_token(token);
     if runner_registry::bootstrap_root(&registry.database, &registry.clock, keep).await? {
@@ -47,8 +55,9 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     let auth = auth_deps(config, &folder, &secrets, keys.clone(), &registry_endpoint).await?;
     tokio::spawn(auth.signing.clone().watch(secrets, shutdown.clone()));
     let gateway = gateway_deps(config, registry_endpoint, auth_endpoint, &keys)?;
-    tracing::info!(address = %rest.local_addr()?, data = %config.data.display(), "serving REST");
-    process::announce_ready(Process::Paddock.name());
+    let address = rest.local_addr()?;
+    tracing::info!(%address, data = %config.data.display(), "starting the services");
+    let announced = shutdown.run_until_cancelled(announce(gateway.peers.clone(), address));
 
     // A service outlives whoever calls it, whose last requests still need it; and none goes on without the others.
     let (auth_shutdown, registry_shutdown) = (CancellationToken::new(), CancellationToken::new());
@@ -68,8 +77,22 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
         shutdown.cancel();
         served.context("runner-registry failed")
     };
-    let (gateway, auth, registry) = tokio::join!(gateway, auth, registry);
+    let (gateway, auth, registry, _) = tokio::join!(gateway, auth, registry, announced);
     registry.and(auth).and(gateway)
+}
+
+/// Says that it serves when every service does: both answer over gRPC, and the gateway finds nothing missing.
+async fn announce(peers: gateway::Peers, rest: SocketAddr) {
+    // They are asked first, because the gateway keeps for a moment what it finds.
+    for peer in [&peers.registry, &peers.job_token_auth] {
+        while peer.check().await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    while api::readiness(&format!("http://{rest}")).await.is_err() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    process::announce_ready(Process::Paddock.name());
 }
 
 async fn registry_deps(

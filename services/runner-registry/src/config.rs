@@ -101,7 +101,8 @@ impl Validate for Config {
         problems.require(overlap, "runner_registry.rotation.overlap_seconds", "must be at most 604800");
         let interval = self.heartbeat.write_interval_seconds <= 3600;
         problems.require(interval, "runner_registry.heartbeat.write_interval_seconds", "must be at most 3600");
-        let path = self.database != DatabaseKind::Sqlite || !self.sqlite_path.as_os_str().is_empty();
+        let is_sqlite = problems.is_read("runner_registry.database") && self.database == DatabaseKind::Sqlite;
+        let path = !is_sqlite || !self.sqlite_path.as_os_str().is_empty();
         problems.require(path, "runner_registry.sqlite_path", "must not be empty");
     }
 }

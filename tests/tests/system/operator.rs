@@ -4,21 +4,25 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use proto::paddock::contract::v1::Reason;
+use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::Value;
-use system::{Paddock, Program, files_below, free_port};
+use system::{Paddock, Program, Redis, files_below, free_port};
 
 use crate::world;
 
 /// Runs `paddock check` and returns whether it found all well, and its findings.
 fn check(data: &Path, port: u16, metrics: &str) -> (bool, Vec<Value>) {
+    check_with(data, port, metrics, &[])
+}
+
+fn check_with(data: &Path, port: u16, metrics: &str, more: &[(&str, &str)]) -> (bool, Vec<Value>) {
     let port = port.to_string();
     let settings = [
         ("PADDOCK_DATA", data.to_str().unwrap()),
         ("PADDOCK_PORT", port.as_str()),
         ("PADDOCK_PADDOCK__METRICS_LISTEN", metrics),
     ];
-    let mut program = Program::start("paddock", &["check", "--output", "json"], &settings);
+    let mut program = Program::start("paddock", &["check", "--output", "json"], &[&settings, more].concat());
     let good = program.wait().success();
     let findings: Value =
         serde_json::from_str(&program.output()).unwrap_or_else(|_| panic!("{}", program.everything()));
@@ -37,7 +41,16 @@ async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
     let (good, findings) = check(paddock.data(), paddock.port(), &paddock.metrics_listen());
     assert!(good && with_severity(&findings, "warning").is_empty(), "{findings:#?}");
     let sound = with_severity(&findings, "good");
-    for name in ["data-folder", "secrets", "root-token", "spool", "server", "captures", "unassigned-runners"] {
+    for name in [
+        "protected-routes",
+        "data-folder",
+        "secrets",
+        "root-token",
+        "spool",
+        "server",
+        "captures",
+        "unassigned-runners",
+    ] {
         assert!(sound.iter().any(|check| check == name), "{name}: {findings:#?}");
     }
 
@@ -69,6 +82,130 @@ fn what_is_broken_is_named_with_a_remedy() {
     let (good, findings) = check(&folder.path().join("nothing"), free_port(), "");
     assert!(!good);
     assert_eq!(with_severity(&findings, "bad"), ["data-folder", "server"], "{findings:#?}");
+}
+
+/// What an operator gets wrong, the check that says so, and what `paddock serve` says of it.
+#[test]
+fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    Paddock::start_in(folder.path(), &[]).stop();
+    let spec = |secret: Secret| secret.spec().expect("a secret of the contract");
+    let (redis, seal) = (spec(Secret::CapturesRedisUrl).file, spec(Secret::SuccessorSealKeyPrevious).file);
+    let in_redis = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
+    let routes = [("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", "/nonexistent")];
+    type Case<'a> = (&'a [(&'a str, &'a str)], Option<(&'a str, &'a str)>, &'a str, &'a str);
+    let cases: [Case<'_>; 4] = [
+        (&routes, None, "protected-routes", "/nonexistent"),
+        (&in_redis, None, "secrets", redis),
+        (&in_redis, Some((redis, "no URL of a redis")), "redis", "the URL of redis"),
+        (&[], Some((seal, "short")), "secrets", seal),
+    ];
+    for (settings, secret, name, told) in cases {
+        let file = secret.map(|(file, content)| {
+            let file = folder.path().join("secrets").join(file);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            file
+        });
+        let (good, findings) = check_with(folder.path(), free_port(), "", settings);
+        let is_told = |finding: &Value| {
+            let text = finding["finding"].as_str().unwrap_or_default();
+            finding["severity"] == "bad"
+                && finding["check"] == name
+                && text.contains(told)
+                && finding["remedy"].is_string()
+        };
+        assert!(!good && findings.iter().any(is_told), "{told}: {findings:#?}");
+
+        let (port, data) = (free_port().to_string(), folder.path().to_str().unwrap());
+        let own = [("PADDOCK_PORT", port.as_str()), ("PADDOCK_DATA", data), ("PADDOCK_PADDOCK__METRICS_LISTEN", "")];
+        let mut program = Program::start("paddock", &["serve"], &[&own, settings].concat());
+        assert!(!program.wait().success(), "{told}");
+        assert!(program.errors().contains(told), "{}", program.everything());
+        assert!(!program.output().contains("ready"), "{}", program.everything());
+        file.into_iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+}
+
+#[test]
+fn redis_is_looked_at_when_captures_are_there() {
+    let Some(mut redis) = Redis::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    Paddock::start_in(folder.path(), &[]).stop();
+    let file = Secret::CapturesRedisUrl.spec().expect("a secret of the contract").file;
+    let file = folder.path().join("secrets").join(file);
+    fs::write(&file, redis.url()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let found = || {
+        let store = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
+        let (_, findings) = check_with(folder.path(), free_port(), "", &store);
+        let found = findings.into_iter().find(|finding| finding["check"] == "redis").expect("a finding");
+        (found["severity"].as_str().unwrap().to_owned(), found["finding"].as_str().unwrap().to_owned())
+    };
+    let holds = |severity: &str, told: &str| {
+        let found = found();
+        assert!(found.0 == severity && found.1.contains(told), "{told}: {found:?}");
+    };
+    holds("good", "redis answers");
+    for (setting, wrong, right) in [
+        ("appendfsync", "everysec", "always"),
+        ("appendonly", "no", "yes"),
+        ("maxmemory-policy", "allkeys-lru", "noeviction"),
+    ] {
+        let set = |value: &str| assert_eq!(redis.ask(&format!("CONFIG SET {setting} {value}")).as_deref(), Some("+OK"));
+        set(wrong);
+        holds("bad", &format!("{setting} {wrong}"));
+        set(right);
+    }
+    redis.kill();
+    holds("bad", "does not answer");
+}
+
+#[tokio::test]
+async fn the_metrics_of_another_instance_are_not_believed() {
+    let (one, other) = (Paddock::start(), Paddock::start());
+    for (metrics, severity) in [(one.metrics_listen(), "good"), (other.metrics_listen(), "warning")] {
+        let (_, findings) = check(one.data(), one.port(), &metrics);
+        assert!(with_severity(&findings, severity).contains(&"captures".to_owned()), "{findings:#?}");
+    }
+    one.stop();
+    other.stop();
+}
+
+#[test]
+fn mistakes_are_told_by_the_names_that_the_operator_used() {
+    let settings = [
+        ("PADDOCK_UPSTREAM", "http://127.0.0.1:99999"),
+        ("PADDOCK_TELEMETRY__OTLP_ENDPOINT", "garbage"),
+        ("PADDOCK_TELEMETRY__LOG_FORMAT", "xml"),
+        ("PADDOCK_PORT", "99999"),
+        ("PADDOCK_GATEWAY__LIMT", "1"),
+        ("PADDOCK_GATEWAY__MAX_CONNECTIONS", "0"),
+    ];
+    let mut program = Program::start("paddock", &["check", "--output", "json"], &settings);
+    assert!(!program.wait().success());
+    let findings: Vec<Value> = serde_json::from_str(&program.output()).expect("findings");
+    assert_eq!(findings.len(), settings.len(), "{findings:#?}");
+    for (name, value) in settings {
+        let starts = format!("{name}: ");
+        let found =
+            findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|told| told.starts_with(&starts));
+        let is_clear = |told: &str| name.ends_with("LIMT") || (told.contains("must be") && told.contains(value));
+        assert!(found.is_some_and(is_clear), "{name}: {findings:#?}");
+    }
+}
+
+#[test]
+fn a_forgotten_upstream_is_told_at_start() {
+    let paddock = Paddock::start();
+    let line = paddock.program().wait_for_log("no upstream", |line| {
+        line["level"] == "WARN" && line["message"].as_str().is_some_and(|text| text.contains("PADDOCK_UPSTREAM"))
+    });
+    assert!(line["routes"].as_u64().is_some_and(|routes| routes > 0), "{line:#}");
+    paddock.stop();
+    let paddock = Paddock::start_with(&[("PADDOCK_UPSTREAM", "http://127.0.0.1:9")]);
+    assert!(!paddock.program().errors().contains("no upstream"), "{}", paddock.program().errors());
+    paddock.stop();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The quick start of the README and the tutorial work as printed: their commands are run by a shell against a fresh server,
+//! The quick start of the README, the tutorial and the how-to pages about job tokens work as printed: their commands are run by a shell against a fresh server,
 //! and what they print is what the page shows.
 
 use std::process::Command;
@@ -127,6 +127,22 @@ fn the_commands_of_the_quick_start_print_what_it_shows() {
 #[test]
 fn the_commands_of_the_tutorial_print_what_it_shows() {
     hold(&page("docs/tutorial/first-rotation.md"));
+}
+
+/// The quick start, and then the page in another terminal.
+fn hold_after_the_quick_start(path: &str) {
+    let other_terminal = "\n```sh\nunset API ROOT_TOKEN RUNNER_TOKEN NEW_TOKEN APP LIBRARY ARTIFACT JOB_TOKEN\n```\n";
+    hold(&[quick_start(&page("README.md")), other_terminal, &page(path)].concat());
+}
+
+#[test]
+fn the_commands_about_allowlists_work_after_the_quick_start() {
+    hold_after_the_quick_start("docs/how-to/allow-job-tokens.md");
+}
+
+#[test]
+fn the_commands_about_the_authentication_log_work_after_the_quick_start() {
+    hold_after_the_quick_start("docs/how-to/read-the-authentication-log.md");
 }
 
 #[test]

@@ -30,7 +30,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    config::{Problems, Validate},
+    config::{Problems, Validate, is_server_address},
     process,
 };
 
@@ -72,6 +72,8 @@ impl Validate for TelemetryConfig {
     fn validate(&self, problems: &mut Problems) {
         let ratio = (0.0..=1.0).contains(&self.trace_ratio);
         problems.require(ratio, "telemetry.trace_ratio", "must be between 0 and 1");
+        let endpoint = self.otlp_endpoint.is_empty() || is_server_address(&self.otlp_endpoint);
+        problems.require(endpoint, "telemetry.otlp_endpoint", "must be an address as http://127.0.0.1:4317, or empty");
         if let Err(error) = EnvFilter::try_new(&self.log_filter) {
             problems.push("telemetry.log_filter", error);
         }

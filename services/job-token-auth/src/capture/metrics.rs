@@ -80,6 +80,7 @@ pub fn describe() {
     );
     describe_gauge!(QUEUE, "steps of captures that wait in memory for the store");
     describe_gauge!(SPOOL, Unit::Bytes, "size of the spool");
+    // Whoever looks must be able to tell "none" from "no such metric".
     for name in [LOST, RESETS, UNREADABLE, SPOOL_FAILURES] {
         counter!(name).absolute(0);
     }

@@ -34,6 +34,7 @@ use crate::{config, error::Result, time::millis};
 pub use log::Log;
 use op::Op;
 use queue::Queues;
+pub use redis::inspection::{RedisProblem, inspect as inspect_redis};
 use spool::Spool;
 
 /// The captures of this process. Clones share them.

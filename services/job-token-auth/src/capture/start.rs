@@ -176,6 +176,7 @@ async fn greet(connector: &Arc<Connector>, keys: &Keys) -> Result<()> {
     }
 }
 
-fn is_refusal(error: &redis::RedisError) -> bool {
+/// Whether Redis answers, and refuses who asks.
+pub fn is_refusal(error: &redis::RedisError) -> bool {
     error.kind() == redis::ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }

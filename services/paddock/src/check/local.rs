@@ -2,65 +2,67 @@
 
 use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
-use chassis::secrets::{Problem, SecretStore};
-use proto::contract::SecretSpec;
-use proto::paddock::contract::v1::{Process, Secret};
-
-use super::report::{Finding, Report};
+use super::{
+    report::{Finding, Report},
+    secrets,
+};
 use crate::{config::Config, data_folder};
 
-pub fn check(config: &Config, report: &mut Report) {
+/// What to do when the folder belongs to somebody else.
+const REMEDY_PERMISSION: &str = "Run `paddock check` as the user that runs `paddock serve`.";
+
+/// Whether there is an installation, beside what is wrong with it.
+pub fn check(config: &Config, report: &mut Report) -> bool {
     let folder = &config.data;
+    report.add(protected_routes(config));
     if let Some(finding) = absent(folder) {
-        let remedy = "Start `paddock serve` once, or set PADDOCK_DATA to the folder that it uses.";
-        report.add(Finding::bad("data-folder", finding, remedy));
-        return;
+        report.add(finding);
+        return false;
     }
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));
-    check_secrets(folder, report);
+    secrets::check(config, report);
     report.add(root_token(&data_folder::root_token(folder)));
     report.add(spool(&data_folder::spool(folder)));
+    true
+}
+
+fn protected_routes(config: &Config) -> Finding {
+    match gateway::protected_routes(&config.gateway()) {
+        Ok((served, 0)) => Finding::good("protected-routes", format!("{served} protected routes are served")),
+        Ok((served, left_out)) => {
+            let finding = format!(
+                "{served} protected routes are served; {left_out} are not, because no upstream is set (PADDOCK_UPSTREAM)"
+            );
+            Finding::good("protected-routes", finding)
+        }
+        Err(error) => {
+            let remedy = "Correct the table, or gateway.protected_routes_file, which names it.";
+            Finding::bad("protected-routes", error.to_string(), remedy)
+        }
+    }
+}
+
+/// What to do about a file that cannot be looked at.
+fn remedy_of(error: &io::Error, other: &'static str) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { REMEDY_PERMISSION } else { other }
 }
 
 /// Why the folder is not that of an installation.
-fn absent(folder: &Path) -> Option<String> {
-    let what = match fs::metadata(folder) {
-        Err(error) => error.to_string(),
-        Ok(metadata) if !metadata.is_dir() => "is not a folder".to_owned(),
+fn absent(folder: &Path) -> Option<Finding> {
+    let start = "Start `paddock serve` once, or set PADDOCK_DATA to the folder that it uses.";
+    let failed = |error: io::Error| (error.to_string(), remedy_of(&error, start));
+    let (what, remedy) = match fs::metadata(folder) {
+        Err(error) => failed(error),
+        Ok(metadata) if !metadata.is_dir() => ("is not a folder".to_owned(), start),
         Ok(_) => match fs::metadata(data_folder::database(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "nothing was installed here yet".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                ("nothing was installed here yet".to_owned(), start)
+            }
+            Err(error) => failed(error),
             Ok(_) => return None,
         },
     };
-    Some(format!("{}: {what}", folder.display()))
-}
-
-/// What to do about a secret that cannot be used.
-fn remedy(problem: &Problem) -> &'static str {
-    match problem {
-        Problem::Io(_) => "Give the user that runs `paddock serve` the right to read it.",
-        Problem::Padded => "Write the value again without white space around it, as with printf.",
-        Problem::Missing => {
-            "Restore the file from a backup; without it, `paddock serve` makes a new one at the next start."
-        }
-        Problem::Empty
-        | Problem::Encoding(_)
-        | Problem::TooShort { .. }
-        | Problem::Placeholder
-        | Problem::Undescribed => "Restore the file from a backup, or remove it: `paddock serve` then makes a new one.",
-    }
-}
-
-fn check_secrets(folder: &Path, report: &mut Report) {
-    let store = SecretStore::open(data_folder::secrets(folder));
-    let produced = |spec: &SecretSpec| spec.produced_by.contains(&Process::Paddock);
-    for secret in Secret::ALL.into_iter().filter(|secret| secret.spec().is_some_and(produced)) {
-        report.add(match store.require(secret) {
-            Ok(_) => Finding::good("secrets", format!("{} is sound", secret.spec().map_or("", |spec| spec.file))),
-            Err(error) => Finding::bad("secrets", error.to_string(), remedy(&error.problem)),
-        });
-    }
+    Some(Finding::bad("data-folder", format!("{}: {what}", folder.display()), remedy))
 }
 
 fn root_token(path: &Path) -> Finding {
@@ -71,13 +73,15 @@ fn root_token(path: &Path) -> Finding {
         }
         Ok(_) => Finding::good("root-token", format!("only its owner may read {}", path.display())),
         Err(error) => {
-            let remedy = "Stop the server and run `paddock root-token`, which makes a new token.";
+            let lost = "Stop the server and run `paddock root-token`, which makes a new token.";
+            let remedy = remedy_of(&error, lost);
             Finding::warning("root-token", format!("{}: {error}", path.display()), remedy)
         }
     }
 }
 
-/// Whether captures can be spooled, and how many bytes of them wait. A missing folder is made at the next start.
+/// Whether captures can be spooled, and how many bytes of them wait. A missing folder is made
+/// when the first one comes.
 fn spool(folder: &Path) -> Finding {
     let written = || -> io::Result<u64> {
         let probe = folder.join("check.tmp");
@@ -88,7 +92,7 @@ fn spool(folder: &Path) -> Finding {
     };
     match written() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Finding::good("spool", format!("{} is made at the next start", folder.display()))
+            Finding::good("spool", format!("{} is made when it is first needed", folder.display()))
         }
         Ok(bytes) => Finding::good("spool", format!("{} can be written and holds {bytes} bytes", folder.display())),
         Err(error) => {
@@ -124,11 +128,19 @@ mod tests {
     #[test]
     fn a_folder_that_is_none_or_holds_nothing_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(absent(folder.path()).unwrap().ends_with("nothing was installed here yet"));
+        let finding = |folder: &Path| absent(folder).map(|finding| finding.finding).unwrap_or_default();
+        assert!(finding(folder.path()).ends_with("nothing was installed here yet"));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(absent(&file).unwrap().ends_with("is not a folder"));
+        assert!(finding(&file).ends_with("is not a folder"));
         fs::write(data_folder::database(folder.path()), "").unwrap();
-        assert_eq!(absent(folder.path()), None);
+        assert!(absent(folder.path()).is_none());
+    }
+
+    #[test]
+    fn a_folder_of_another_user_is_told_as_that() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(remedy_of(&denied(), "start"), REMEDY_PERMISSION);
+        assert_eq!(remedy_of(&io::ErrorKind::NotFound.into(), "start"), "start");
     }
 }

@@ -1,9 +1,11 @@
 //! The findings, for people or as JSON.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use clap::ValueEnum;
 use serde::Serialize;
+
+use crate::output;
 
 /// How the findings are printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -68,26 +70,31 @@ impl Report {
         self.0.iter().all(|finding| finding.severity != Severity::Bad)
     }
 
+    #[cfg(test)]
+    pub fn into_findings(self) -> Vec<Finding> {
+        self.0
+    }
+
     pub fn print(&self, format: Format) -> io::Result<()> {
-        let mut output = io::stdout().lock();
-        match format {
-            Format::Json => {
-                serde_json::to_writer_pretty(&mut output, &self.0)?;
-                writeln!(output)
-            }
-            Format::Text => self.0.iter().try_for_each(|finding| print_line(&mut output, finding)),
-        }
+        output::print(&match format {
+            Format::Json => serde_json::to_string_pretty(&self.0)? + "\n",
+            Format::Text => self.text(),
+        })
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().map(lines).collect()
     }
 }
 
-fn print_line(output: &mut impl io::Write, finding: &Finding) -> io::Result<()> {
-    let mark = match finding.severity {
+fn lines(Finding { check, severity, finding, remedy }: &Finding) -> String {
+    let mark = match severity {
         Severity::Good => "✓",
         Severity::Warning => "!",
         Severity::Bad => "✗",
     };
-    writeln!(output, "{mark} {}: {}", finding.check, finding.finding)?;
-    if finding.remedy.is_empty() { Ok(()) } else { writeln!(output, "    → {}", finding.remedy) }
+    let remedy = if remedy.is_empty() { String::new() } else { format!("    → {remedy}\n") };
+    format!("{mark} {check}: {finding}\n{remedy}")
 }
 
 #[cfg(test)]
@@ -100,9 +107,7 @@ mod tests {
         report.add(Finding::good("one", "fine"));
         report.add(Finding::warning("two", "odd", "Look at it."));
         assert!(report.is_good());
-        let mut text = Vec::new();
-        report.0.iter().try_for_each(|finding| print_line(&mut text, finding)).unwrap_or_default();
-        assert_eq!(String::from_utf8_lossy(&text), "✓ one: fine\n! two: odd\n    → Look at it.\n");
+        assert_eq!(report.text(), "✓ one: fine\n! two: odd\n    → Look at it.\n");
         report.add(Finding::bad("three", "broken", "Mend it."));
         assert!(!report.is_good());
     }

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::Client;
 use serde::Deserialize;
 
 use super::{
     captures,
     report::{Finding, Report},
 };
-use crate::{api::Api, config::Config, data_folder};
+use crate::{
+    api::{Api, NotReady, readiness},
+    config::Config,
+    data_folder,
+};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,11 +26,13 @@ struct Runner {
 
 pub async fn check(config: &Config, report: &mut Report) {
     let base = format!("http://127.0.0.1:{}", config.port);
-    let Ok(client) = Client::builder().timeout(TIMEOUT).no_proxy().build() else { return };
-    let ready = ready(&client, &base).await;
+    let ready = ready(&base).await;
     let serves = ready.is_ok();
     report.add(ready.unwrap_or_else(|finding| finding));
-    if serves && let Some(finding) = captures::check(&client, &config.paddock.metrics_listen).await {
+    let client = Client::builder().timeout(TIMEOUT).no_proxy().build();
+    if let (true, Ok(client)) = (serves, client)
+        && let Some(finding) = captures::check(&client, config).await
+    {
         report.add(finding);
     }
     // That the token cannot be read is told already.
@@ -35,23 +41,16 @@ pub async fn check(config: &Config, report: &mut Report) {
     }
 }
 
-async fn ready(client: &Client, base: &str) -> Result<Finding, Finding> {
-    match client.get(format!("{base}/-/readiness")).send().await {
-        Ok(answer) if answer.status() == StatusCode::OK => Ok(Finding::good("server", format!("{base} is ready"))),
-        Ok(answer) => {
-            let status = answer.status();
-            let text = answer.text().await.unwrap_or_default();
-            Err(Finding::bad(
-                "server",
-                format!("{base} is not ready: {status} {text}"),
-                "Read the log of `paddock serve`.",
-            ))
-        }
-        Err(error) => {
+async fn ready(base: &str) -> Result<Finding, Finding> {
+    let (finding, remedy) = match readiness(base).await {
+        Ok(()) => return Ok(Finding::good("server", format!("{base} is ready"))),
+        Err(NotReady::Says(text)) => (format!("{base} is not ready: {text}"), "Read the log of `paddock serve`."),
+        Err(NotReady::Unreachable(cause)) => {
             let remedy = "Start `paddock serve`, or set PADDOCK_PORT to the port it uses.";
-            Err(Finding::bad("server", format!("{base} cannot be reached: {error}"), remedy))
+            (format!("{base} cannot be reached: {cause}"), remedy)
         }
-    }
+    };
+    Err(Finding::bad("server", finding, remedy))
 }
 
 async fn runners(api: &Api) -> Finding {

@@ -32,9 +32,9 @@ const FILES: [(&str, &str, &str); 5] = [
 
 const INTRODUCTION: &str = "\
 A setting has a documented default, which a file (`--config FILE`, TOML) overrides, which an environment variable overrides:
-`PADDOCK_`, then the names of the levels in capitals with `__` between them. A name that no process knows, and a value of the
-wrong type, end the process at start; every mistake is reported, not the first one only. Secrets are files and never settings:
-[secrets](secrets.md).
+`PADDOCK_`, then the names of the levels in capitals with `__` between them. A name that no process knows, and a value that is not
+allowed, end the process at start; [mistakes](../how-to/configure.md#mistakes) are reported together. Secrets are files and never
+settings: [secrets](secrets.md).
 ";
 
 const TABLE: &str = "| Setting | Default | Variable | Meaning |\n|---|---|---|---|\n";

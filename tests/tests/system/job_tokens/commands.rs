@@ -1,5 +1,8 @@
 //! `paddock job`: what a script can take from it, and what a tired person reads when it fails.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde_json::Value;
 use system::{Paddock, Upstream, free_port};
@@ -16,6 +19,18 @@ fn job_at_home(paddock: &Paddock, arguments: &[&str]) -> (bool, String, String) 
     let settings = at_home(paddock);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     run_job(arguments, &settings)
+}
+
+/// The address of a server that answers one request, but not as the gateway does.
+fn something_else() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nit works!");
+    });
+    format!("http://{address}")
 }
 
 #[tokio::test]
@@ -47,7 +62,8 @@ async fn a_job_is_issued_listed_and_finished() {
     );
     let id = world::id(job).to_string();
     let (done, text, said) = job_at_home(&paddock, &["list"]);
-    assert!(done && text.lines().count() == 1 && text.contains(&path) && text.contains("build"), "{text} {said}");
+    assert!(done && text.lines().count() == 2, "headings and a job: {text} {said}");
+    assert!(text.contains(&path) && text.contains("build") && text.contains("until"), "{text}");
 
     // The token is good while the job runs, and not a moment longer.
     let nobody = paddock.anonymous();
@@ -59,6 +75,8 @@ async fn a_job_is_issued_listed_and_finished() {
     nobody.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
     nobody.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
     assert!(job_at_home(&paddock, &["finish", &id]).0, "a second time changes nothing");
+    let (_, text, _) = job_at_home(&paddock, &["list"]);
+    assert!(text.contains("ended") && !text.contains("until"), "{text}");
     paddock.stop();
 }
 
@@ -92,7 +110,19 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         assert!(said.contains(remedy), "{arguments:?}: {said}");
         assert!(!said.contains(&root_token[root_token.len() / 2..root_token.len() - 1]), "{arguments:?}: {said}");
     }
-    let cases: [(&[&str], Reason); 5] = [
+    let elsewhere = Upstream::start();
+    for (other, told) in [(elsewhere.url(), "302 Found; is it the gateway?"), (something_else(), "not as the gateway")]
+    {
+        let (_, _, said) = run_job(&["list", "--server", &other, "--token-file", token_file], &[]);
+        assert!(said.contains(told) && !said.contains("start `paddock serve`"), "{said}");
+    }
+    let (done, _, said) = place.job(&["issue", "--project", "", "--user", &user]);
+    assert!(!done && said.contains("full path"), "{said}");
+    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+    let (with_query, with_fragment) = (format!("{path}?x=1"), format!("{path}#x"));
+    let cases: [(&[&str], Reason); 7] = [
+        (&["issue", "--project", &with_query, "--user", &user], Reason::ProjectNotFound),
+        (&["issue", "--project", &with_fragment, "--user", &user], Reason::ProjectNotFound),
         (&["issue", "--project", "999", "--user", &user], Reason::ProjectNotFound),
         (&["issue", "--project", "no/such", "--user", &user], Reason::ProjectNotFound),
         (&["issue", "--project", &project, "--user", "999"], Reason::UserNotFound),
@@ -106,6 +136,21 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         if reason == Reason::ParameterInvalid {
             assert!(said.contains("1 to 2592000 seconds"), "{said}");
         }
+    }
+    paddock.stop();
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let paddock = Paddock::start();
+    for arguments in [["job", "list"], ["check", "--output=text"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = std::process::Command::new(system::binary("paddock"));
+        let metrics = ("PADDOCK_PADDOCK__METRICS_LISTEN", paddock.metrics_listen());
+        let ran =
+            command.args(arguments).envs(at_home(&paddock)).envs([metrics]).stdout(writer).output().expect("it runs");
+        assert!(ran.status.success() && ran.stderr.is_empty(), "{arguments:?}: {ran:?}");
     }
     paddock.stop();
 }

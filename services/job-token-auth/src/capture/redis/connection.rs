@@ -144,21 +144,28 @@ impl Link {
     pub async fn durable(&mut self) -> Result<&mut Connection, StoreError> {
         let is_trusted = self.connection.is_some() && self.trusted_until.is_some_and(|until| Instant::now() < until);
         if self.connector.config.require_fsync && !is_trusted {
-            match self
-                .ask(redis::pipe().cmd("CONFIG").arg("GET").arg("*append*").cmd("CONFIG").arg("GET").arg("maxmemory*"))
-                .await
-            {
-                Err(error) if !error.is_io_error() => {
+            match self.examine().await {
+                Err(StoreError::Redis(error)) if !error.is_io_error() => {
                     if !self.connector.has_warned.swap(true, Ordering::Relaxed) {
                         let needed = SETTINGS.map(|(name, needed, _)| format!("{name} {needed}")).join(", ");
                         tracing::warn!(%error, needed, "redis does not show its settings: see to it that they are these");
                     }
                 }
-                answer => require(&answer?)?,
+                examined => examined?,
             }
             self.trusted_until = Some(Instant::now() + TRUST);
         }
         Ok(self.get().await?)
+    }
+
+    /// Looks whether Redis is set up so that it never loses what it has confirmed.
+    ///
+    /// # Errors
+    /// If Redis cannot be reached, does not show its settings, or is set up otherwise.
+    pub async fn examine(&mut self) -> Result<(), StoreError> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("CONFIG").arg("GET").arg("*append*").cmd("CONFIG").arg("GET").arg("maxmemory*");
+        require(&self.ask(&pipe).await?)
     }
 
     /// Waits until so many replicas have what this connection wrote before, and `key` with this value. That a server answers which
@@ -194,8 +201,8 @@ impl Link {
             Connection::Server(connection) => connection.req_packed_commands(pipeline, 0, count).await,
             Connection::Cluster(connection) => connection.route_pipeline(pipeline.clone(), 0, count, route).await,
         };
-        let answer = answer.and_then(|values| values.into_iter().map(Value::extract_error).collect());
-        self.settle(answer)
+        // An error in one of the values says nothing against the connection.
+        self.settle(answer)?.into_iter().map(Value::extract_error).collect()
     }
 
     /// A connection.

@@ -3,6 +3,7 @@
 
 pub mod batch;
 pub mod connection;
+pub mod inspection;
 pub mod stream;
 
 /// The keys of a partition.
