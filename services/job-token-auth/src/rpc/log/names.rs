@@ -33,7 +33,7 @@ impl Names {
         context: &CallContext,
     ) -> Result<Self> {
         let ids: Vec<i64> = BTreeSet::from_iter(ids).into_iter().collect();
-        let found = state.directory.projects(&ids, Some(user), context).await?;
+        let found = state.directory.project_names(&ids, Some(user), context).await?;
         let mut gone = HashMap::new();
         if user.admin {
             let missing: Vec<_> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
