@@ -1591,7 +1591,7 @@ pub struct LoggedPolicy {
     #[prost(message, optional, tag = "2")]
     pub last_authorized_at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// All accesses of one project to another.
+/// All accesses of one project to another. With a policy, since or until, only those that fit are told of, in every field.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuthenticationLogEntry {
     /// Whose jobs reached.
@@ -1618,7 +1618,7 @@ pub struct AuthenticationLogEntry {
     /// The job of the latest access.
     #[prost(int64, tag = "8")]
     pub last_job_id: i64,
-    /// The user of that job.
+    /// The user of that job. 0: the caller does not see the origin project, and is no administrator.
     #[prost(int64, tag = "9")]
     pub last_user_id: i64,
 }
@@ -1640,7 +1640,7 @@ pub struct AccessEvent {
     /// The job.
     #[prost(int64, tag = "5")]
     pub job_id: i64,
-    /// The user of the job.
+    /// The user of the job. 0: the caller does not see the origin project, and is no administrator.
     #[prost(int64, tag = "6")]
     pub user_id: i64,
     /// Verb and path template of the protected route.
@@ -1658,7 +1658,7 @@ pub struct AccessEvent {
     /// The id of the request in every log.
     #[prost(string, tag = "11")]
     pub request_id: ::prost::alloc::string::String,
-    /// The address that the request came from. Unset: unknown.
+    /// The address that the request came from. Unset: unknown, or not shown, as user_id.
     #[prost(string, optional, tag = "12")]
     pub remote_ip: ::core::option::Option<::prost::alloc::string::String>,
     /// Whether there was a verdict. False: allowed, but never heard of again; it is not an access.
@@ -1733,7 +1733,7 @@ pub struct ListAccessEventsRequest {
     /// Only accesses of this job.
     #[prost(int64, optional, tag = "9")]
     pub job_id: ::core::option::Option<i64>,
-    /// Only accesses of this user's jobs.
+    /// Only accesses of this user's jobs. Those whose user the caller is not shown are left out, so that a page may hold fewer items.
     #[prost(int64, optional, tag = "10")]
     pub user_id: ::core::option::Option<i64>,
     /// True: instead of accesses, those requests of which no verdict came in time. Unset: false.

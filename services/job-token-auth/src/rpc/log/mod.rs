@@ -42,7 +42,7 @@ impl AuthenticationLogService for AuthenticationLog {
         let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
         let part = Part::new(asked.cursor.as_deref(), asked.per_page)?;
         let filter = self.filter(&asked.id, criteria, &user, &context).await?;
-        let mut pairs = log_reader::pairs(&self.0.database, &filter, part.after, Some(part.limit())).await?;
+        let mut pairs = log_reader::pairs(&self.0.database, &filter, part.after, part.limit()).await?;
         let cursor = part.cut(&mut pairs, |pair| pair.key(filter.side));
         let entries = self.0.entries(&filter, pairs, &user, &context).await?;
         Ok(Response::new(ListAuthenticationLogResponse { entries, cursor: Some(cursor) }))
@@ -62,7 +62,7 @@ impl AuthenticationLogService for AuthenticationLog {
         let rows = log_reader::events(&self.0.database, &filter, events, part.after.as_ref(), part.limit());
         let mut rows = rows.await?;
         let cursor = part.cut(&mut rows, Event::key);
-        let events = self.0.events(rows, !unresolved, &user, &context).await?;
+        let events = self.0.events(rows, events, &user, &context).await?;
         Ok(Response::new(ListAccessEventsResponse { events, cursor: Some(cursor) }))
     }
 
@@ -125,7 +125,7 @@ impl AuthenticationLog {
         context: &CallContext,
     ) -> Result<(i64, Vec<AuthenticationLogEntry>)> {
         let filter = self.filter(project, criteria, user, context).await?;
-        let pairs = log_reader::pairs(&self.0.database, &filter, None, None).await?;
+        let pairs = log_reader::pairs_by_project(&self.0.database, &filter, None, i64::MAX.unsigned_abs()).await?;
         Ok((filter.project_id, self.0.entries(&filter, pairs, user, context).await?))
     }
 

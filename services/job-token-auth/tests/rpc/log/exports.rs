@@ -18,7 +18,7 @@ async fn csv(actor: &Actor, request: ExportAuthenticationLogCsvRequest) -> Docum
     actor.log().export_authentication_log_csv(request).await.answer().document.unwrap()
 }
 
-async fn json_lines(actor: &Actor, request: ExportAuthenticationLogJsonLinesRequest) -> Document {
+pub async fn json_lines(actor: &Actor, request: ExportAuthenticationLogJsonLinesRequest) -> Document {
     actor.log().export_authentication_log_json_lines(request).await.answer().document.unwrap()
 }
 
@@ -35,7 +35,7 @@ fn text(document: &Document) -> &str {
 }
 
 /// The lines without the last, which must be right about them.
-fn whole(document: &Document) -> Vec<Value> {
+pub fn whole(document: &Document) -> Vec<Value> {
     let content = text(document).strip_suffix('\n').unwrap();
     let (lines, end) = content.rsplit_once('\n').map_or(("", content), |(lines, end)| (lines, end));
     let before = if lines.is_empty() { String::new() } else { format!("{lines}\n") };
@@ -63,12 +63,13 @@ both_databases! {
         let header = "Origin Project Path,Last Authorized At (UTC),Origin Project ID,Accessed Project Path,\
              Accessed Project ID,Job Token Policies,First Authorized At (UTC),Access Count,Last Job ID,Last User ID\r\n";
         let first = "shop/app,2026-01-15T11:55:00Z,10,tools/charts,20,\"read_jobs,read_packages\",2026-01-15T11:00:00Z,2,8,2\r\n";
-        let hidden = "2026-01-15T11:30:00Z,11,tools/charts,20,,2026-01-15T11:30:00Z,1,7,2\r\n";
-        let gone = "2026-01-15T11:50:00Z,12,tools/charts,20,read_jobs,2026-01-15T11:50:00Z,1,7,1\r\n";
-        assert_eq!(text(&document), format!("{header}{first},{gone},{hidden}"));
+        let hidden = "2026-01-15T11:30:00Z,11,tools/charts,20,,2026-01-15T11:30:00Z,1,7,0\r\n";
+        let gone = "2026-01-15T11:50:00Z,12,tools/charts,20,read_jobs,2026-01-15T11:50:00Z,1,7,0\r\n";
+        assert_eq!(text(&document), format!("{header}{first},{hidden},{gone}"));
         // An administrator is told more, and no spreadsheet takes it for a formula.
+        let with_user = |line: &str, user: i64| line.replace(",0\r\n", &format!(",{user}\r\n"));
         let document = csv(&service.root(), for_csv()).await;
-        assert_eq!(text(&document), format!("{header}{first}'=shop/gone,{gone}shop/hidden,{hidden}"));
+        assert_eq!(text(&document), format!("{header}{first}shop/hidden,{}'=shop/gone,{}", with_user(hidden, 2), with_user(gone, 1)));
     }
 
     async fn json_lines_end_with_their_count_and_hash(service) {
@@ -101,6 +102,7 @@ both_databases! {
             "last_job_id": 7,
             "last_user_id": 2,
         }));
+        assert_eq!(lines[1]["last_user_id"], 0);
         assert_eq!((lines.len(), &lines[1]["origin_project"]), (2, &gone));
         // The same log makes the same file, byte for byte.
         assert_eq!(json_lines(&service.alice(), for_json()).await, document);
@@ -138,11 +140,9 @@ both_databases! {
         let policies: Vec<_> = (1..=2500).map(|id| format!("(20, {}, 5, 1)", 10_000 + id)).collect();
         execute(service, &format!("INSERT INTO access_pair_policies VALUES {}", policies.join(", "))).await;
         let lines = whole(&json_lines(&service.root(), for_json()).await);
-        let mut ids: Vec<_> = lines.iter().map(|line| line["origin_project"]["id"].as_i64().unwrap()).collect();
+        let ids: Vec<_> = lines.iter().map(|line| line["origin_project"]["id"].as_i64().unwrap()).collect();
         assert!(lines.iter().all(|line| line["job_token_policies"] == json!(["read_jobs"])));
-        // The latest first, and of those with one time the greatest id.
-        assert!(ids.is_sorted_by(|earlier, later| earlier > later));
-        ids.dedup();
+        assert!(ids.is_sorted_by(|earlier, later| earlier < later));
         assert_eq!(ids.len(), 2500);
         assert_eq!(text(&csv(&service.alice(), for_csv()).await).lines().count(), 2501);
     }
