@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use proto::paddock::job_token::v1::{
-    Direction, ExportAuthenticationLogJsonLinesRequest,
+    Direction,
     JobTokenPolicy::{self, AdminJobs, ReadJobs, ReadPackages},
-    ListAuthenticationLogRequest,
+    ListAuthenticationLogRequest, StreamAuthenticationLogJsonLinesRequest,
 };
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -111,7 +111,7 @@ async fn listed(service: &Service, window: Window) -> Vec<Told> {
 
 /// The lines of the file, in the words of [`naive`].
 async fn exported(service: &Service, window: Window) -> Vec<Value> {
-    let request = ExportAuthenticationLogJsonLinesRequest {
+    let request = StreamAuthenticationLogJsonLinesRequest {
         id: "20".to_owned(),
         direction: window.outbound.then_some(Direction::Outbound.into()),
         other_project_id: window.other,
