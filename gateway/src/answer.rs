@@ -1,4 +1,4 @@
-//! The answer to a request: in one piece, or as a stream from an upstream.
+//! The answer to a request: in one piece, or as a stream from an upstream or a service.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,9 @@ use http::Response;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::output::pieces::Pieces;
 use crate::proxy::body::{BoxError, Streamed};
+use crate::server::activity::Busy;
 
 /// An answer.
 pub type Answer = Response<AnswerBody>;
@@ -19,6 +21,19 @@ pub enum AnswerBody {
     Whole(Full<Bytes>),
     /// As it comes from an upstream.
     Streamed(Box<Streamed>),
+    /// As a service makes it.
+    Pieces(Box<Pieces>),
+}
+
+impl AnswerBody {
+    /// Keeps the connection from being idle until a body that streams ends.
+    pub fn hold(&mut self, busy: Busy) {
+        match self {
+            Self::Whole(_) => {}
+            Self::Streamed(body) => body.hold(busy),
+            Self::Pieces(body) => body.hold(busy),
+        }
+    }
 }
 
 impl Default for AnswerBody {
@@ -35,6 +50,7 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Streamed(body) => body.poll(cx),
+            Self::Pieces(body) => body.poll(cx),
         }
     }
 
@@ -42,6 +58,7 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(body) => body.is_end_stream(),
             Self::Streamed(body) => body.inner().is_end_stream(),
+            Self::Pieces(_) => false,
         }
     }
 
@@ -49,6 +66,7 @@ impl Body for AnswerBody {
         match self {
             Self::Whole(body) => body.size_hint(),
             Self::Streamed(body) => body.inner().size_hint(),
+            Self::Pieces(_) => SizeHint::default(),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! One unary gRPC call of a method that is known only by its descriptor.
+//! One gRPC call of a method that is known only by its descriptor.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::access::CallContext;
 use chassis::client::PeerChannel;
-use chassis::status::{Refusal, Rejection};
+use chassis::status::{Fault, Refusal, Rejection};
 use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::paddock::contract::v1::Reason;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// The largest message that a peer reads, in bytes: the default of gRPC.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -27,18 +27,28 @@ pub struct CallPlan {
     pub output: MessageDescriptor,
     /// Whether a call without an answer may be repeated.
     pub idempotent: bool,
+    /// Whether the answer is a stream of messages.
+    pub streams: bool,
+}
+
+/// An answer: its first message, and those that follow if the method streams them.
+pub struct Called {
+    /// The first message.
+    pub first: DynamicMessage,
+    /// Those that follow.
+    pub rest: Option<Streaming<DynamicMessage>>,
 }
 
 /// Calls the method. A call that found the peer unavailable is repeated once if the contract allows it.
 ///
 /// # Errors
 /// The peer's refusal, one of a message that is too large for it, or a fault if there was no answer in time or none at all.
-pub async fn unary(
+pub async fn call(
     channel: &PeerChannel,
     plan: &CallPlan,
     message: &DynamicMessage,
     context: CallContext,
-) -> Result<DynamicMessage, Rejection> {
+) -> Result<Called, Rejection> {
     let bytes = Bytes::from(message.encode_to_vec());
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(Refusal::new(Reason::BodyTooLarge).with_detail("the message is larger than the peer reads").into());
@@ -52,17 +62,18 @@ pub async fn unary(
     }
 }
 
-async fn once(
-    channel: &PeerChannel,
-    plan: &CallPlan,
-    bytes: Bytes,
-    context: CallContext,
-) -> Result<DynamicMessage, Rejection> {
+async fn once(channel: &PeerChannel, plan: &CallPlan, bytes: Bytes, context: CallContext) -> Result<Called, Rejection> {
     let mut request = Request::new(bytes);
     request.extensions_mut().insert(context);
     let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
     client.ready().await.map_err(Status::from_error)?;
-    Ok(client.unary(request, plan.path.clone(), DynamicCodec(plan.output.clone())).await?.into_inner())
+    let (path, codec) = (plan.path.clone(), DynamicCodec(plan.output.clone()));
+    if !plan.streams {
+        return Ok(Called { first: client.unary(request, path, codec).await?.into_inner(), rest: None });
+    }
+    let mut rest = client.server_streaming(request, path, codec).await?.into_inner();
+    let first = rest.message().await?.ok_or_else(|| Fault::internal("the stream of answers is empty"))?;
+    Ok(Called { first, rest: Some(rest) })
 }
 
 /// Sends encoded messages, receives messages of this type.

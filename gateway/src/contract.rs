@@ -109,8 +109,8 @@ pub fn grpc_path(method: &MethodDescriptor) -> String {
 
 fn binding(rule: &DynamicMessage, method: &MethodDescriptor) -> Result<Binding, ContractError> {
     let refuse = |what: &str| Err(ContractError::new(format!("{}: {what}", method.full_name())));
-    if method.is_client_streaming() || method.is_server_streaming() {
-        return refuse("streams have no REST form");
+    if method.is_client_streaming() {
+        return refuse("a stream of requests has no REST form");
     }
     if !matches!(text(rule, "body").as_str(), "" | "*") {
         return refuse("a body that is one field is not served");

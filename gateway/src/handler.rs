@@ -10,21 +10,25 @@ use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
 use chassis::status::{Fault, Refusal, Rejection};
 use chassis::telemetry;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Body;
+use hyper::body::Body as HttpBody;
 use prost_reflect::{DynamicMessage, Value};
 use proto::paddock::contract::v1::Reason;
 use tracing::Instrument as _;
 
 use crate::access_log::Record;
 use crate::answer::{Answer, AnswerBody};
+use crate::call::Called;
 use crate::config::Config;
 use crate::exchange::Exchange;
 use crate::health::Health;
 use crate::input::builder::{Builder, Token};
+use crate::output::document;
+use crate::output::pieces::Pieces;
+use crate::output::plan::Body;
 use crate::peers::Peers;
 use crate::proxy::Proxy;
 use crate::proxy::body::BoxError;
@@ -72,7 +76,7 @@ impl Gateway {
     /// Answers a request. There is always an answer, and a line in the log.
     pub async fn handle<B>(&self, request: Request<B>, remote_ip: IpAddr) -> Answer
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
@@ -102,6 +106,11 @@ impl Gateway {
                 body.keep(record);
                 return answer;
             }
+            AnswerBody::Pieces(_) if is_head => *answer.body_mut() = AnswerBody::default(),
+            AnswerBody::Pieces(body) => {
+                body.keep(record);
+                return answer;
+            }
             AnswerBody::Whole(body) if is_head => {
                 let length = std::mem::take(body).size_hint().exact().unwrap_or_default();
                 if status != StatusCode::NO_CONTENT {
@@ -122,14 +131,14 @@ impl Gateway {
         allow: &mut Option<HeaderValue>,
     ) -> Result<Answer, Rejection>
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         request::check_host(parts)?;
         match self.find(&parts.method, parts.uri.path()) {
             Lookup::Found(Endpoint::Call(route), values) => {
                 record.set_route(route.clone());
-                self.call(&route, &values, parts, body, record).await.map(|answer| answer.map(AnswerBody::Whole))
+                self.call(&route, &values, parts, body, record).await
             }
             Lookup::Found(Endpoint::Own(page), _) => {
                 record.set_own_page(page);
@@ -188,9 +197,9 @@ impl Gateway {
         parts: &Parts,
         body: B,
         record: &mut Record,
-    ) -> Result<Response<Full<Bytes>>, Rejection>
+    ) -> Result<Answer, Rejection>
     where
-        B: Body<Data = Bytes> + Unpin,
+        B: HttpBody<Data = Bytes> + Unpin,
     {
         let body = self.bodies.read(body, &parts.headers).await?;
         let mut builder = Builder::new(&route.input);
@@ -209,7 +218,15 @@ impl Gateway {
             let query = redact::without_credentials(parts.uri.query().unwrap_or_default());
             (request::url(parts, &self.config.external_url), query)
         };
-        Ok(output::response(&route.output, &answer, link)?)
+        let Called { first, rest } = answer;
+        let answer = output::response(&route.output, &first, link)?;
+        let (Some(rest), Body::Document(field)) = (rest, &route.output.body) else {
+            return Ok(answer.map(AnswerBody::Whole));
+        };
+        // From here on the deadline is for each piece.
+        let (status, field) = (answer.status().as_u16(), field.clone());
+        let first = document::content(&field, &first);
+        Ok(answer.map(|_| AnswerBody::Pieces(Box::new(Pieces::new(first, rest.boxed(), field, status, deadline)))))
     }
 
     /// The order is that of GitLab: a user is authenticated before the parameters are judged, a runner after.
@@ -219,7 +236,7 @@ impl Gateway {
         parts: &Parts,
         mut builder: Builder<'_>,
         record: &mut Record,
-    ) -> Result<DynamicMessage, Rejection> {
+    ) -> Result<Called, Rejection> {
         let tokens = std::mem::take(&mut builder.tokens);
         let token = match &route.credential {
             Some(plan) => plan.find(&parts.headers, tokens)?,
@@ -243,8 +260,8 @@ impl Gateway {
         if is_in_message {
             context.caller = put_token(route, token, &mut message)?;
         }
-        let answer = call::unary(self.peers.serving(route.method.served_by), &route.call, &message, context).await?;
-        note_runner(route, &answer, record);
+        let answer = call::call(self.peers.serving(route.method.served_by), &route.call, &message, context).await?;
+        note_runner(route, &answer.first, record);
         Ok(answer)
     }
 

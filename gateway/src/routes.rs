@@ -12,7 +12,7 @@ use crate::call::CallPlan;
 use crate::contract::{Binding, ContractError, Descriptors, grpc_path};
 use crate::credentials::CredentialPlan;
 use crate::input::plan::InputPlan;
-use crate::output::plan::OutputPlan;
+use crate::output::plan::{Body, OutputPlan};
 use crate::path;
 use crate::proxy::table::ProtectedRoute;
 
@@ -185,9 +185,13 @@ fn route(
             path: PathAndQuery::try_from(grpc_path(method)).map_err(|_| refuse("no path"))?,
             output: method.output(),
             idempotent: spec.idempotent,
+            streams: method.is_server_streaming(),
         },
         output: OutputPlan::new(descriptors, &method.output(), binding.response_body.as_deref(), spec.success)?,
     };
+    if route.call.streams && !matches!(route.output.body, Body::Document(_)) {
+        return Err(refuse("a stream of answers has no REST form but a file"));
+    }
     Ok((shape, route))
 }
 

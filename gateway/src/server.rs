@@ -20,7 +20,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::AnswerBody;
 use crate::config::Config;
 use crate::handler::Gateway;
 use activity::Activity;
@@ -144,9 +143,7 @@ impl Server {
             let (gateway, busy) = (self.gateway.clone(), activity.begin());
             async move {
                 let mut answer = gateway.handle(request, remote_ip).await;
-                if let AnswerBody::Streamed(body) = answer.body_mut() {
-                    body.hold(busy);
-                }
+                answer.body_mut().hold(busy);
                 Ok::<_, Infallible>(answer)
             }
         });

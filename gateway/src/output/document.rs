@@ -1,4 +1,4 @@
-//! An answer that is a file.
+//! An answer that is a file, or a piece of one.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
@@ -20,14 +20,20 @@ pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, mess
     let media = text("content_type").filter(|media| !media.is_empty());
     let media = media.and_then(|media| HeaderValue::try_from(media).ok()).unwrap_or(UNKNOWN);
     let name = file_name(&text("file_name").unwrap_or_default());
-    let content = document.get_field_by_name("content").and_then(|value| value.as_bytes().cloned());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, media);
     headers.insert(NO_SNIFF.0, NO_SNIFF.1);
     if let Ok(disposition) = HeaderValue::try_from(format!("attachment; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }
-    *response.body_mut() = Full::from(content.unwrap_or_default());
+    *response.body_mut() = Full::from(content(field, message));
+}
+
+/// The content of the file that the field holds, or of a piece of it.
+pub fn content(field: &FieldDescriptor, message: &DynamicMessage) -> Bytes {
+    let value = message.get_field(field);
+    let content = value.as_message().and_then(|document| document.get_field_by_name("content"));
+    content.and_then(|value| value.as_bytes().cloned()).unwrap_or_default()
 }
 
 /// The name with nothing that could end the quotes, or lead out of the folder that it is saved in.

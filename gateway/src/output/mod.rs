@@ -1,9 +1,10 @@
 //! From the answer of a call to a REST response: status, headers and body in GitLab's shape.
 
 mod cursor;
-mod document;
+pub mod document;
 mod json;
 mod paging;
+pub mod pieces;
 pub mod plan;
 
 use bytes::Bytes;

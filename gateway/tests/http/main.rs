@@ -7,6 +7,7 @@ mod bodies;
 mod credentials;
 mod envelopes;
 mod failures;
+mod files;
 mod lifecycle;
 mod limits;
 mod logging;

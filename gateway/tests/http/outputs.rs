@@ -1,7 +1,5 @@
 //! The shapes of answers.
 
-use proto::paddock::document::v1::Document;
-use proto::paddock::job_token::v1::{ExportAuthenticationLogCsvRequest, ExportAuthenticationLogCsvResponse};
 use proto::paddock::runner::v1::{
     CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, ListRunnerManagersRequest,
     ListRunnerManagersResponse, RequestJobRequest, RequestJobResponse, RunnerDetails, RunnerManager,
@@ -90,25 +88,4 @@ async fn an_answer_without_a_status_of_its_own_is_a_fault() {
         assert_eq!(answer.status, expected);
         assert!(!answer.headers.contains_key("x-gitlab-last-update"), "no header can carry it");
     }
-}
-
-#[tokio::test]
-async fn a_file_is_answered_as_it_is() {
-    let world = World::start().await;
-    let (header, user) = token::user_header();
-    let document = Document {
-        content_type: "text/csv; charset=utf-8".into(),
-        file_name: "log-5\"; x=.csv".into(),
-        content: b"a,\xff\r\n".to_vec(),
-    };
-    let answer = ExportAuthenticationLogCsvResponse { document: Some(document) };
-    world.fake.answers::<ExportAuthenticationLogCsvRequest, _>("export_authentication_log_csv", answer);
-    let path = "/api/v4/projects/5/job_token_scope/authentication_log.csv";
-    let response = world.get(path).header(header, &user).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/csv; charset=utf-8");
-    assert_eq!(response.headers()["content-disposition"], "attachment; filename=\"log-5___x_.csv\"");
-    assert_eq!(response.bytes().await.unwrap(), b"a,\xff\r\n".as_slice());
-    let head = send(world.request("HEAD", path).header(header, user)).await;
-    assert_eq!((head.header("content-length"), head.body.as_str()), ("5", ""));
 }

@@ -1661,7 +1661,7 @@ pub struct GetProjectAccessResponse {
 /// Which projects, and who asks for them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeProjectsRequest {
-    /// The ids. At most 1000.
+    /// The ids. At most 100.
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
     /// The user whose sight counts for `visible`. Unset: nobody's.
@@ -1670,6 +1670,9 @@ pub struct DescribeProjectsRequest {
     /// Whether that user is an administrator.
     #[prost(bool, tag = "3")]
     pub viewer_is_admin: bool,
+    /// True: leave out what a list of names does not show, `description` and `name_with_namespace`, which are by far the largest.
+    #[prost(bool, tag = "4")]
+    pub names_only: bool,
 }
 /// The projects that exist.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1694,7 +1697,7 @@ pub struct ProjectDescription {
 /// Which groups, and who asks for them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeGroupsRequest {
-    /// The ids. At most 1000.
+    /// The ids. At most 100.
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
     /// The user whose sight counts for `visible`. Unset: nobody's.
@@ -1714,7 +1717,7 @@ pub struct DescribeGroupsResponse {
 /// A group.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GroupDescription {
-    /// The group.
+    /// The group, without its description.
     #[prost(message, optional, tag = "1")]
     pub group: ::core::option::Option<Group>,
     /// Whether the viewer may see it.
@@ -1724,7 +1727,7 @@ pub struct GroupDescription {
 /// Which users.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeUsersRequest {
-    /// The ids. At most 1000.
+    /// The ids. At most 100.
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
 }
@@ -1862,7 +1865,7 @@ pub mod directory_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the projects with these ids, without those that do not exist.
+        /// Returns the projects with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
         pub async fn describe_projects(
             &mut self,
             request: impl tonic::IntoRequest<super::DescribeProjectsRequest>,
@@ -1892,7 +1895,7 @@ pub mod directory_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the groups with these ids, without those that do not exist.
+        /// Returns the groups with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
         pub async fn describe_groups(
             &mut self,
             request: impl tonic::IntoRequest<super::DescribeGroupsRequest>,
@@ -1975,7 +1978,7 @@ pub mod directory_service_server {
             tonic::Response<super::GetProjectAccessResponse>,
             tonic::Status,
         >;
-        /// Returns the projects with these ids, without those that do not exist.
+        /// Returns the projects with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
         async fn describe_projects(
             &self,
             request: tonic::Request<super::DescribeProjectsRequest>,
@@ -1983,7 +1986,7 @@ pub mod directory_service_server {
             tonic::Response<super::DescribeProjectsResponse>,
             tonic::Status,
         >;
-        /// Returns the groups with these ids, without those that do not exist.
+        /// Returns the groups with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
         async fn describe_groups(
             &self,
             request: tonic::Request<super::DescribeGroupsRequest>,

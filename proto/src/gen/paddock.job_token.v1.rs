@@ -1603,7 +1603,7 @@ pub struct LoggedPolicy {
     #[prost(message, optional, tag = "2")]
     pub last_authorized_at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// All accesses of one project to another.
+/// All accesses of one project to another. With a policy, since or until, only those that fit are told of, in every field.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuthenticationLogEntry {
     /// Whose jobs reached.
@@ -1630,7 +1630,7 @@ pub struct AuthenticationLogEntry {
     /// The job of the latest access.
     #[prost(int64, tag = "8")]
     pub last_job_id: i64,
-    /// The user of that job.
+    /// The user of that job. 0: the caller does not see the origin project, and is no administrator.
     #[prost(int64, tag = "9")]
     pub last_user_id: i64,
 }
@@ -1652,7 +1652,7 @@ pub struct AccessEvent {
     /// The job.
     #[prost(int64, tag = "5")]
     pub job_id: i64,
-    /// The user of the job.
+    /// The user of the job. 0: the caller does not see the origin project, and is no administrator.
     #[prost(int64, tag = "6")]
     pub user_id: i64,
     /// Verb and path template of the protected route.
@@ -1670,7 +1670,7 @@ pub struct AccessEvent {
     /// The id of the request in every log.
     #[prost(string, tag = "11")]
     pub request_id: ::prost::alloc::string::String,
-    /// The address that the request came from. Unset: unknown.
+    /// The address that the request came from. Unset: unknown, or not shown, as user_id.
     #[prost(string, optional, tag = "12")]
     pub remote_ip: ::core::option::Option<::prost::alloc::string::String>,
     /// Whether there was a verdict. False: allowed, but never heard of again; it is not an access.
@@ -1745,7 +1745,7 @@ pub struct ListAccessEventsRequest {
     /// Only accesses of this job.
     #[prost(int64, optional, tag = "9")]
     pub job_id: ::core::option::Option<i64>,
-    /// Only accesses of this user's jobs.
+    /// Only accesses of this user's jobs. Those whose user the caller is not shown are left out, so that a page may hold fewer items.
     #[prost(int64, optional, tag = "10")]
     pub user_id: ::core::option::Option<i64>,
     /// True: instead of accesses, those requests of which no verdict came in time. Unset: false.
@@ -1761,6 +1761,102 @@ pub struct ListAccessEventsResponse {
     /// Where the next page begins.
     #[prost(message, optional, tag = "2")]
     pub cursor: ::core::option::Option<super::super::page::v1::Cursor>,
+}
+/// Which entries to export.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAuthenticationLogCsvRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Which side of the accesses the project is on. Unset: inbound.
+    #[prost(enumeration = "Direction", optional, tag = "2")]
+    pub direction: ::core::option::Option<i32>,
+    /// Only accesses with this project on the other side.
+    #[prost(int64, optional, tag = "3")]
+    pub other_project_id: ::core::option::Option<i64>,
+    /// Only accesses under this policy.
+    #[prost(enumeration = "JobTokenPolicy", optional, tag = "4")]
+    pub policy: ::core::option::Option<i32>,
+    /// Only accesses at or after this time (ISO 8601).
+    #[prost(string, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only accesses before this time (ISO 8601).
+    #[prost(string, optional, tag = "6")]
+    pub until: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// A piece of the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAuthenticationLogCsvResponse {
+    /// The piece. Only the first has the media type and the name.
+    #[prost(message, optional, tag = "1")]
+    pub document: ::core::option::Option<super::super::document::v1::Document>,
+}
+/// Which entries to export.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAuthenticationLogJsonLinesRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Which side of the accesses the project is on. Unset: inbound.
+    #[prost(enumeration = "Direction", optional, tag = "2")]
+    pub direction: ::core::option::Option<i32>,
+    /// Only accesses with this project on the other side.
+    #[prost(int64, optional, tag = "3")]
+    pub other_project_id: ::core::option::Option<i64>,
+    /// Only accesses under this policy.
+    #[prost(enumeration = "JobTokenPolicy", optional, tag = "4")]
+    pub policy: ::core::option::Option<i32>,
+    /// Only accesses at or after this time (ISO 8601).
+    #[prost(string, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only accesses before this time (ISO 8601).
+    #[prost(string, optional, tag = "6")]
+    pub until: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// A piece of the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAuthenticationLogJsonLinesResponse {
+    /// The piece. Only the first has the media type and the name.
+    #[prost(message, optional, tag = "1")]
+    pub document: ::core::option::Option<super::super::document::v1::Document>,
+}
+/// Which events to export.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAccessEventsJsonLinesRequest {
+    /// The project: its id or its full path.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Which side of the accesses the project is on. Unset: inbound.
+    #[prost(enumeration = "Direction", optional, tag = "2")]
+    pub direction: ::core::option::Option<i32>,
+    /// Only accesses with this project on the other side.
+    #[prost(int64, optional, tag = "3")]
+    pub other_project_id: ::core::option::Option<i64>,
+    /// Only accesses under this policy.
+    #[prost(enumeration = "JobTokenPolicy", optional, tag = "4")]
+    pub policy: ::core::option::Option<i32>,
+    /// Only accesses at or after this time (ISO 8601).
+    #[prost(string, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only accesses before this time (ISO 8601).
+    #[prost(string, optional, tag = "6")]
+    pub until: ::core::option::Option<::prost::alloc::string::String>,
+    /// Only accesses of this job.
+    #[prost(int64, optional, tag = "7")]
+    pub job_id: ::core::option::Option<i64>,
+    /// Only accesses of this user's jobs. Those whose user the caller is not shown are left out.
+    #[prost(int64, optional, tag = "8")]
+    pub user_id: ::core::option::Option<i64>,
+    /// True: instead of accesses, those requests of which no verdict came in time. Unset: false.
+    #[prost(bool, optional, tag = "9")]
+    pub unresolved: ::core::option::Option<bool>,
+}
+/// A piece of the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAccessEventsJsonLinesResponse {
+    /// The piece. Only the first has the media type and the name.
+    #[prost(message, optional, tag = "1")]
+    pub document: ::core::option::Option<super::super::document::v1::Document>,
 }
 /// Which entries to export.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2086,8 +2182,111 @@ pub mod authentication_log_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the whole list as CSV: GitLab's two columns, then ours. For maintainers of the project. Refuses as ListAuthenticationLog does.
+        /// Streams the whole list as CSV: GitLab's two columns, then ours. Pairs stand in the order of the id of the project on the other side, each as it is
+        /// at the time when it is reached, and none twice. For maintainers of the project. Refuses as ListAuthenticationLog does.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.csv
+        pub async fn stream_authentication_log_csv(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamAuthenticationLogCsvRequest>,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::StreamAuthenticationLogCsvResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAuthenticationLogCsv",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.job_token.v1.AuthenticationLogService",
+                        "StreamAuthenticationLogCsv",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Streams the whole list as JSON Lines, in the order of StreamAuthenticationLogCsv; the last line holds the count and the SHA-256 of all lines
+        /// before it. For maintainers of the project. Refuses as ListAuthenticationLog does.
+        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.jsonl
+        pub async fn stream_authentication_log_json_lines(
+            &mut self,
+            request: impl tonic::IntoRequest<
+                super::StreamAuthenticationLogJsonLinesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::StreamAuthenticationLogJsonLinesResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAuthenticationLogJsonLines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.job_token.v1.AuthenticationLogService",
+                        "StreamAuthenticationLogJsonLines",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Streams every single access as JSON Lines, the latest first; the last line is as in StreamAuthenticationLogJsonLines. For maintainers of the
+        /// project. Refuses as ListAuthenticationLog does.
+        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log/events.jsonl
+        pub async fn stream_access_events_json_lines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StreamAccessEventsJsonLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<
+                tonic::codec::Streaming<super::StreamAccessEventsJsonLinesResponse>,
+            >,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAccessEventsJsonLines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.job_token.v1.AuthenticationLogService",
+                        "StreamAccessEventsJsonLines",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Deprecated: as StreamAuthenticationLogCsv, in one message, which a long list does not fit into.
         pub async fn export_authentication_log_csv(
             &mut self,
             request: impl tonic::IntoRequest<super::ExportAuthenticationLogCsvRequest>,
@@ -2117,9 +2316,7 @@ pub mod authentication_log_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the whole list as JSON Lines; the last line holds the count and the SHA-256 of all lines before it. For maintainers of the project.
-        /// Refuses as ListAuthenticationLog does.
-        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.jsonl
+        /// Deprecated: as StreamAuthenticationLogJsonLines, in one message, which a long list does not fit into.
         pub async fn export_authentication_log_json_lines(
             &mut self,
             request: impl tonic::IntoRequest<
@@ -2252,8 +2449,64 @@ pub mod authentication_log_service_server {
             tonic::Response<super::ListAccessEventsResponse>,
             tonic::Status,
         >;
-        /// Returns the whole list as CSV: GitLab's two columns, then ours. For maintainers of the project. Refuses as ListAuthenticationLog does.
+        /// Server streaming response type for the StreamAuthenticationLogCsv method.
+        type StreamAuthenticationLogCsvStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::StreamAuthenticationLogCsvResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams the whole list as CSV: GitLab's two columns, then ours. Pairs stand in the order of the id of the project on the other side, each as it is
+        /// at the time when it is reached, and none twice. For maintainers of the project. Refuses as ListAuthenticationLog does.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.csv
+        async fn stream_authentication_log_csv(
+            &self,
+            request: tonic::Request<super::StreamAuthenticationLogCsvRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamAuthenticationLogCsvStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the StreamAuthenticationLogJsonLines method.
+        type StreamAuthenticationLogJsonLinesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::StreamAuthenticationLogJsonLinesResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams the whole list as JSON Lines, in the order of StreamAuthenticationLogCsv; the last line holds the count and the SHA-256 of all lines
+        /// before it. For maintainers of the project. Refuses as ListAuthenticationLog does.
+        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.jsonl
+        async fn stream_authentication_log_json_lines(
+            &self,
+            request: tonic::Request<super::StreamAuthenticationLogJsonLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamAuthenticationLogJsonLinesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the StreamAccessEventsJsonLines method.
+        type StreamAccessEventsJsonLinesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::StreamAccessEventsJsonLinesResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Streams every single access as JSON Lines, the latest first; the last line is as in StreamAuthenticationLogJsonLines. For maintainers of the
+        /// project. Refuses as ListAuthenticationLog does.
+        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log/events.jsonl
+        async fn stream_access_events_json_lines(
+            &self,
+            request: tonic::Request<super::StreamAccessEventsJsonLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::StreamAccessEventsJsonLinesStream>,
+            tonic::Status,
+        >;
+        /// Deprecated: as StreamAuthenticationLogCsv, in one message, which a long list does not fit into.
         async fn export_authentication_log_csv(
             &self,
             request: tonic::Request<super::ExportAuthenticationLogCsvRequest>,
@@ -2261,9 +2514,7 @@ pub mod authentication_log_service_server {
             tonic::Response<super::ExportAuthenticationLogCsvResponse>,
             tonic::Status,
         >;
-        /// Returns the whole list as JSON Lines; the last line holds the count and the SHA-256 of all lines before it. For maintainers of the project.
-        /// Refuses as ListAuthenticationLog does.
-        /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log.jsonl
+        /// Deprecated: as StreamAuthenticationLogJsonLines, in one message, which a long list does not fit into.
         async fn export_authentication_log_json_lines(
             &self,
             request: tonic::Request<super::ExportAuthenticationLogJsonLinesRequest>,
@@ -2469,6 +2720,173 @@ pub mod authentication_log_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAuthenticationLogCsv" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamAuthenticationLogCsvSvc<T: AuthenticationLogService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: AuthenticationLogService,
+                    > tonic::server::ServerStreamingService<
+                        super::StreamAuthenticationLogCsvRequest,
+                    > for StreamAuthenticationLogCsvSvc<T> {
+                        type Response = super::StreamAuthenticationLogCsvResponse;
+                        type ResponseStream = T::StreamAuthenticationLogCsvStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::StreamAuthenticationLogCsvRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthenticationLogService>::stream_authentication_log_csv(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamAuthenticationLogCsvSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAuthenticationLogJsonLines" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamAuthenticationLogJsonLinesSvc<
+                        T: AuthenticationLogService,
+                    >(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: AuthenticationLogService,
+                    > tonic::server::ServerStreamingService<
+                        super::StreamAuthenticationLogJsonLinesRequest,
+                    > for StreamAuthenticationLogJsonLinesSvc<T> {
+                        type Response = super::StreamAuthenticationLogJsonLinesResponse;
+                        type ResponseStream = T::StreamAuthenticationLogJsonLinesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::StreamAuthenticationLogJsonLinesRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthenticationLogService>::stream_authentication_log_json_lines(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamAuthenticationLogJsonLinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.job_token.v1.AuthenticationLogService/StreamAccessEventsJsonLines" => {
+                    #[allow(non_camel_case_types)]
+                    struct StreamAccessEventsJsonLinesSvc<T: AuthenticationLogService>(
+                        pub Arc<T>,
+                    );
+                    impl<
+                        T: AuthenticationLogService,
+                    > tonic::server::ServerStreamingService<
+                        super::StreamAccessEventsJsonLinesRequest,
+                    > for StreamAccessEventsJsonLinesSvc<T> {
+                        type Response = super::StreamAccessEventsJsonLinesResponse;
+                        type ResponseStream = T::StreamAccessEventsJsonLinesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                super::StreamAccessEventsJsonLinesRequest,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuthenticationLogService>::stream_access_events_json_lines(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StreamAccessEventsJsonLinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

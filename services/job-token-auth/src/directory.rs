@@ -17,8 +17,8 @@ use proto::paddock::{
 
 use crate::error::Result;
 
-/// How many ids one call asks for.
-const BATCH: usize = 1000;
+/// How many ids one call asks for: as many as it may.
+const BATCH: usize = 100;
 
 /// The look-ups, always fresh.
 #[derive(Clone)]
@@ -57,12 +57,36 @@ impl Directory {
         viewer: Option<&User>,
         context: &CallContext,
     ) -> Result<HashMap<i64, ProjectDescription>> {
+        self.describe_projects(ids, viewer, false, context).await
+    }
+
+    /// As [`Self::projects`], without the long texts of the projects, which others write: lists of any length need none.
+    ///
+    /// # Errors
+    /// A fault.
+    pub async fn project_names(
+        &self,
+        ids: &[i64],
+        viewer: Option<&User>,
+        context: &CallContext,
+    ) -> Result<HashMap<i64, ProjectDescription>> {
+        self.describe_projects(ids, viewer, true, context).await
+    }
+
+    async fn describe_projects(
+        &self,
+        ids: &[i64],
+        viewer: Option<&User>,
+        names_only: bool,
+        context: &CallContext,
+    ) -> Result<HashMap<i64, ProjectDescription>> {
         let mut found = HashMap::new();
         for ids in ids.chunks(BATCH) {
             let request = DescribeProjectsRequest {
                 ids: ids.to_vec(),
                 viewer_id: viewer.map(|user| user.id),
                 viewer_is_admin: viewer.is_some_and(|user| user.admin),
+                names_only,
             };
             let answer = self.client().describe_projects(by_us(request, context)).await?.into_inner();
             let named = answer.projects.into_iter().filter_map(|found| Some((found.project.as_ref()?.id, found)));

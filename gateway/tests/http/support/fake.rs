@@ -12,6 +12,7 @@ use chassis::access::{self, CallContext};
 use chassis::clock::Clock;
 use chassis::identity::IdentityKeys;
 use chassis::server::{GrpcServer, ServerConfig};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::paddock::contract::v1::{Process, TokenScope};
 use proto::paddock::directory::v1::project_service_server::{ProjectService, ProjectServiceServer};
 use proto::paddock::directory::v1::user_service_server::{UserService, UserServiceServer};
@@ -48,6 +49,18 @@ pub struct Fake {
 pub struct Addresses {
     pub registry: SocketAddr,
     pub job_token_auth: SocketAddr,
+}
+
+/// The messages of an answer that is a stream.
+pub type Pieces<M> = BoxStream<'static, Result<M, Status>>;
+
+/// Such an answer; without a script it has one empty message.
+pub struct Scripted<M>(pub Pieces<M>);
+
+impl<M: Default + Send + 'static> Default for Scripted<M> {
+    fn default() -> Self {
+        Self(stream::iter([Ok(M::default())]).boxed())
+    }
 }
 
 /// A call that came.
@@ -185,12 +198,17 @@ pub fn root() -> AuthenticateUserTokenResponse {
 }
 
 macro_rules! scripted {
-    ($service:ident: $($method:ident($request:ty) -> $answer:ty;)+) => {
+    ($service:ident: $($method:ident($request:ty) -> $answer:ty;)+ $(=> $stream:ident: $streamed:ident($asked:ty) -> $piece:ty;)*) => {
         #[tonic::async_trait]
         impl $service for Fake {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$answer>, Status> {
                 self.play(stringify!($method), request).await
             })+
+            $(type $stream = Pieces<$piece>;
+            async fn $streamed(&self, request: Request<$asked>) -> Result<Response<Self::$stream>, Status> {
+                let pieces: Response<Scripted<$piece>> = self.play(stringify!($streamed), request).await?;
+                Ok(pieces.map(|Scripted(pieces)| pieces))
+            })*
         }
     };
 }
@@ -260,4 +278,7 @@ scripted! { AuthenticationLogService:
     export_authentication_log_json_lines(ExportAuthenticationLogJsonLinesRequest) -> ExportAuthenticationLogJsonLinesResponse;
     rehearse_allowlist(RehearseAllowlistRequest) -> RehearseAllowlistResponse;
     autopopulate_allowlist(AutopopulateAllowlistRequest) -> AutopopulateAllowlistResponse;
+    => StreamAuthenticationLogCsvStream: stream_authentication_log_csv(StreamAuthenticationLogCsvRequest) -> StreamAuthenticationLogCsvResponse;
+    => StreamAuthenticationLogJsonLinesStream: stream_authentication_log_json_lines(StreamAuthenticationLogJsonLinesRequest) -> StreamAuthenticationLogJsonLinesResponse;
+    => StreamAccessEventsJsonLinesStream: stream_access_events_json_lines(StreamAccessEventsJsonLinesRequest) -> StreamAccessEventsJsonLinesResponse;
 }

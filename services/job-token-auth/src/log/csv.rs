@@ -27,15 +27,26 @@ const COLUMNS: [&str; 10] = [
 /// What a spreadsheet takes for the start of a formula, or drops before one.
 const STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// The file.
+/// The line of the names of the columns.
 ///
 /// # Errors
 /// Those of the writer; into memory it has none.
-pub fn file(entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, csv::Error> {
+pub fn header() -> Result<Vec<u8>, csv::Error> {
+    write([COLUMNS])
+}
+
+/// The lines of the entries.
+///
+/// # Errors
+/// Those of the writer; into memory it has none.
+pub fn lines(entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, csv::Error> {
+    write(entries.iter().map(|entry| cells(entry).map(|cell| neutral(&cell).into_owned())))
+}
+
+fn write<T: AsRef<[u8]>>(records: impl IntoIterator<Item = [T; COLUMNS.len()]>) -> Result<Vec<u8>, csv::Error> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for entry in entries {
-        writer.write_record(cells(entry).iter().map(|cell| neutral(cell).into_owned()))?;
+    for record in records {
+        writer.write_record(record)?;
     }
     Ok(writer.into_inner().map_err(|error| error.into_error())?)
 }
@@ -91,6 +102,10 @@ mod tests {
 
     use super::*;
 
+    fn file(entries: &[AuthenticationLogEntry]) -> Vec<u8> {
+        [header().unwrap(), lines(entries).unwrap()].concat()
+    }
+
     fn project(id: i64, path: Option<&str>) -> Option<LoggedProject> {
         Some(LoggedProject { id, path_with_namespace: path.map(str::to_owned), ..Default::default() })
     }
@@ -111,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_file_begins_with_the_columns_of_gitlab() {
-        let file = file(&[entry(project(1, Some("group/origin"))), entry(project(9, None))]).unwrap();
+        let file = file(&[entry(project(1, Some("group/origin"))), entry(project(9, None))]);
         let expected = "Origin Project Path,Last Authorized At (UTC),Origin Project ID,Accessed Project Path,\
              Accessed Project ID,Job Token Policies,First Authorized At (UTC),Access Count,Last Job ID,Last User ID\r\n\
              group/origin,2026-01-15T12:00:00Z,1,group/target,2,\"read_jobs,read_packages\",1970-01-01T00:00:00Z,3,4,5\r\n\
@@ -148,7 +163,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_cell_of_a_file_starts_a_formula_and_every_path_can_be_read_back(path in "[=+@\t\r\n\" ,;'a-z-]{0,12}|.{0,12}") {
-            let file = file(&[entry(project(1, Some(&path)))]).unwrap();
+            let file = file(&[entry(project(1, Some(&path)))]);
             let mut reader = csv::ReaderBuilder::new().from_reader(file.as_slice());
             let record = reader.records().next().unwrap().unwrap();
             for cell in &record {

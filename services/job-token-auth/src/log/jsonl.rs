@@ -1,27 +1,58 @@
-//! The list as JSON Lines: one object a line, with the fields of the REST answer, and a last line with the number of lines
+//! Lists as JSON Lines: one object a line, with the fields of the REST answer, and a last line with the number of lines
 //! before it and their SHA-256, so that a reader sees whether the file is whole. Source: <https://jsonlines.org>
 
 use chassis::iso8601;
 use prost_types::Timestamp;
-use proto::paddock::job_token::v1::{AuthenticationLogEntry, LoggedProject, ObjectState};
+use proto::paddock::job_token::v1::{AccessEvent, AuthenticationLogEntry, CaptureMode, LoggedProject, ObjectState};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::policy;
 
-/// The file.
-///
-/// # Errors
-/// Those of the writer; into memory it has none.
-pub fn file(entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, serde_json::Error> {
-    let mut file = Vec::new();
-    for entry in entries {
-        line(&mut file, &Line::from(entry))?;
+/// A file that is written piece by piece.
+#[derive(Default)]
+pub struct File {
+    count: usize,
+    hash: Sha256,
+}
+
+impl File {
+    /// The lines of these entries.
+    ///
+    /// # Errors
+    /// Those of the writer; into memory it has none.
+    pub fn entries(&mut self, entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, serde_json::Error> {
+        self.lines(entries.iter().map(Entry::from))
     }
-    let end = End { count: entries.len(), sha256: hex::encode(Sha256::digest(&file)) };
-    line(&mut file, &end)?;
-    Ok(file)
+
+    /// The lines of these events.
+    ///
+    /// # Errors
+    /// Those of the writer; into memory it has none.
+    pub fn events(&mut self, events: &[AccessEvent]) -> Result<Vec<u8>, serde_json::Error> {
+        self.lines(events.iter().map(Event::from))
+    }
+
+    /// The last line.
+    ///
+    /// # Errors
+    /// Those of the writer; into memory it has none.
+    pub fn end(self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut end = Vec::new();
+        line(&mut end, &End { count: self.count, sha256: hex::encode(self.hash.finalize()) })?;
+        Ok(end)
+    }
+
+    fn lines(&mut self, items: impl ExactSizeIterator<Item = impl Serialize>) -> Result<Vec<u8>, serde_json::Error> {
+        let mut lines = Vec::new();
+        self.count += items.len();
+        for item in items {
+            line(&mut lines, &item)?;
+        }
+        self.hash.update(&lines);
+        Ok(lines)
+    }
 }
 
 fn line(file: &mut Vec<u8>, line: &impl Serialize) -> Result<(), serde_json::Error> {
@@ -32,7 +63,7 @@ fn line(file: &mut Vec<u8>, line: &impl Serialize) -> Result<(), serde_json::Err
 
 /// See [`AuthenticationLogEntry`]; the order is that of its fields.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Entry<'a> {
     origin_project: Option<Project<'a>>,
     accessed_project: Option<Project<'a>>,
     last_authorized_at: Option<String>,
@@ -42,6 +73,24 @@ struct Line<'a> {
     access_count: i64,
     last_job_id: i64,
     last_user_id: i64,
+}
+
+/// See [`AccessEvent`]; the order is that of its fields.
+#[derive(Serialize)]
+struct Event<'a> {
+    id: &'a str,
+    origin_project: Option<Project<'a>>,
+    accessed_project: Option<Project<'a>>,
+    accessed_at: Option<String>,
+    job_id: i64,
+    user_id: i64,
+    route: &'a str,
+    job_token_policies: Vec<String>,
+    status: i32,
+    capture_mode: Option<&'static str>,
+    request_id: &'a str,
+    remote_ip: Option<&'a str>,
+    resolved: bool,
 }
 
 #[derive(Serialize)]
@@ -65,7 +114,7 @@ struct End {
     sha256: String,
 }
 
-impl<'a> From<&'a AuthenticationLogEntry> for Line<'a> {
+impl<'a> From<&'a AuthenticationLogEntry> for Entry<'a> {
     fn from(entry: &'a AuthenticationLogEntry) -> Self {
         let last_used = entry.job_token_policies_last_used.iter().map(|used| Policy {
             policy: policy::name(used.policy()),
@@ -81,6 +130,31 @@ impl<'a> From<&'a AuthenticationLogEntry> for Line<'a> {
             access_count: entry.access_count,
             last_job_id: entry.last_job_id,
             last_user_id: entry.last_user_id,
+        }
+    }
+}
+
+impl<'a> From<&'a AccessEvent> for Event<'a> {
+    fn from(event: &'a AccessEvent) -> Self {
+        Self {
+            id: &event.id,
+            origin_project: event.origin_project.as_ref().map(Project::from),
+            accessed_project: event.accessed_project.as_ref().map(Project::from),
+            accessed_at: utc(event.accessed_at.as_ref()),
+            job_id: event.job_id,
+            user_id: event.user_id,
+            route: &event.route,
+            job_token_policies: event.job_token_policies().map(policy::name).collect(),
+            status: event.status,
+            capture_mode: match event.capture_mode() {
+                CaptureMode::Unspecified => None,
+                CaptureMode::Strict => Some("strict"),
+                CaptureMode::Spool => Some("spool"),
+                CaptureMode::BestEffort => Some("best_effort"),
+            },
+            request_id: &event.request_id,
+            remote_ip: event.remote_ip.as_deref(),
+            resolved: event.resolved,
         }
     }
 }
@@ -136,7 +210,8 @@ mod tests {
             last_job_id: 4,
             last_user_id: 5,
         };
-        let file = file(&[entry]).unwrap();
+        let mut file = File::default();
+        let file = [file.entries(&[entry]).unwrap(), file.end().unwrap()].concat();
         let text = std::str::from_utf8(&file).unwrap();
         let (lines, end) = text.trim_end().rsplit_once('\n').unwrap();
         let expected = "{\"origin_project\":{\"id\":1,\"name\":\"Origin\",\"path\":\"origin\",\
@@ -153,6 +228,6 @@ mod tests {
     #[test]
     fn a_file_without_entries_says_so() {
         let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(file(&[]).unwrap(), format!("{{\"count\":0,\"sha256\":\"{hash}\"}}\n").as_bytes());
+        assert_eq!(File::default().end().unwrap(), format!("{{\"count\":0,\"sha256\":\"{hash}\"}}\n").as_bytes());
     }
 }

@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_jobs_and_allowlists;
 mod m20261124_000002_captures_and_log;
+mod m20261125_000003_events_of_pairs;
 
 /// Knows every step, in order.
 pub struct Migrator;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261124_000001_jobs_and_allowlists::Migration),
             Box::new(m20261124_000002_captures_and_log::Migration),
+            Box::new(m20261125_000003_events_of_pairs::Migration),
         ]
     }
 }

@@ -2,8 +2,8 @@
 
 use proto::paddock::directory::v1::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
-    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, GroupDescription,
-    ProjectDescription, UserDescription, directory_service_server::DirectoryService,
+    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Group,
+    GroupDescription, Project, ProjectDescription, UserDescription, directory_service_server::DirectoryService,
 };
 use sea_orm::ActiveEnum as _;
 use tonic::{Request, Response, Status};
@@ -18,8 +18,8 @@ use crate::{
     },
 };
 
-/// How many objects one call may ask for.
-const MAX_IDS: usize = 1000;
+/// How many objects one call may ask for: so few that the longest texts which they may have fit into one answer.
+const MAX_IDS: usize = 100;
 
 /// The service.
 pub struct Directory(pub State);
@@ -66,7 +66,7 @@ impl DirectoryService for Directory {
         let describe = |located: store::projects::Located| ProjectDescription {
             visible: visible.contains(&located.project.id),
             ancestor_group_ids: located.project.group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
-            project: Some(projects::message(located)),
+            project: Some(project(located, request.names_only)),
         };
         Ok(Response::new(DescribeProjectsResponse { projects: found.into_iter().map(describe).collect() }))
     }
@@ -83,7 +83,8 @@ impl DirectoryService for Directory {
         let mut names = store::groups::full_names(db, found.iter().map(|group| group.id).collect()).await?;
         let groups = found.into_iter().filter_map(|group| {
             let visible = visible.contains(&group.id);
-            Some(GroupDescription { group: Some(groups::message(names.remove(&group.id)?, group)), visible })
+            let group = Group { description: None, ..groups::message(names.remove(&group.id)?, group) };
+            Some(GroupDescription { group: Some(group), visible })
         });
         Ok(Response::new(DescribeGroupsResponse { groups: groups.collect() }))
     }
@@ -102,6 +103,14 @@ impl DirectoryService for Directory {
         });
         Ok(Response::new(DescribeUsersResponse { users: users.collect() }))
     }
+}
+
+fn project(located: store::projects::Located, names_only: bool) -> Project {
+    let project = projects::message(located);
+    if !names_only {
+        return project;
+    }
+    Project { description: None, name_with_namespace: String::new(), ..project }
 }
 
 fn viewer(id: Option<i64>, is_admin: bool) -> Viewer {

@@ -1,9 +1,10 @@
 //! What other processes are told of projects, groups and users.
 
+use prost::Message as _;
 use proto::paddock::directory::v1::{
-    CreateProjectRequest, DeleteProjectRequest, DescribeGroupsRequest, DescribeProjectsRequest, DescribeUsersRequest,
-    GetGroupRequest, GetProjectAccessRequest, GetProjectAccessResponse, GetProjectRequest, Group, Project,
-    UpdateGroupRequest, UpdateProjectRequest, Visibility,
+    CreateGroupRequest, CreateProjectRequest, DeleteProjectRequest, DescribeGroupsRequest, DescribeProjectsRequest,
+    DescribeUsersRequest, GetGroupRequest, GetProjectAccessRequest, GetProjectAccessResponse, GetProjectRequest, Group,
+    Project, UpdateGroupRequest, UpdateProjectRequest, Visibility,
 };
 use runner_registry::entity::member::{
     self,
@@ -28,7 +29,8 @@ async fn show(registry: &Registry, group: &Group, project: &Project, visibility:
 
 /// The ids of the described projects with the ancestors and the visibility.
 async fn projects(registry: &Registry, ids: &[i64], viewer: Option<i64>, admin: bool) -> Vec<(i64, bool, Vec<i64>)> {
-    let request = DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: viewer, viewer_is_admin: admin };
+    let request =
+        DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: viewer, viewer_is_admin: admin, names_only: false };
     let answer = registry.process().directory().describe_projects(request).await.answer();
     let described = answer.projects.into_iter();
     let mut described: Vec<_> =
@@ -180,11 +182,49 @@ both_databases! {
         assert!(told.contains(&alice) && told.iter().any(|user| user.0 == root && user.3));
     }
 
-    async fn one_call_asks_for_a_thousand_objects_at_most(registry) {
+    async fn the_largest_answers_fit_into_a_message(registry) {
+        // The longest that each text may be, in characters of the most bytes, in as many groups as may lie in each other.
+        let long = |length| Some("\u{10ffff}".repeat(length));
+        let (alice, mut parent_id) = (registry.user("alice").await, None);
+        for _ in 0..20 {
+            let (name, path, description) = (long(255).unwrap(), "g".to_owned(), long(500));
+            let request = CreateGroupRequest { name, path, description, parent_id, ..Default::default() };
+            parent_id = Some(alice.groups().create_group(request).await.answer().group.unwrap().id);
+        }
+        let (mut projects, mut groups) = (Vec::new(), Vec::new());
+        for number in 0..100 {
+            // With what is above it, the path is 255 characters long.
+            let (path, namespace_id) = (Some(format!("{number:0215}")), parent_id);
+            let request = CreateProjectRequest { name: long(255), path, namespace_id, description: long(2000), ..Default::default() };
+            projects.push(alice.projects().create_project(request).await.answer().project.unwrap());
+            groups.push(parent_id.unwrap());
+        }
+        let ids: Vec<_> = projects.iter().map(|project| project.id).collect();
+        let mut request = DescribeProjectsRequest { ids, ..Default::default() };
         let mut client = registry.process().directory();
-        let few: Vec<i64> = (1..=1000).collect();
-        let many: Vec<i64> = (1..=1001).collect();
-        let request = |ids: &[i64]| DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: Some(1), viewer_is_admin: false };
+        let all = client.describe_projects(request.clone()).await.answer();
+        assert_eq!(all.projects.len(), 100);
+        assert!((3 << 20..4 << 20).contains(&all.encoded_len()), "{}", all.encoded_len());
+        // Whoever lists names is not sent what others may make long.
+        request.names_only = true;
+        let names = client.describe_projects(request).await.answer();
+        let mut shown: Vec<_> = names.projects.into_iter().map(|found| found.project.unwrap()).collect();
+        shown.sort_by_key(|project| project.id);
+        let expected = projects.into_iter();
+        let expected = expected.map(|project| Project { description: None, name_with_namespace: String::new(), ..project });
+        assert_eq!(shown, expected.collect::<Vec<_>>());
+        // The same group a hundred times says how large a hundred of them can be.
+        let request = DescribeGroupsRequest { ids: groups, ..Default::default() };
+        let one = client.describe_groups(request).await.answer();
+        assert_eq!((one.groups.len(), one.groups[0].group.as_ref().unwrap().description.as_ref()), (1, None));
+        assert!(one.encoded_len() * 100 < 4 << 20, "{}", one.encoded_len());
+    }
+
+    async fn one_call_asks_for_a_hundred_objects_at_most(registry) {
+        let mut client = registry.process().directory();
+        let few: Vec<i64> = (1..=100).collect();
+        let many: Vec<i64> = (1..=101).collect();
+        let request = |ids: &[i64]| DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: Some(1), ..Default::default() };
         client.describe_projects(request(&few)).await.answer();
         assert_eq!(client.describe_projects(request(&many)).await.reason(), "parameter_invalid");
         let request = |ids: &[i64]| DescribeGroupsRequest { ids: ids.to_vec(), viewer_id: Some(1), viewer_is_admin: false };

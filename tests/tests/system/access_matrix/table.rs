@@ -220,8 +220,9 @@ pub const USER_ROWS: &[UserRow] = &[
     row("DisallowGroup", API, IN_PROJECT, |o| get(scope(o, &format!("/groups_allowlist/{}", o.allowed_group)))),
     row("ListAuthenticationLog", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log"))),
     row("ListAccessEvents", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log/events"))),
-    row("ExportAuthenticationLogCsv", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.csv"))),
-    row("ExportAuthenticationLogJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.jsonl"))),
+    row("StreamAuthenticationLogCsv", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.csv"))),
+    row("StreamAuthenticationLogJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.jsonl"))),
+    row("StreamAccessEventsJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log/events.jsonl"))),
     row("RehearseAllowlist", API, IN_PROJECT, |o| get(scope(o, "/authentication_log/rehearse"))),
     row("AutopopulateAllowlist", API, IN_PROJECT, |o| get(scope(o, "/autopopulate_allowlist"))),
 ];

@@ -122,17 +122,25 @@ async fn exports(root: &Api, story: &Story, other: i64) {
     assert!(lines[0].starts_with("Origin Project Path,Last Authorized At (UTC),"), "{}", csv.text);
     assert_eq!(lines.len(), 3, "{}", csv.text);
     let path = world::text(&root.get(&format!("/projects/{other}")).await.ok(200)["path_with_namespace"]);
-    assert!(lines[1].starts_with(&path) && lines[1].contains("read_jobs"), "the latest first: {}", csv.text);
+    // The pairs stand in the order of the ids of their origins, and that of the story is older.
+    assert!(lines[2].starts_with(&path) && lines[2].contains("read_jobs"), "{}", csv.text);
 
     let whole = root.get(&format!("{log}.jsonl")).await;
     let lines: Vec<Value> = whole.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let [latest, first, end] = lines.as_slice() else { panic!("three lines: {}", whole.text) };
+    let [first, second, end] = lines.as_slice() else { panic!("three lines: {}", whole.text) };
     assert_eq!(
-        (&latest["origin_project"]["id"], &latest["access_count"]),
+        (&second["origin_project"]["id"], &second["access_count"]),
         (&json!(other), &json!(2)),
         "{}",
         whole.text
     );
     assert_eq!(first["origin_project"]["id"], json!(story.origin), "{}", whole.text);
     assert_eq!(end["count"], 2, "{}", whole.text);
+
+    let events = root.get(&format!("{log}/events.jsonl")).await;
+    let lines: Vec<Value> = events.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let [events, end] = [&lines[..lines.len() - 1], &lines[lines.len() - 1..]];
+    assert_eq!((events.len(), &end[0]["count"]), (3, &json!(3)), "{lines:#?}");
+    let listed = root.get(&format!("{log}/events")).await.ok(200);
+    assert_eq!(json!(events), listed, "a line is what the list shows");
 }

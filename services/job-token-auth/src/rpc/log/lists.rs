@@ -8,9 +8,12 @@ use crate::{
     error::Result,
     policy,
     rpc::State,
-    store::log_reader::{self, Event, Filter, Pair},
+    store::log_reader::{self, Event, Events, Filter, Pair},
     time::timestamp,
 };
+
+/// Stands for a user whom the caller is not shown.
+const HIDDEN: i64 = 0;
 
 impl State {
     /// The pairs as entries.
@@ -35,27 +38,32 @@ impl State {
                 origin_project: Some(names.project(pair.origin_project_id)),
                 accessed_project: Some(names.project(pair.target_project_id)),
                 last_authorized_at: Some(timestamp(pair.last_authorized_at)),
-                job_token_policies: used.iter().map(|(policy, _)| (*policy).into()).collect(),
+                job_token_policies: used.keys().map(|policy| (*policy).into()).collect(),
                 job_token_policies_last_used: last_used.collect(),
                 first_authorized_at: Some(timestamp(pair.first_authorized_at)),
                 access_count: pair.access_count,
                 last_job_id: pair.last_job_id,
-                last_user_id: pair.last_user_id,
+                last_user_id: if names.sees(pair.origin_project_id) { pair.last_user_id } else { HIDDEN },
             }
         };
         Ok(pairs.into_iter().map(entry).collect())
     }
 
-    /// The rows as events.
+    /// The rows as events. If they were asked for by their user, those whose user is not shown are left out.
     pub(super) async fn events(
         &self,
-        rows: Vec<Event>,
-        resolved: bool,
+        mut rows: Vec<Event>,
+        asked: Events,
         user: &User,
         context: &CallContext,
     ) -> Result<Vec<AccessEvent>> {
         let ids = rows.iter().flat_map(|row| [row.origin_project_id, row.target_project_id]);
         let names = Names::of(self, ids, user, context).await?;
+        for row in rows.iter_mut().filter(|row| !names.sees(row.origin_project_id)) {
+            row.user_id = HIDDEN;
+            row.remote_ip.clear();
+        }
+        rows.retain(|row| asked.user_id.is_none_or(|user_id| row.user_id == user_id));
         let event = |row: Event| AccessEvent {
             origin_project: Some(names.project(row.origin_project_id)),
             accessed_project: Some(names.project(row.target_project_id)),
@@ -69,7 +77,7 @@ impl State {
             capture_mode: row.mode.into(),
             request_id: row.request_id,
             remote_ip: Some(row.remote_ip).filter(|address| !address.is_empty()),
-            resolved,
+            resolved: !asked.unresolved,
         };
         Ok(rows.into_iter().map(event).collect())
     }

@@ -1,31 +1,32 @@
 //! The authentication log. All of it is for those who administer the project.
 
 use chassis::access::{CallContext, User};
-use proto::paddock::{
-    document::v1::Document,
-    job_token::v1::{
-        AuthenticationLogEntry, AutopopulateAllowlistRequest, AutopopulateAllowlistResponse,
-        ExportAuthenticationLogCsvRequest, ExportAuthenticationLogCsvResponse, ExportAuthenticationLogJsonLinesRequest,
-        ExportAuthenticationLogJsonLinesResponse, ListAccessEventsRequest, ListAccessEventsResponse,
-        ListAuthenticationLogRequest, ListAuthenticationLogResponse, RehearseAllowlistRequest,
-        RehearseAllowlistResponse, authentication_log_service_server::AuthenticationLogService,
-    },
+use proto::paddock::job_token::v1::{
+    AutopopulateAllowlistRequest, AutopopulateAllowlistResponse, ExportAuthenticationLogCsvRequest,
+    ExportAuthenticationLogCsvResponse, ExportAuthenticationLogJsonLinesRequest,
+    ExportAuthenticationLogJsonLinesResponse, ListAccessEventsRequest, ListAccessEventsResponse,
+    ListAuthenticationLogRequest, ListAuthenticationLogResponse, RehearseAllowlistRequest, RehearseAllowlistResponse,
+    StreamAccessEventsJsonLinesRequest, StreamAccessEventsJsonLinesResponse, StreamAuthenticationLogCsvRequest,
+    StreamAuthenticationLogCsvResponse, StreamAuthenticationLogJsonLinesRequest,
+    StreamAuthenticationLogJsonLinesResponse, authentication_log_service_server::AuthenticationLogService,
 };
 use tonic::{Request, Response, Status};
 
 use super::{State, by_user};
 use crate::{
     error::{Error, Result},
-    log::{csv, jsonl},
+    log::jsonl,
     store::log_reader::{self, Event, Events, Filter},
 };
 
 mod allowlist;
 mod cursor;
+mod files;
 mod lists;
 mod names;
 mod params;
 
+use files::{Pieces, Rows};
 use params::{Criteria, Part};
 
 /// The service.
@@ -42,7 +43,7 @@ impl AuthenticationLogService for AuthenticationLog {
         let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
         let part = Part::new(asked.cursor.as_deref(), asked.per_page)?;
         let filter = self.filter(&asked.id, criteria, &user, &context).await?;
-        let mut pairs = log_reader::pairs(&self.0.database, &filter, part.after, Some(part.limit())).await?;
+        let mut pairs = log_reader::pairs(&self.0.database, &filter, part.after, part.limit()).await?;
         let cursor = part.cut(&mut pairs, |pair| pair.key(filter.side));
         let entries = self.0.entries(&filter, pairs, &user, &context).await?;
         Ok(Response::new(ListAuthenticationLogResponse { entries, cursor: Some(cursor) }))
@@ -62,8 +63,55 @@ impl AuthenticationLogService for AuthenticationLog {
         let rows = log_reader::events(&self.0.database, &filter, events, part.after.as_ref(), part.limit());
         let mut rows = rows.await?;
         let cursor = part.cut(&mut rows, Event::key);
-        let events = self.0.events(rows, !unresolved, &user, &context).await?;
+        let events = self.0.events(rows, events, &user, &context).await?;
         Ok(Response::new(ListAccessEventsResponse { events, cursor: Some(cursor) }))
+    }
+
+    type StreamAuthenticationLogCsvStream = Pieces<StreamAuthenticationLogCsvResponse>;
+
+    async fn stream_authentication_log_csv(
+        &self,
+        request: Request<StreamAuthenticationLogCsvRequest>,
+    ) -> Result<Response<Self::StreamAuthenticationLogCsvStream>, Status> {
+        let (user, context, asked) = by_user(request)?;
+        let (since, until) = (asked.since.as_deref(), asked.until.as_deref());
+        let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
+        let filter = self.filter(&asked.id, criteria, &user, &context).await?;
+        let document = |document| StreamAuthenticationLogCsvResponse { document: Some(document) };
+        let file = self.0.file(filter, Rows::Csv, user, context);
+        Ok(Response::new(file.stream(document).await?))
+    }
+
+    type StreamAuthenticationLogJsonLinesStream = Pieces<StreamAuthenticationLogJsonLinesResponse>;
+
+    async fn stream_authentication_log_json_lines(
+        &self,
+        request: Request<StreamAuthenticationLogJsonLinesRequest>,
+    ) -> Result<Response<Self::StreamAuthenticationLogJsonLinesStream>, Status> {
+        let (user, context, asked) = by_user(request)?;
+        let (since, until) = (asked.since.as_deref(), asked.until.as_deref());
+        let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
+        let filter = self.filter(&asked.id, criteria, &user, &context).await?;
+        let document = |document| StreamAuthenticationLogJsonLinesResponse { document: Some(document) };
+        let file = self.0.file(filter, Rows::JsonLines(jsonl::File::default()), user, context);
+        Ok(Response::new(file.stream(document).await?))
+    }
+
+    type StreamAccessEventsJsonLinesStream = Pieces<StreamAccessEventsJsonLinesResponse>;
+
+    async fn stream_access_events_json_lines(
+        &self,
+        request: Request<StreamAccessEventsJsonLinesRequest>,
+    ) -> Result<Response<Self::StreamAccessEventsJsonLinesStream>, Status> {
+        let (user, context, asked) = by_user(request)?;
+        let (since, until) = (asked.since.as_deref(), asked.until.as_deref());
+        let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
+        let unresolved = asked.unresolved.unwrap_or(false);
+        let events = Events { job_id: asked.job_id, user_id: asked.user_id, unresolved };
+        let filter = self.filter(&asked.id, criteria, &user, &context).await?;
+        let document = |document| StreamAccessEventsJsonLinesResponse { document: Some(document) };
+        let file = self.0.file(filter, Rows::Events(jsonl::File::default(), events), user, context);
+        Ok(Response::new(file.stream(document).await?))
     }
 
     async fn export_authentication_log_csv(
@@ -73,9 +121,8 @@ impl AuthenticationLogService for AuthenticationLog {
         let (user, context, asked) = by_user(request)?;
         let (since, until) = (asked.since.as_deref(), asked.until.as_deref());
         let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
-        let (project_id, entries) = self.all(&asked.id, criteria, &user, &context).await?;
-        let content = csv::file(&entries).map_err(Error::internal)?;
-        let document = self.document(project_id, "text/csv; charset=utf-8", "csv", content);
+        let filter = self.filter(&asked.id, criteria, &user, &context).await?;
+        let document = self.0.file(filter, Rows::Csv, user, context).whole().await?;
         Ok(Response::new(ExportAuthenticationLogCsvResponse { document: Some(document) }))
     }
 
@@ -86,9 +133,8 @@ impl AuthenticationLogService for AuthenticationLog {
         let (user, context, asked) = by_user(request)?;
         let (since, until) = (asked.since.as_deref(), asked.until.as_deref());
         let criteria = Criteria::new(asked.direction, asked.other_project_id, asked.policy, since, until)?;
-        let (project_id, entries) = self.all(&asked.id, criteria, &user, &context).await?;
-        let content = jsonl::file(&entries).map_err(Error::internal)?;
-        let document = self.document(project_id, "application/jsonl", "jsonl", content);
+        let filter = self.filter(&asked.id, criteria, &user, &context).await?;
+        let document = self.0.file(filter, Rows::JsonLines(jsonl::File::default()), user, context).whole().await?;
         Ok(Response::new(ExportAuthenticationLogJsonLinesResponse { document: Some(document) }))
     }
 
@@ -114,23 +160,5 @@ impl AuthenticationLog {
         let project = self.0.administered(project, user, context).await?.project;
         let project = project.ok_or_else(|| Error::internal("an answer on a project is without the project"))?;
         Ok(criteria.of(project.id))
-    }
-
-    /// The whole list, and the project whose list it is.
-    async fn all(
-        &self,
-        project: &str,
-        criteria: Criteria,
-        user: &User,
-        context: &CallContext,
-    ) -> Result<(i64, Vec<AuthenticationLogEntry>)> {
-        let filter = self.filter(project, criteria, user, context).await?;
-        let pairs = log_reader::pairs(&self.0.database, &filter, None, None).await?;
-        Ok((filter.project_id, self.0.entries(&filter, pairs, user, context).await?))
-    }
-
-    fn document(&self, project_id: i64, content_type: &str, ending: &str, content: Vec<u8>) -> Document {
-        let file_name = csv::file_name(project_id, self.0.clock.now(), ending);
-        Document { content_type: content_type.to_owned(), file_name, content }
     }
 }

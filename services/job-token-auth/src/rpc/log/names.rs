@@ -19,6 +19,8 @@ pub struct Names {
     found: HashMap<i64, ProjectDescription>,
     /// The last known paths of those that do not, for administrators.
     gone: HashMap<i64, String>,
+    /// Whether the caller is an administrator.
+    is_admin: bool,
 }
 
 impl Names {
@@ -33,7 +35,7 @@ impl Names {
         context: &CallContext,
     ) -> Result<Self> {
         let ids: Vec<i64> = BTreeSet::from_iter(ids).into_iter().collect();
-        let found = state.directory.projects(&ids, Some(user), context).await?;
+        let found = state.directory.project_names(&ids, Some(user), context).await?;
         let mut gone = HashMap::new();
         if user.admin {
             let missing: Vec<_> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
@@ -41,12 +43,17 @@ impl Names {
                 gone.extend(known_projects::paths(&state.database, ids.iter().copied()).await?);
             }
         }
-        Ok(Self { found, gone })
+        Ok(Self { found, gone, is_admin: user.admin })
     }
 
     /// The projects that exist.
     pub fn found(&self) -> &HashMap<i64, ProjectDescription> {
         &self.found
+    }
+
+    /// Whether the caller sees the project. Of one that is deleted only administrators can be said to.
+    pub fn sees(&self, id: i64) -> bool {
+        self.is_admin || self.found.get(&id).is_some_and(|found| found.visible)
     }
 
     /// The project as the log shows it.

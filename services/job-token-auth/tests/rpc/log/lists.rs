@@ -241,6 +241,38 @@ both_databases! {
         assert_eq!(shown_to(service.root()).await, expected);
     }
 
+    async fn who_came_from_a_project_that_the_caller_does_not_see_is_not_shown(service) {
+        set_up(service);
+        let access = Access::default();
+        let from = |number, origin, target| Access { number, origin, target, ..access };
+        record(service, &[from(1, 10, 20), from(2, 11, 20), from(3, 13, 20), from(4, 20, 11)]).await;
+        let told = async |actor: Actor, request: ListAccessEventsRequest| {
+            let events = list_events(&actor, request).await.into_iter();
+            let mut told: Vec<_> =
+                events.map(|event| (event.id[35..].to_owned(), event.user_id, event.remote_ip.is_some())).collect();
+            told.sort();
+            told
+        };
+        let shown = |number: &str| (number.to_owned(), ALICE, true);
+        let hidden = |number: &str| (number.to_owned(), 0, false);
+        // Project 11 is hidden and 13 is gone; an administrator sees everything.
+        assert_eq!(told(service.alice(), events()).await, [shown("1"), hidden("2"), hidden("3")]);
+        assert_eq!(told(service.root(), events()).await, [shown("1"), shown("2"), shown("3")]);
+        // Nor can it be guessed.
+        let by_user = ListAccessEventsRequest { user_id: Some(ALICE), ..events() };
+        assert_eq!(told(service.alice(), by_user.clone()).await, [shown("1")]);
+        assert_eq!(told(service.root(), by_user).await.len(), 3);
+        // The caller's own job shows, whatever it reached.
+        let outbound = ListAccessEventsRequest { direction: Some(Direction::Outbound.into()), ..events() };
+        assert_eq!(told(service.alice(), outbound).await, [shown("4")]);
+        let users = async |actor: Actor| {
+            let entries = list(&actor, pairs()).await.into_iter();
+            entries.map(|entry| (entry.origin_project.unwrap().id, entry.last_user_id)).collect::<Vec<_>>()
+        };
+        assert_eq!(users(service.alice()).await, [(13, 0), (11, 0), (10, ALICE)]);
+        assert_eq!(users(service.root()).await, [(13, ALICE), (11, ALICE), (10, ALICE)]);
+    }
+
     async fn an_access_that_succeeded_is_in_the_log(service) {
         set_up(service);
         service.allow(20, 10).await;

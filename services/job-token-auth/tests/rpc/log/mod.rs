@@ -7,6 +7,7 @@ mod lists;
 mod pages;
 mod permissions;
 mod rehearsal;
+mod windows;
 
 use proto::paddock::job_token::v1::JobTokenPolicy::{self, ReadJobs};
 use sea_orm::ConnectionTrait as _;
@@ -64,7 +65,8 @@ pub async fn record(service: &Service, accesses: &[Access]) {
                      THEN {at} ELSE access_pairs.first_authorized_at END,
                    last_authorized_at = CASE WHEN {at} > access_pairs.last_authorized_at
                      THEN {at} ELSE access_pairs.last_authorized_at END,
-                   last_job_id = {job}, last_user_id = {user}"
+                   last_job_id = CASE WHEN {at} >= access_pairs.last_authorized_at THEN {job} ELSE access_pairs.last_job_id END,
+                   last_user_id = CASE WHEN {at} >= access_pairs.last_authorized_at THEN {user} ELSE access_pairs.last_user_id END"
             ),
         )
         .await;
@@ -75,7 +77,8 @@ pub async fn record(service: &Service, accesses: &[Access]) {
                 &format!(
                     "INSERT INTO access_pair_policies VALUES ({target}, {origin}, {number}, {at})
                      ON CONFLICT (target_project_id, origin_project_id, policy)
-                     DO UPDATE SET last_authorized_at = {at}"
+                     DO UPDATE SET last_authorized_at = CASE WHEN {at} > access_pair_policies.last_authorized_at
+                       THEN {at} ELSE access_pair_policies.last_authorized_at END"
                 ),
             )
             .await;

@@ -5,6 +5,7 @@ use proto::paddock::{
     job_token::v1::{
         AutopopulateAllowlistRequest, ExportAuthenticationLogCsvRequest, ExportAuthenticationLogJsonLinesRequest,
         ListAccessEventsRequest, ListAuthenticationLogRequest, RehearseAllowlistRequest,
+        StreamAccessEventsJsonLinesRequest, StreamAuthenticationLogCsvRequest, StreamAuthenticationLogJsonLinesRequest,
     },
 };
 
@@ -12,7 +13,7 @@ use super::{Access, record};
 use crate::support::{ALICE, Actor, Answer as _, Service, both_databases};
 
 /// What each of the calls is refused with; none: it succeeded.
-async fn outcomes(actor: &Actor, id: &str) -> [Option<&'static str>; 6] {
+async fn outcomes(actor: &Actor, id: &str) -> [Option<&'static str>; 9] {
     let (mut client, id) = (actor.log(), id.to_owned());
     macro_rules! outcome {
         ($method:ident, $request:ident) => {{
@@ -25,6 +26,9 @@ async fn outcomes(actor: &Actor, id: &str) -> [Option<&'static str>; 6] {
         outcome!(list_access_events, ListAccessEventsRequest),
         outcome!(export_authentication_log_csv, ExportAuthenticationLogCsvRequest),
         outcome!(export_authentication_log_json_lines, ExportAuthenticationLogJsonLinesRequest),
+        outcome!(stream_authentication_log_csv, StreamAuthenticationLogCsvRequest),
+        outcome!(stream_authentication_log_json_lines, StreamAuthenticationLogJsonLinesRequest),
+        outcome!(stream_access_events_json_lines, StreamAccessEventsJsonLinesRequest),
         outcome!(rehearse_allowlist, RehearseAllowlistRequest),
         outcome!(autopopulate_allowlist, AutopopulateAllowlistRequest),
     ]
@@ -41,20 +45,20 @@ both_databases! {
         service.registry.project(20, "tools/charts", None, Visibility::Private);
         record(service, &[Access::default()]).await;
         let alice = service.alice();
-        assert_eq!(outcomes(&alice, "20").await, [Some("project_not_found"); 6]);
+        assert_eq!(outcomes(&alice, "20").await, [Some("project_not_found"); 9]);
         for role in [10, 20, 30] {
             service.registry.role(ALICE, 20, Some(role));
-            assert_eq!(outcomes(&alice, "20").await, [Some("access_denied"); 6], "{role}");
+            assert_eq!(outcomes(&alice, "20").await, [Some("access_denied"); 9], "{role}");
         }
         for role in [40, 50] {
             service.registry.role(ALICE, 20, Some(role));
-            assert_eq!(outcomes(&alice, "tools/charts").await, [None; 6], "{role}");
+            assert_eq!(outcomes(&alice, "tools/charts").await, [None; 9], "{role}");
         }
-        assert_eq!(outcomes(&service.root(), "20").await, [None; 6]);
-        assert_eq!(outcomes(&service.root(), "21").await, [Some("project_not_found"); 6]);
+        assert_eq!(outcomes(&service.root(), "20").await, [None; 9]);
+        assert_eq!(outcomes(&service.root(), "21").await, [Some("project_not_found"); 9]);
         service.registry.role(ALICE, 20, None);
         service.registry.project(20, "tools/charts", None, Visibility::Public);
-        assert_eq!(outcomes(&alice, "20").await, [Some("access_denied"); 6]);
+        assert_eq!(outcomes(&alice, "20").await, [Some("access_denied"); 9]);
     }
 
     async fn a_registry_that_does_not_answer_is_a_fault_and_no_refusal(service) {

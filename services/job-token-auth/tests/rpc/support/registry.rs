@@ -177,6 +177,11 @@ impl Facts {
     }
 }
 
+/// As few objects in one call as the contract says.
+fn check(ids: &[i64]) -> Result<(), Status> {
+    if ids.len() <= 100 { Ok(()) } else { Err(Refusal::new(Reason::ParameterInvalid).into()) }
+}
+
 #[tonic::async_trait]
 impl DirectoryService for Registry {
     async fn get_project_access(
@@ -202,12 +207,16 @@ impl DirectoryService for Registry {
         request: Request<DescribeProjectsRequest>,
     ) -> Result<Response<DescribeProjectsResponse>, Status> {
         let facts = self.answer()?;
-        let DescribeProjectsRequest { ids, viewer_id, viewer_is_admin } = request.into_inner();
+        let DescribeProjectsRequest { ids, viewer_id, viewer_is_admin, names_only } = request.into_inner();
+        check(&ids)?;
         let describe = |row: &ProjectRow| {
             let has_role = viewer_id.is_some_and(|user| facts.project_roles.contains_key(&(user, row.project.id)));
             ProjectDescription {
                 visible: facts.sees(row.project.visibility(), has_role, viewer_is_admin),
-                project: Some(row.project.clone()),
+                project: Some(match names_only {
+                    true => Project { name_with_namespace: String::new(), ..row.project.clone() },
+                    false => row.project.clone(),
+                }),
                 ancestor_group_ids: facts.ancestors(row.group_id),
             }
         };
@@ -221,6 +230,7 @@ impl DirectoryService for Registry {
     ) -> Result<Response<DescribeGroupsResponse>, Status> {
         let facts = self.answer()?;
         let DescribeGroupsRequest { ids, viewer_id, viewer_is_admin } = request.into_inner();
+        check(&ids)?;
         let describe = |group: &Group| {
             let has_role = viewer_id.is_some_and(|user| facts.group_roles.contains_key(&(user, group.id)));
             let visible = facts.sees(group.visibility(), has_role, viewer_is_admin);
@@ -235,6 +245,7 @@ impl DirectoryService for Registry {
         request: Request<DescribeUsersRequest>,
     ) -> Result<Response<DescribeUsersResponse>, Status> {
         let facts = self.answer()?;
+        check(&request.get_ref().ids)?;
         let users = request.get_ref().ids.iter().filter_map(|id| facts.users.get(id)).cloned().collect();
         Ok(Response::new(DescribeUsersResponse { users }))
     }
