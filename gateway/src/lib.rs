@@ -34,6 +34,7 @@ pub use contract::ContractError;
 pub use peers::Peers;
 use proxy::table::Table;
 pub use proxy::table::TableError;
+use proxy::upstream::Terms;
 
 /// What the gateway stands on.
 pub struct Deps {
@@ -64,14 +65,16 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     metrics::describe();
     let routes = routes::Routes::load()?;
     let config = &deps.config;
-    let protected = Table::load(&config.protected_routes_file, &config.upstream, &routes)?;
+    let terms = Terms::new(config);
+    let protected = Table::load(&config.protected_routes_file, &config.upstream, &terms, &routes)?;
+    let places = server::places(config, &protected);
     tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
     let gateway = handler::Gateway::new(config.clone(), routes, protected, deps.peers, deps.clock);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "serving REST");
     }
     let gateway = Arc::new(gateway);
-    server::serve(gateway.clone(), config, listener, shutdown).await;
+    server::serve(gateway.clone(), config, places, listener, shutdown).await;
     gateway.finish().await;
     tracing::info!("stopped");
     Ok(())

@@ -227,6 +227,8 @@ pub enum Reason {
     UpstreamUnavailable = 161,
     /// The protected upstream did not answer in time.
     UpstreamTimeout = 162,
+    /// The protected upstream serves as many requests as it may at the same time, and none of them has ended for a second.
+    UpstreamBusy = 163,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -316,6 +318,7 @@ impl Reason {
             Self::CaptureUnavailable => "REASON_CAPTURE_UNAVAILABLE",
             Self::UpstreamUnavailable => "REASON_UPSTREAM_UNAVAILABLE",
             Self::UpstreamTimeout => "REASON_UPSTREAM_TIMEOUT",
+            Self::UpstreamBusy => "REASON_UPSTREAM_BUSY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -404,6 +407,7 @@ impl Reason {
             "REASON_CAPTURE_UNAVAILABLE" => Some(Self::CaptureUnavailable),
             "REASON_UPSTREAM_UNAVAILABLE" => Some(Self::UpstreamUnavailable),
             "REASON_UPSTREAM_TIMEOUT" => Some(Self::UpstreamTimeout),
+            "REASON_UPSTREAM_BUSY" => Some(Self::UpstreamBusy),
             _ => None,
         }
     }
