@@ -66,6 +66,8 @@ pub enum CutOff {
     Upstream,
     /// The gateway, because the upstream did not go on.
     UpstreamPaused,
+    /// The gateway, because the client took nothing for too long.
+    ClientPaused,
 }
 
 /// The body of an answer that was streamed.
@@ -260,6 +262,7 @@ impl CutOff {
             Self::Client => "client",
             Self::Upstream => "upstream",
             Self::UpstreamPaused => "upstream_paused",
+            Self::ClientPaused => "client_paused",
         }
     }
 }

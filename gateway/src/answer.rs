@@ -57,7 +57,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Streamed(body) => body.inner().is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
             Self::Pieces(_) => false,
         }
     }
@@ -65,7 +65,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Streamed(body) => body.inner().size_hint(),
+            Self::Streamed(body) => body.size_hint(),
             Self::Pieces(_) => SizeHint::default(),
         }
     }

@@ -57,6 +57,12 @@ pub struct Config {
     pub upstream_timeout_ms: u64,
     /// How long an upstream may pause in the body of its answer, in milliseconds.
     pub upstream_pause_timeout_ms: u64,
+    /// Requests at the same time to one upstream, and so connections.
+    pub upstream_max_connections: usize,
+    /// How long a connection to an upstream is kept without requests, in milliseconds.
+    pub upstream_idle_timeout_ms: u64,
+    /// How long a client may take nothing of an answer that is there for it, in milliseconds.
+    pub client_pause_timeout_ms: u64,
     /// How long the record of an access may take before its request is answered 503, in milliseconds.
     pub capture_flush_timeout_ms: u64,
     /// How to reach runner-registry.
@@ -122,6 +128,10 @@ impl Validate for Config {
         }
         range(problems, "upstream_timeout_ms", self.upstream_timeout_ms, 1, 3_600_000);
         range(problems, "upstream_pause_timeout_ms", self.upstream_pause_timeout_ms, 1, 3_600_000);
+        let connections = self.upstream_max_connections as u64;
+        range(problems, "upstream_max_connections", connections, 1, upstream::MOST_CONNECTIONS as u64);
+        range(problems, "upstream_idle_timeout_ms", self.upstream_idle_timeout_ms, 1, 3_600_000);
+        range(problems, "client_pause_timeout_ms", self.client_pause_timeout_ms, 1, 3_600_000);
         range(problems, "capture_flush_timeout_ms", self.capture_flush_timeout_ms, 1, 600_000);
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
@@ -170,6 +180,7 @@ mod tests {
             max_body_bytes = 2000\nmax_body_memory_bytes = 1999\nidentity_cache_ms = 1001\nmax_connections = 0\n\
             upstream = \"ftp://x\"\n\
             upstream_timeout_ms = 0\nupstream_pause_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
+            upstream_max_connections = 32768\nupstream_idle_timeout_ms = 0\nclient_pause_timeout_ms = 0\n\
             [gateway.runner_registry]\ndeadline_ms = 0\n";
         let found = problems(file);
         let expected = [
@@ -183,6 +194,9 @@ mod tests {
             "gateway.upstream",
             "gateway.upstream_timeout_ms",
             "gateway.upstream_pause_timeout_ms",
+            "gateway.upstream_max_connections",
+            "gateway.upstream_idle_timeout_ms",
+            "gateway.client_pause_timeout_ms",
             "gateway.capture_flush_timeout_ms",
             "gateway.runner_registry.deadline_ms",
         ];

@@ -7,14 +7,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chassis::status::Refusal;
 use chassis::token_form;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::contract::{CredentialSpec, MethodSpec, Place};
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 
 use crate::contract::ContractError;
 use crate::input::builder::Token;
 use crate::path::{self, Malformed};
-use crate::redact;
+
+/// Where GitLab takes credentials that Paddock does not know. Source: https://docs.gitlab.com/api/rest/authentication/ and
+/// https://docs.gitlab.com/security/tokens/
+const OTHER_HEADERS: [&str; 1] = ["deploy-token"];
+const OTHER_PARAMETERS: [&str; 4] = ["deploy_token", "feed_token", "rss_token", "oauth_token"];
 
 /// The one kind of credential that a method takes, and the headers that carry it.
 #[derive(Debug)]
@@ -103,13 +107,14 @@ impl CredentialPlan {
         Self { kind, optional: false, unrecognized: spec.malformed, spec, headers, parameters }
     }
 
-    /// The credentials that stand in a query.
+    /// The credentials that stand in a query, also behind a semicolon.
     ///
     /// # Errors
     /// If the name of a pair, or a credential, is not percent-encoded UTF-8.
     pub fn in_query(&self, query: &str) -> Result<Vec<Token>, Malformed> {
         let mut tokens = Vec::new();
-        for (name, value) in path::pairs(query) {
+        for (piece, _) in path::pieces(query) {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
             let name = path::decode_form(name)?;
             if let Some(carrier) = self.parameters.iter().find(|carrier| carrier.name == name) {
                 let value = path::decode_form(value)?;
@@ -142,6 +147,17 @@ impl CredentialPlan {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a header carries this credential.
+    pub fn is_header(&self, name: &HeaderName, value: &HeaderValue, token: &Token) -> bool {
+        let read = |carrier: &HeaderCarrier| carrier.read(value.as_bytes(), self.spec.prefix);
+        self.headers.iter().any(|carrier| carrier.name == name && read(carrier).as_ref() == Some(token))
+    }
+
+    /// Whether a piece of a query carries this credential.
+    pub fn is_piece(&self, piece: &str, token: &Token) -> bool {
+        self.in_query(piece).is_ok_and(|tokens| tokens.first() == Some(token))
     }
 
     /// Refuses what cannot be a credential of the kind, by its form alone.
@@ -208,17 +224,13 @@ pub fn parameters() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// A query without the pairs that carry a credential of any kind, by their name or by their look; none if all may stay.
-pub fn removed_from_query(query: &str) -> Option<String> {
-    let carries = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        // A name that cannot be decoded is nobody's; an upstream that is less strict may read one in it.
-        let Ok(name) = path::decode_form(name) else { return true };
-        let root = name.split('[').next().unwrap_or_default();
-        parameters().any(|known| known.eq_ignore_ascii_case(root)) || redact::is_suspicious(pair)
-    };
-    let mut pairs = query.split('&');
-    pairs.any(carries).then(|| query.split('&').filter(|pair| !carries(pair)).collect::<Vec<_>>().join("&"))
+/// Whether a piece of a query is named like a carrier of a credential of any kind, however the name is spelt.
+pub fn is_parameter(piece: &str) -> bool {
+    let name = piece.split('=').next().unwrap_or_default();
+    // A name that cannot be decoded is nobody's; an upstream that is less strict may read one in it.
+    let Ok(name) = path::decode_form(name) else { return true };
+    let root = name.split('[').next().unwrap_or_default();
+    parameters().chain(OTHER_PARAMETERS).any(|known| known.eq_ignore_ascii_case(root))
 }
 
 /// The schemes of the Authorization header that carry a credential, lower case.
@@ -236,6 +248,11 @@ pub fn headers() -> impl Iterator<Item = HeaderName> {
         Place::AuthorizationScheme(_) | Place::BasicUsername(_) => Some(header::AUTHORIZATION),
         Place::Parameter(_) => None,
     })
+}
+
+/// The headers that carry a credential of any kind, or one that only GitLab knows.
+pub fn all_headers() -> impl Iterator<Item = HeaderName> {
+    headers().chain(OTHER_HEADERS.map(HeaderName::from_static))
 }
 
 fn carriers() -> impl Iterator<Item = Place> {

@@ -54,6 +54,11 @@ pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: 
     {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let Rejection::Fault(fault) = rejection
+        && fault.reason() == Reason::UpstreamBusy
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+    }
     response
 }
 

@@ -34,6 +34,7 @@ pub use contract::ContractError;
 pub use peers::Peers;
 use proxy::table::Table;
 pub use proxy::table::TableError;
+use proxy::upstream::Terms;
 
 /// What the gateway stands on.
 pub struct Deps {
@@ -64,7 +65,9 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     metrics::describe();
     let routes = routes::Routes::load()?;
     let config = &deps.config;
-    let protected = Table::load(&config.protected_routes_file, &config.upstream, &routes)?;
+    let terms = Terms::new(config);
+    let protected = Table::load(&config.protected_routes_file, &config.upstream, &terms, &routes)?;
+    let places = server::places(config, &protected);
     tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
     if protected.left_out() > 0 {
         tracing::warn!(
@@ -78,7 +81,7 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
         tracing::info!(%address, "serving REST");
     }
     let gateway = Arc::new(gateway);
-    server::serve(gateway.clone(), config, listener, shutdown).await;
+    server::serve(gateway.clone(), config, places, listener, shutdown).await;
     gateway.finish().await;
     tracing::info!("stopped");
     Ok(())
@@ -90,7 +93,8 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
 /// # Errors
 /// As those of [`run`].
 pub fn protected_routes(config: &Config) -> Result<(usize, usize), Error> {
-    let table = Table::load(&config.protected_routes_file, &config.upstream, &routes::Routes::load()?)?;
+    let (terms, contract) = (Terms::new(config), routes::Routes::load()?);
+    let table = Table::load(&config.protected_routes_file, &config.upstream, &terms, &contract)?;
     Ok((table.len(), table.left_out()))
 }
 

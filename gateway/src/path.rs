@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 
+/// What separates the pieces of a query, to some readers.
+const SEPARATORS: [char; 2] = ['&', ';'];
+
 /// A path, query or form that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
@@ -73,6 +76,30 @@ pub fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// The pieces of a query as readers see it that split it at semicolons too, each with what separates it from the next.
+pub fn pieces(raw: &str) -> impl Iterator<Item = (&str, &str)> {
+    raw.split_inclusive(SEPARATORS).map(split_separator)
+}
+
+/// A piece of a query, and the separator at its end.
+pub fn split_separator(piece: &str) -> (&str, &str) {
+    piece.split_at(piece.trim_end_matches(SEPARATORS).len())
+}
+
+/// A query without some of its pieces, the others as they are; none if all stay.
+pub fn without_pieces(raw: &str, goes: impl Fn(&str) -> bool) -> Option<String> {
+    if !pieces(raw).any(|(piece, _)| goes(piece)) {
+        return None;
+    }
+    let mut kept: String =
+        pieces(raw).filter(|(piece, _)| !goes(piece)).flat_map(|(piece, separator)| [piece, separator]).collect();
+    // Nothing follows the last separator if what did has gone.
+    if !raw.ends_with(SEPARATORS) && kept.ends_with(SEPARATORS) {
+        kept.pop();
+    }
+    Some(kept)
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -131,6 +158,22 @@ mod tests {
     #[test]
     fn pairs_are_split_at_the_first_equals_sign() {
         assert_eq!(pairs("a=b=c&&d&=e").collect::<Vec<_>>(), [("a", "b=c"), ("d", ""), ("", "e")]);
+    }
+
+    #[test]
+    fn what_stays_of_a_query_stays_as_it_is() {
+        for (raw, expected) in [
+            ("a&b", None),
+            ("", None),
+            ("x", Some("")),
+            ("x&a", Some("a")),
+            ("a&x", Some("a")),
+            ("a&x&&b[]=%2F;c", Some("a&&b[]=%2F;c")),
+            ("a;x;b", Some("a;b")),
+            ("x;x&a&", Some("a&")),
+        ] {
+            assert_eq!(without_pieces(raw, |piece| piece == "x").as_deref(), expected, "{raw}");
+        }
     }
 
     proptest! {

@@ -54,24 +54,33 @@ pub fn target(path: &str, query: Option<&str>) -> String {
     let mut shown = segments.collect::<Vec<_>>().join("/");
     if let Some(query) = query {
         shown.push('?');
-        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-            Some((name, _)) if is_carrier(name) || is_suspicious(pair) => {
-                Cow::Owned(format!("{}={REDACTED}", text(name)))
+        for pair in query.split_inclusive('&') {
+            // What follows a semicolon is a part of the value to some readers, and a pair of its own to others.
+            let pieces =
+                if is_carrier(name(pair)) { vec![path::split_separator(pair)] } else { path::pieces(pair).collect() };
+            for (piece, separator) in pieces {
+                match piece.split_once('=') {
+                    Some((name, _)) if is_carrier(name) || is_suspicious(piece) => {
+                        shown.extend([text(name), "=", REDACTED]);
+                    }
+                    _ => shown.push_str(text(piece)),
+                }
+                shown.push_str(separator);
             }
-            _ => Cow::Borrowed(text(pair)),
-        });
-        shown.push_str(&pairs.collect::<Vec<_>>().join("&"));
+        }
     }
     shown
 }
 
 /// A query without the pairs that carry a credential.
 pub fn without_credentials(query: &str) -> String {
-    let harmless = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        !pair.is_empty() && !is_carrier(name) && !is_suspicious(pair)
-    };
+    let carries = |piece: &str| is_carrier(name(piece)) || is_suspicious(piece);
+    let harmless = |pair: &&str| !pair.is_empty() && !pair.split(';').any(carries);
     query.split('&').filter(harmless).collect::<Vec<_>>().join("&")
+}
+
+fn name(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or_default()
 }
 
 /// Whether a raw name of a pair is that of a parameter that carries a credential, with or without brackets. Clients of
@@ -98,6 +107,7 @@ mod tests {
                 let query = format!("a=1&{spelt}=s3cret&b=2");
                 assert_eq!(target("/p", Some(&query)), format!("/p?a=1&{spelt}=[REDACTED]&b=2"));
                 assert_eq!(without_credentials(&query), "a=1&b=2");
+                assert_eq!(target("/p", Some(&format!("a=1;{spelt}=s;b"))), format!("/p?a=1;{spelt}=[REDACTED];b"));
             }
         }
         for query in ["%zz", "job_token", "other%5FtoKen", "client_secret", "Password"] {

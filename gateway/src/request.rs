@@ -8,10 +8,11 @@ use chassis::status::Refusal;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
@@ -29,6 +30,10 @@ const DRAIN_BYTES: usize = 8 << 20;
 
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// The same for uploads, which have no largest size. They are drained beside their answer.
+const UPLOAD_DRAIN_BYTES: usize = 256 << 20;
+const UPLOAD_DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The client's id of the request if it can stand in logs, otherwise a new one.
 pub fn id(headers: &HeaderMap) -> String {
@@ -93,7 +98,7 @@ impl BodyReader {
         // A client that asks first has not sent the body yet.
         let is_too_large = matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge);
         if is_too_large && !headers.contains_key(EXPECT) {
-            drain(&mut body).await;
+            drain(&mut body, DRAIN_BYTES, DRAIN_TIME).await;
         }
         read
     }
@@ -138,19 +143,29 @@ impl BodyReader {
 }
 
 /// Reads some of what a client still sends, and throws it away.
-pub async fn drain<B>(body: &mut B)
+async fn drain<B>(body: &mut B, bytes: usize, time: Duration)
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let draining = async {
         let mut drained = 0;
-        while drained < DRAIN_BYTES
+        while drained < bytes
             && let Some(Ok(frame)) = body.frame().await
         {
             drained += frame.data_ref().map_or(0, Bytes::len);
         }
     };
-    let _ = tokio::time::timeout(DRAIN_TIME, draining).await;
+    let _ = tokio::time::timeout(time, draining).await;
+}
+
+/// Reads what a client still sends of a body of any size, and throws it away, while it is answered.
+pub fn drain_behind<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    if let (false, Ok(runtime)) = (body.is_end_stream(), Handle::try_current()) {
+        runtime.spawn(async move { drain(&mut body, UPLOAD_DRAIN_BYTES, UPLOAD_DRAIN_TIME).await });
+    }
 }
 
 /// The address of the request without its query, as the client knows it: by the configured URL, or by its Host header.
@@ -171,16 +186,25 @@ pub fn host(parts: &Parts) -> Option<Authority> {
     parts.uri.authority().cloned().or_else(in_header).filter(|host| !host.as_str().contains('@'))
 }
 
-/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2): servers that believe different ones of several hosts can be played
-/// off against each other.
+/// A request of HTTP/1.1 names its host once (RFC 9112, 3.2), whatever form its target has; one of HTTP/2 names the same in both
+/// places (RFC 9113, 8.3.1): servers that believe different ones of several hosts can be played off against each other.
 ///
 /// # Errors
 /// If it names none, several, or something that is no host.
 pub fn check_host(parts: &Parts) -> Result<(), Refusal> {
-    let count = parts.headers.get_all(HOST).iter().count();
-    let may_be_missing = parts.version != Version::HTTP_11;
-    let is_host = || host(parts).is_some();
-    if count == 0 && (may_be_missing || is_host()) || count == 1 && is_host() {
+    let mut named = parts.headers.get_all(HOST).iter();
+    let (first, second) = (named.next(), named.next());
+    let target = parts.uri.authority();
+    let read = |value: &HeaderValue| value.to_str().ok()?.parse::<Authority>().ok();
+    let is_host = |authority: &Authority| !authority.as_str().contains('@');
+    let is_right = match first {
+        None => parts.version != Version::HTTP_11,
+        Some(value) => read(value).is_some_and(|host| {
+            let is_other = parts.version == Version::HTTP_2 && target.is_some_and(|target| *target != host);
+            is_host(&host) && !is_other
+        }),
+    };
+    if is_right && second.is_none() && target.is_none_or(is_host) {
         return Ok(());
     }
     Err(Refusal::new(Reason::BadRequest).with_message("400 Bad request - the Host header must name one host"))
@@ -280,5 +304,38 @@ mod tests {
         assert_eq!(url(&parts(None, "http://h2:2/a"), ""), "http://h2:2/a");
         assert_eq!(url(&parts(Some("h"), "http://h2:2/a"), ""), "http://h2:2/a");
         assert_eq!(url(&parts(Some("a b>"), "/a"), ""), "/a");
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        let checked = |version: Version, uri: &str, hosts: &[&str]| {
+            let mut request = http::Request::builder().version(version).uri(uri);
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            check_host(&request.body(()).unwrap().into_parts().0).is_ok()
+        };
+        for (version, uri, hosts) in [
+            (Version::HTTP_11, "/a", &["h"][..]),
+            (Version::HTTP_11, "http://h/a", &["h"]),
+            (Version::HTTP_11, "http://h/a", &["other"]),
+            (Version::HTTP_10, "/a", &[]),
+            (Version::HTTP_2, "http://h/a", &[]),
+            (Version::HTTP_2, "http://h/a", &["H"]),
+        ] {
+            assert!(checked(version, uri, hosts), "{version:?} {uri} {hosts:?}");
+        }
+        for (version, uri, hosts) in [
+            (Version::HTTP_11, "/a", &[][..]),
+            (Version::HTTP_11, "http://h/a", &[]),
+            (Version::HTTP_11, "http://h/a", &["a b"]),
+            (Version::HTTP_11, "http://h/a", &["u@h"]),
+            (Version::HTTP_11, "http://u@h/a", &["h"]),
+            (Version::HTTP_11, "/a", &["h", "h"]),
+            (Version::HTTP_10, "/a", &["a b"]),
+            (Version::HTTP_2, "http://h/a", &["other"]),
+        ] {
+            assert!(!checked(version, uri, hosts), "{version:?} {uri} {hosts:?}");
+        }
     }
 }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::handler::Gateway;
+use crate::proxy::table::Table;
 use activity::Activity;
 use sniff::Version;
 
@@ -38,11 +39,21 @@ const STREAM_WINDOW: u32 = 128 << 10;
 /// What an HTTP/2 client may send ahead on all streams of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 
-/// Serves until shutdown, then lets requests that are under way finish within the drain timeout.
-pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener, shutdown: CancellationToken) {
+/// What the gateway holds of an answer for an HTTP/2 client that does not read, in bytes.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Serves so many connections at the same time until shutdown, then lets requests that are under way finish within the
+/// drain timeout.
+pub async fn serve(
+    gateway: Arc<Gateway>,
+    config: &Config,
+    places: usize,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) {
     let server = Arc::new(Server::new(gateway, config, shutdown.clone()));
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(places(config.max_connections, process::allow_open_files())));
+    let places = Arc::new(Semaphore::new(places));
     let mut accepts = true;
     loop {
         let accepted = async {
@@ -78,14 +89,22 @@ pub async fn serve(gateway: Arc<Gateway>, config: &Config, listener: TcpListener
     }
 }
 
-/// How many connections are served at the same time, of those that are wished for.
-fn places(wished: usize, open_files: u64) -> usize {
-    let most = open_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS as u64);
-    let most = usize::try_from(most).unwrap_or(wished);
+/// How many connections are served at the same time, so that there are open files for all of them and for the upstreams.
+pub fn places(config: &Config, protected: &Table) -> usize {
+    let files = usable(process::allow_open_files());
+    // Whatever upstreams need, clients can come in and ask how the gateway is.
+    let of_upstreams = protected.limit_files(files / 2);
+    let (most, wished) = (files.saturating_sub(of_upstreams).max(1), config.max_connections);
     if most < wished {
         tracing::warn!(most, wished, "fewer connections than gateway.max_connections: raise the limit of open files");
     }
     wished.min(most)
+}
+
+/// The open files that are left for connections.
+fn usable(open_files: u64) -> usize {
+    let most = open_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS as u64);
+    usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)
 }
 
 /// What every connection needs.
@@ -114,6 +133,7 @@ impl Server {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
             .max_concurrent_streams(config.http2_max_concurrent_streams)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(config.http2_max_pending_reset_streams)
@@ -192,9 +212,8 @@ mod tests {
 
     #[test]
     fn connections_never_use_up_the_open_files() {
-        for (wished, open_files, served) in [(10_000, 1024, 896), (100, 1024, 100), (10_000, 128, 1), (7, u64::MAX, 7)]
-        {
-            assert_eq!(places(wished, open_files), served, "{wished} of {open_files}");
+        for (open_files, files) in [(1024, 896), (128, 1), (u64::MAX, Semaphore::MAX_PERMITS)] {
+            assert_eq!(usable(open_files), files, "{open_files}");
         }
     }
 }

@@ -7,7 +7,6 @@ use chassis::status::Fault;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::paddock::contract::v1::InternalHeader;
 
-use crate::credentials;
 use crate::request::REQUEST_ID;
 
 /// The headers that concern one connection only (RFC 9110, 7.6.1; RFC 7540, 3.2.1 for the last), and the framing of the
@@ -28,13 +27,16 @@ const HOP_BY_HOP: [&str; 13] = [
     "http2-settings",
 ];
 
-/// The headers by which proxies tell upstreams who calls, from where and for what; the last group lets a request pass as
-/// one for another path or with another verb. Whatever a client sends under these names is dropped. An entry that ends in
-/// `*` is the start of names. Sources: RFC 7239; the reference pages of nginx, Envoy, Traefik, oauth2-proxy, Cloudflare,
-/// Azure App Service, Google IAP and GitLab.
-const OF_PROXIES: [&str; 46] = [
+/// The headers by which proxies tell upstreams who calls, from where and for what, and the keys of API gateways; the last
+/// groups let a request pass as one for another path or with another verb, and let an upstream send files or requests
+/// elsewhere. Whatever a client sends under these names is dropped. An entry that ends in `*` is the start of names. Sources:
+/// RFC 7239; RFC 9440; https://httpoxy.org; the reference pages of nginx, Apache, Envoy, Traefik, HAProxy, Kong, Pomerium,
+/// Vouch, oauth2-proxy, Tailscale, Cloudflare, Azure App Service, Google IAP, WebLogic, Mimir and GitLab.
+const OF_PROXIES: [&str; 78] = [
     "forwarded",
     "x-forwarded*",
+    "x-forward-*",
+    "forwarded-*",
     "via",
     "x-real-*",
     "x-client-*",
@@ -43,11 +45,16 @@ const OF_PROXIES: [&str; 46] = [
     "x-request-id",
     "x-envoy-*",
     "true-client-ip",
-    "client-ip",
+    "client-*",
+    "proxy",
+    "proxy-*",
+    "x-proxy-*",
+    "wl-proxy-*",
     "cf-*",
     "fastly-*",
     "akamai-*",
     "x-azure-*",
+    "x-arr-*",
     "x-appengine-*",
     "x-goog-*",
     "x-amzn-*",
@@ -55,6 +62,7 @@ const OF_PROXIES: [&str; 46] = [
     "remote-*",
     "x-remote-*",
     "x-auth*",
+    "auth-*",
     "x-webauth-*",
     "x-user*",
     "x-email*",
@@ -67,19 +75,46 @@ const OF_PROXIES: [&str; 46] = [
     "x-access-token*",
     "x-jwt-*",
     "x-token*",
+    "x-consumer-*",
+    "x-credential-*",
+    "x-anonymous-*",
+    "x-pomerium-*",
+    "x-vouch-*",
+    "x-sso-*",
+    "x-trusted-*",
+    "x-scope-*",
+    "x-tenant*",
+    "x-oidc-*",
+    "oidc-*",
+    "x-saml-*",
+    "x-shib-*",
+    "shib-*",
+    "tailscale-*",
+    "x-tailscale-*",
     "x-ssl-*",
     "ssl-*",
-    "x-client-cert*",
+    "x-tls-*",
+    "x-api-key*",
+    "x-apikey",
+    "api-key",
+    "apikey",
+    "x-nuget-apikey",
     "x-gitlab-*",
     "gitlab-*",
     "sudo",
     "impersonate-*",
+    "front-end-https",
+    "x-url-*",
+    "x-script-*",
     "x-host",
     "x-original-*",
     "x-rewrite-*",
     "x-http-*",
     "x-method-*",
 ];
+
+/// What an upstream could be told to do with its answer.
+const OF_SERVERS: [&str; 3] = ["x-sendfile*", "x-accel-*", "x-lighttpd-*"];
 
 /// What every name of ours starts with.
 const OURS: [&str; 2] = ["paddock-", "x-paddock-"];
@@ -113,13 +148,20 @@ fn claims_identity(name: &str) -> bool {
         Some(start) => name.starts_with(start),
         None => name == known,
     };
-    !is_plain || OURS.iter().any(|start| name.starts_with(start)) || OF_PROXIES.iter().any(|known| matches(known))
+    !is_plain
+        || OURS.iter().any(|start| name.starts_with(start))
+        || OF_PROXIES.iter().chain(&OF_SERVERS).any(|known| matches(known))
 }
 
-/// Removes every header that carries a credential.
-pub fn remove_credentials(headers: &mut HeaderMap) {
-    for name in credentials::headers() {
-        headers.remove(name);
+/// Leaves the cookies where a route asks for them, in one header as HTTP/1 wants it (RFC 9113, 8.2.3).
+pub fn keep_cookies(headers: &mut HeaderMap, is_asked_for: bool) {
+    let cookies: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
+    headers.remove(header::COOKIE);
+    if let (true, Ok(joined)) = (is_asked_for, joined)
+        && !joined.is_empty()
+    {
+        headers.insert(header::COOKIE, joined);
     }
 }
 
@@ -160,8 +202,9 @@ pub fn add_origin(headers: &mut HeaderMap, origin: &Origin<'_>) -> Result<(), Fa
 
 /// Makes the headers of an upstream's answer those of ours.
 pub fn of_answer(headers: &mut HeaderMap) {
-    // The length is that of the same body.
-    let length = headers.remove(header::CONTENT_LENGTH);
+    // The length is that of the same body, unless its framing says otherwise (RFC 9112, 6.3).
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let length = headers.remove(header::CONTENT_LENGTH).filter(|_| !is_coded);
     remove_hop_by_hop(headers);
     let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OURS[0])).cloned().collect();
     for name in ours {
@@ -227,11 +270,47 @@ mod tests {
             "x-http-method-override",
             "gitlab-workhorse-api-request",
             "sudo",
+            "client-cert-chain",
+            "x-arr-clientcert",
+            "x-consumer-username",
+            "x-credential-identifier",
+            "x-pomerium-jwt-assertion",
+            "x-vouch-user",
+            "tailscale-user-login",
+            "x-proxy-remote-user",
+            "oidc-claim-email",
+            "x-scope-orgid",
+            "x-tenant-id",
+            "wl-proxy-client-ip",
+            "proxy-client-ip",
+            "x-forward-for",
+            "x-sso-user",
+            "x-trusted-user",
+            "proxy",
+            "x-sendfile-type",
+            "x-accel-mapping",
+            "x-script-name",
+            "front-end-https",
+            "x-url-scheme",
+            "x-nuget-apikey",
+            "x-api-key",
         ] {
             assert!(claims_identity(name), "{name}");
         }
-        for name in ["accept", "range", "if-none-match", "user-agent", "content-type", "x-checksum-sha1", "cookie"] {
+        for name in ["accept", "range", "if-none-match", "user-agent", "content-type", "x-checksum-sha1", "referer"] {
             assert!(!claims_identity(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn cookies_stay_only_where_they_are_asked_for_and_in_one_header() {
+        let sent = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3"), ("accept", "*/*")]);
+        for (is_asked_for, expected) in
+            [(true, headers(&[("cookie", "a=1; b=2; c=3"), ("accept", "*/*")])), (false, headers(&[("accept", "*/*")]))]
+        {
+            let mut kept = sent.clone();
+            keep_cookies(&mut kept, is_asked_for);
+            assert_eq!(kept, expected);
         }
     }
 }

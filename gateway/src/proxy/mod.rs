@@ -3,7 +3,10 @@
 
 pub mod body;
 mod captures;
+mod carriers;
+mod checks;
 mod headers;
+mod link;
 mod path;
 pub mod table;
 mod upgrade;
@@ -17,10 +20,9 @@ use chassis::access::{CallContext, Caller};
 use chassis::status::{Fault, Refusal, Rejection};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
-use proto::paddock::contract::v1::{CredentialKind, Process, Reason};
+use proto::paddock::contract::v1::{Process, Reason};
 use proto::paddock::job_token::v1::AuthorizeRequest;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +32,11 @@ use uuid::Uuid;
 use crate::access_log::{ReachedProjects, Record};
 use crate::answer::{Answer, AnswerBody};
 use crate::config::Config;
-use crate::credentials::{self, CredentialPlan};
+use crate::credentials::CredentialPlan;
 use crate::input::builder::Token;
-use crate::path::Malformed;
 use crate::peers::Peers;
 use crate::request;
-use body::{BodyFailure, BoxError, Progress, RequestBody, Streamed};
+use body::{BodyFailure, BoxError, Pauses, RequestBody, Streamed};
 use captures::{Access, Captures, Pending};
 use headers::Origin;
 use table::ProtectedRoute;
@@ -48,9 +49,12 @@ pub struct Proxy {
     /// Ends tunnels that are still open after the drain.
     abort: CancellationToken,
     head_timeout: Duration,
-    /// How long an upstream may pause in the body of its answer.
-    answer_pause_timeout: Duration,
+    /// How long the two sides may pause in the body of an answer.
+    pauses: Pauses,
+    /// How long a client may pause in the body of a request.
     pause_timeout: Duration,
+    /// How long nothing may come from either side of a tunnel.
+    idle_timeout: Duration,
     scheme: &'static str,
 }
 
@@ -65,7 +69,11 @@ impl Proxy {
             tasks,
             abort: CancellationToken::new(),
             head_timeout: Duration::from_millis(config.upstream_timeout_ms),
-            answer_pause_timeout: Duration::from_millis(config.upstream_pause_timeout_ms),
+            pauses: Pauses {
+                upstream: Duration::from_millis(config.upstream_pause_timeout_ms),
+                client: Duration::from_millis(config.client_pause_timeout_ms),
+            },
+            idle_timeout: Duration::from_millis(config.idle_timeout_ms),
             pause_timeout: Duration::from_millis(config.body_read_timeout_ms),
             scheme: if is_https { "https" } else { "http" },
         }
@@ -92,15 +100,24 @@ impl Proxy {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let upgrade = match Upgrade::of(parts, route.upgrade) {
-            Ok(upgrade) => upgrade,
-            Err(refusal) => return turn_away(refusal.into(), parts, body).await,
+        let checked = checks::check(route, parts, &body).and_then(|()| {
+            let upgrade = Upgrade::of(parts, route.upgrade.as_deref())?;
+            Ok((upgrade, carriers::job_token(&route.credential, parts)?))
+        });
+        let (upgrade, token) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => return turn_away(refusal.into(), parts, body),
         };
-        let access = match self.access(route, projects, parts, record).await {
+        let access = match self.access(route, &token, projects, record).await {
             Ok(access) => access,
-            Err(rejection) => return turn_away(rejection, parts, body).await,
+            Err(rejection) => return turn_away(rejection, parts, body),
         };
         let Access { decision, pending } = access;
+        // Whoever has no access takes nobody's place.
+        let place = match route.upstream.place().await {
+            Ok(place) => place,
+            Err(fault) => return turn_away(fault.into(), parts, body),
+        };
         let origin = Origin {
             remote_ip: record.remote_ip(),
             scheme: self.scheme,
@@ -108,23 +125,28 @@ impl Proxy {
             request_id: record.request_id(),
             identity: &decision.upstream_identity,
         };
-        let (mut request, progress) = self.request(route, parts, body, &origin)?;
+        let stays = route.forwards_credential.then_some((&route.credential, &token));
+        let is_withheld = parts.headers.contains_key(EXPECT);
+        let body = RequestBody::new(body, self.pause_timeout, is_withheld, Some(place.clone()));
+        let mut request = request(route, parts, body, stays, &origin)?;
         if let Some(upgrade) = &upgrade {
             upgrade.ask(request.headers_mut());
         }
         let sent = Instant::now();
-        let answered = self.send(route, request, &progress).await;
+        let answered = self.send(route, request).await;
         record.set_upstream(&route.upstream.name, sent.elapsed());
         let mut response = answered?;
-        judge(pending, &response, upgrade.is_some()).await?;
+        let agreed = upgrade::agreed(upgrade.as_ref(), &response)?;
+        judge(pending, &response).await?;
         headers::of_answer(response.headers_mut());
-        if let Some(upgrade) = upgrade.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
-            let tunnel = upgrade.tunnel(&mut response);
+        *response.version_mut() = Version::HTTP_11;
+        if let (Some(upgrade), Some(agreed)) = (upgrade, agreed) {
+            let tunnel = upgrade.tunnel(&mut response, agreed, self.idle_timeout, place.clone());
             let abort = self.abort.clone();
             self.tasks.spawn(async move { abort.run_until_cancelled(tunnel).await });
         }
         let status = response.status().as_u16();
-        let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.answer_pause_timeout)));
+        let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.pauses, place)));
         Ok(response.map(streamed))
     }
 
@@ -132,11 +154,10 @@ impl Proxy {
     async fn access(
         &self,
         route: &ProtectedRoute,
+        token: &Token,
         projects: Vec<String>,
-        parts: &Parts,
         record: &mut Record,
     ) -> Result<Access, Rejection> {
-        let token = job_token(&route.credential, parts)?;
         let request = AuthorizeRequest {
             token: token.expose().to_owned(),
             projects,
@@ -162,46 +183,13 @@ impl Proxy {
         Ok(access)
     }
 
-    /// The request as the upstream sees it.
-    fn request<B>(
-        &self,
-        route: &ProtectedRoute,
-        parts: &mut Parts,
-        body: B,
-        origin: &Origin<'_>,
-    ) -> Result<(Request<RequestBody>, Progress), Rejection>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let target = target(parts, route.forwards_credential)?;
-        let mut headers = std::mem::take(&mut parts.headers);
-        headers::remove_hop_by_hop(&mut headers);
-        headers::remove_identity(&mut headers);
-        headers.remove(http::header::HOST);
-        if !route.forwards_credential {
-            headers::remove_credentials(&mut headers);
-        }
-        // A body that is empty on purpose says so; others are framed by their own size.
-        if body.is_end_stream() && takes_body(&parts.method) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-        }
-        headers::add_origin(&mut headers, origin)?;
-        let (body, progress) = RequestBody::new(body, self.pause_timeout);
-        let mut request = Request::new(body);
-        *request.method_mut() = parts.method.clone();
-        *request.headers_mut() = headers;
-        route.upstream.aim(&mut request, target).map_err(Fault::internal)?;
-        Ok((request, progress))
-    }
-
     /// Sends the request and waits for the head of its answer, as long as its body moves and some time after.
     async fn send(
         &self,
         route: &ProtectedRoute,
         request: Request<RequestBody>,
-        progress: &Progress,
     ) -> Result<Response<Incoming>, Rejection> {
+        let progress = request.body().progress();
         let sending = route.upstream.send(request);
         tokio::pin!(sending);
         loop {
@@ -222,14 +210,37 @@ impl Proxy {
     }
 }
 
-/// Tells the verdict. Success waits for its record; anything else lets the capture go, by dropping it.
-async fn judge(pending: Pending, response: &Response<Incoming>, asked_to_upgrade: bool) -> Result<(), Fault> {
-    let status = response.status();
-    let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-    if switches && !asked_to_upgrade {
-        return Err(Fault::of(Reason::UpstreamUnavailable, "the upstream changed the protocol without being asked"));
+/// The request as the upstream sees it. `stays` is the credential that it may see.
+fn request(
+    route: &ProtectedRoute,
+    parts: &mut Parts,
+    body: RequestBody,
+    stays: Option<(&CredentialPlan, &Token)>,
+    origin: &Origin<'_>,
+) -> Result<Request<RequestBody>, Fault> {
+    let target = carriers::target(parts, stays)?;
+    let mut headers = std::mem::take(&mut parts.headers);
+    headers::remove_hop_by_hop(&mut headers);
+    headers::remove_identity(&mut headers);
+    headers.remove(http::header::HOST);
+    headers::keep_cookies(&mut headers, route.cookies);
+    carriers::remove(&mut headers, stays);
+    // A body that is empty on purpose says so; others are framed by their own size.
+    if body.is_end_stream() && takes_body(&parts.method) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
     }
-    if status.is_success() || status.is_redirection() || switches {
+    headers::add_origin(&mut headers, origin)?;
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    *request.headers_mut() = headers;
+    route.upstream.aim(&mut request, target).map_err(Fault::internal)?;
+    Ok(request)
+}
+
+/// Tells the verdict. Success waits for its record; anything else lets the capture go, by dropping it.
+async fn judge(pending: Pending, response: &Response<Incoming>) -> Result<(), Fault> {
+    let status = response.status();
+    if status.is_success() || status.is_redirection() || status == StatusCode::SWITCHING_PROTOCOLS {
         pending.flush(status.as_u16()).await?;
     }
     Ok(())
@@ -237,49 +248,14 @@ async fn judge(pending: Pending, response: &Response<Incoming>, asked_to_upgrade
 
 /// Refuses a request whose body nobody has read. What the client still writes is thrown away for a while, so that it
 /// reads the refusal instead of seeing its connection reset; one that asked first has not sent it yet.
-async fn turn_away<B>(rejection: Rejection, parts: &Parts, mut body: B) -> Result<Answer, Rejection>
+fn turn_away<B>(rejection: Rejection, parts: &Parts, body: B) -> Result<Answer, Rejection>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if !body.is_end_stream() && !parts.headers.contains_key(EXPECT) {
-        request::drain(&mut body).await;
+    if !parts.headers.contains_key(EXPECT) {
+        request::drain_behind(body);
     }
     Err(rejection)
-}
-
-/// The job token of a request, from its headers and its query; its body streams past unread.
-fn job_token(plan: &CredentialPlan, parts: &Parts) -> Result<Token, Refusal> {
-    let query = parts.uri.query().unwrap_or_default();
-    let in_query = plan.in_query(query).map_err(|Malformed| Refusal::new(Reason::PathMalformed))?;
-    match plan.find(&parts.headers, in_query)? {
-        Some(token) => plan.check(&token).map(|()| token),
-        None if carries_another(parts, query) => Err(plan.wrong_kind()),
-        None => Err(plan.missing()),
-    }
-}
-
-/// Whether a credential of another kind stands where one may stand.
-fn carries_another(parts: &Parts, query: &str) -> bool {
-    let prefixes = || CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).map(|spec| spec.prefix);
-    let in_headers = credentials::headers().any(|name| {
-        let values = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let mut words = values.flat_map(|value| value.split(' '));
-        words.any(|word| prefixes().any(|prefix| word.starts_with(prefix)))
-    });
-    in_headers || credentials::removed_from_query(query).is_some()
-}
-
-/// Path and query as they came, less what carries a credential.
-fn target(parts: &Parts, forwards_credential: bool) -> Result<PathAndQuery, Fault> {
-    let (path, query) = (parts.uri.path(), parts.uri.query());
-    let removed = query.filter(|_| !forwards_credential).and_then(credentials::removed_from_query);
-    match (removed, parts.uri.path_and_query()) {
-        (None, Some(whole)) => Ok(whole.clone()),
-        (Some(rest), _) if !rest.is_empty() => {
-            PathAndQuery::try_from(format!("{path}?{rest}")).map_err(Fault::internal)
-        }
-        _ => PathAndQuery::try_from(path).map_err(Fault::internal),
-    }
 }
 
 /// Whether requests with this verb have a body by nature.

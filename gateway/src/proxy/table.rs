@@ -9,7 +9,7 @@ use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::upstream::{Protocol, Upstream};
+use super::upstream::{MAX_IDLE, MOST_CONNECTIONS, Protocol, Terms, Upstream};
 use crate::credentials::CredentialPlan;
 use crate::path as paths;
 use crate::routes::{Endpoint, Lookup, Routes};
@@ -54,10 +54,18 @@ pub struct ProtectedRoute {
     pub credential: CredentialPlan,
     /// Whether the upstream sees the credentials of the client.
     pub forwards_credential: bool,
-    /// Whether the client may change the protocol.
-    pub upgrade: bool,
-    /// Whether the template ends in a tail of any number of segments.
-    has_tail: bool,
+    /// Whether the upstream sees the cookies of the client.
+    pub cookies: bool,
+    /// The protocol that the client may change to, as the Upgrade header names it.
+    pub upgrade: Option<String>,
+}
+
+impl ProtectedRoute {
+    /// Whether it takes nothing but policies to read. A route without policies is for entries that grant everything.
+    pub fn only_reads(&self) -> bool {
+        let reads = |policy: &JobTokenPolicy| policy.as_str_name().starts_with("JOB_TOKEN_POLICY_READ_");
+        !self.policies.is_empty() && self.policies.iter().all(reads)
+    }
 }
 
 /// The table.
@@ -66,6 +74,7 @@ pub struct Table {
     paths: matchit::Router<PathEntry>,
     count: usize,
     left_out: usize,
+    upstreams: Vec<Arc<Upstream>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +97,8 @@ struct File {
 struct UpstreamEntry {
     url: String,
     protocol: Protocol,
+    max_connections: Option<usize>,
+    ca_file: String,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +117,8 @@ struct RouteEntry {
     #[serde(default)]
     basic: bool,
     #[serde(default)]
-    upgrade: bool,
+    cookies: bool,
+    upgrade: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -132,11 +144,11 @@ fn default_upstream() -> String {
 
 impl Table {
     /// Reads the table: the shipped one if `file` is empty. `upstream` is the address of the default upstream; without it,
-    /// the routes that lead there are left out.
+    /// the routes that lead there are left out. `terms` hold for every upstream of which the table says nothing else.
     ///
     /// # Errors
     /// With the line or the route that makes no sense.
-    pub fn load(file: &str, upstream: &str, contract: &Routes) -> Result<Self, TableError> {
+    pub fn load(file: &str, upstream: &str, terms: &Terms, contract: &Routes) -> Result<Self, TableError> {
         let fail = |problem: String| {
             let table = if file.is_empty() { "the shipped table of protected routes" } else { file };
             TableError { table: table.to_owned(), problem }
@@ -146,13 +158,13 @@ impl Table {
         } else {
             std::fs::read_to_string(file).map_err(|error| fail(format!("cannot be read: {error}")))?
         };
-        Self::parse(&text, upstream, contract).map_err(fail)
+        Self::parse(&text, upstream, terms, contract).map_err(fail)
     }
 
-    fn parse(text: &str, default_url: &str, contract: &Routes) -> Result<Self, String> {
+    fn parse(text: &str, default_url: &str, terms: &Terms, contract: &Routes) -> Result<Self, String> {
         let mut file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         file.upstreams.entry(default_upstream()).or_default();
-        let upstreams = upstreams(file.upstreams, default_url)?;
+        let upstreams = upstreams(file.upstreams, default_url, terms)?;
         let mut shapes: BTreeMap<String, Vec<Arc<ProtectedRoute>>> = BTreeMap::new();
         let mut left_out = 0;
         for entry in file.routes {
@@ -171,8 +183,12 @@ impl Table {
             }
             routes.push(Arc::new(route));
         }
-        let count = shapes.values().map(Vec::len).sum();
-        let mut table = Self { paths: matchit::Router::new(), count, left_out };
+        let mut table = Self {
+            paths: matchit::Router::new(),
+            count: shapes.values().map(Vec::len).sum(),
+            left_out,
+            upstreams: upstreams.into_values().flatten().collect(),
+        };
         for (shape, routes) in shapes {
             let place = routes.first().map(|route| route.caller_id.clone()).unwrap_or_default();
             let entry = PathEntry { allow: allow(&routes), routes };
@@ -191,6 +207,19 @@ impl Table {
         self.left_out
     }
 
+    /// Lets all upstreams together need no more than so many open files, if there are that many, and tells how many they can
+    /// need.
+    pub fn limit_files(&self, most: usize) -> usize {
+        let limits = || self.upstreams.iter().map(|upstream| upstream.limit()).sum::<usize>();
+        let (idle, wished) = (self.upstreams.len() * MAX_IDLE, limits());
+        let most = most.saturating_sub(idle);
+        if most < wished {
+            tracing::warn!(most, wished, "fewer connections to upstreams than wished: raise the limit of open files");
+            self.upstreams.iter().for_each(|upstream| upstream.lower_limit(upstream.limit() * most / wished));
+        }
+        limits() + idle
+    }
+
     /// Finds the route of a verb and a raw path, and the projects that it names. HEAD is served as GET.
     pub fn find(&self, verb: &Method, raw_path: &str) -> Lookup {
         let Ok(checked) = paths::check(raw_path) else { return Lookup::Malformed };
@@ -202,7 +231,7 @@ impl Table {
         let of = |wanted: &Method| entry.routes.iter().find(|route| route.verb == *wanted);
         let get = || if verb == Method::HEAD { of(&Method::GET) } else { None };
         let Some(route) = of(verb).or_else(get) else { return Lookup::NotAllowed(entry.allow.clone()) };
-        if path::check(raw_path, route.has_tail).is_err() {
+        if path::check(raw_path).is_err() {
             return Lookup::Malformed;
         }
         let values: Vec<_> = matched.params.iter().map(|(_, raw)| raw).collect();
@@ -218,6 +247,7 @@ impl Table {
 fn upstreams(
     entries: BTreeMap<String, UpstreamEntry>,
     default_url: &str,
+    terms: &Terms,
 ) -> Result<BTreeMap<String, Option<Arc<Upstream>>>, String> {
     let mut upstreams = BTreeMap::new();
     for (name, entry) in entries {
@@ -226,8 +256,13 @@ fn upstreams(
         let upstream = if is_default && url.is_empty() {
             None
         } else {
-            let made = Upstream::new(&name, url, entry.protocol);
-            Some(Arc::new(made.map_err(|problem| format!("upstreams.{name}: {problem}"))?))
+            let place = |problem: String| format!("upstreams.{name}: {problem}");
+            let max_connections = entry.max_connections.unwrap_or(terms.max_connections);
+            if !(1..=MOST_CONNECTIONS).contains(&max_connections) {
+                return Err(place(format!("max_connections must be between 1 and {MOST_CONNECTIONS}")));
+            }
+            let terms = Terms { protocol: entry.protocol, max_connections, ca_file: entry.ca_file, ..terms.clone() };
+            Some(Arc::new(Upstream::new(&name, url, &terms).map_err(place)?))
         };
         upstreams.insert(name, upstream);
     }
@@ -259,6 +294,11 @@ fn route(
     }
     let policies = entry.policies.iter().map(|name| policy(name)).collect::<Result<Vec<_>, _>>()?;
     let upstream = upstreams.get(&entry.upstream).ok_or_else(|| format!("no upstream is called {}", entry.upstream))?;
+    let is_token =
+        |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if entry.upgrade.as_ref().is_some_and(|protocol| !is_token(protocol)) {
+        return Err("upgrade must be the name of one protocol, for example websocket".to_owned());
+    }
     let credential = CredentialPlan::protected(entry.basic).map_err(|error| error.to_string())?;
     let route = upstream.clone().map(|upstream| ProtectedRoute {
         caller_id: format!("{verb} {}", entry.path),
@@ -274,8 +314,8 @@ fn route(
         },
         credential,
         forwards_credential: entry.credential == Credential::Forward,
+        cookies: entry.cookies,
         upgrade: entry.upgrade,
-        has_tail,
     });
     Ok((shape, route))
 }

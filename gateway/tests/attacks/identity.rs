@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use proto::paddock::contract::v1::InternalHeader;
+use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
 use tracing::Level;
 
@@ -27,7 +27,7 @@ const SETS: usize = 10_000;
 const CLAIM: &str = "mallory";
 
 /// Names by which upstreams know callers.
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 45] = [
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -50,7 +50,33 @@ const KNOWN: [&str; 22] = [
     "x-http-method-override",
     "sudo",
     "via",
+    "client-cert",
+    "client-cert-chain",
+    "x-arr-clientcert",
+    "x-consumer-username",
+    "x-credential-identifier",
+    "x-pomerium-claim-email",
+    "x-vouch-user",
+    "tailscale-user-login",
+    "x-proxy-remote-user",
+    "oidc-claim-sub",
+    "x-scope-orgid",
+    "x-tenant-id",
+    "wl-proxy-client-ip",
+    "proxy-client-ip",
+    "x-forward-for",
+    "x-sso-user",
+    "x-trusted-user",
+    "proxy",
+    "x-sendfile-type",
+    "x-accel-redirect",
+    "x-script-name",
+    "front-end-https",
+    "x-url-scheme",
 ];
+
+/// Names under which a credential may come along; with one, none of them arrives.
+const CARRYING: [&str; 6] = ["cookie", "referer", "x-nuget-apikey", "x-api-key", "x-anything", "x-build-token"];
 
 /// Names that carry no claim; they arrive unless the Connection header names them.
 const HARMLESS: [&str; 3] = ["x-checksum", "x-build", "accept-language"];
@@ -98,13 +124,18 @@ fn claims() -> impl Strategy<Value = Claims> {
     ];
     let headers = proptest::collection::vec((spelling(), value), 0..6);
     let harmless = proptest::sample::subsequence(HARMLESS.to_vec(), 0..=3);
+    let kinds = CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).map(|spec| spec.prefix).collect::<Vec<_>>();
+    let carried = (proptest::sample::select(CARRYING.to_vec()), proptest::sample::select(kinds));
+    let carried = carried.prop_map(|(name, prefix)| (name.to_owned(), format!("a={prefix}{CLAIM}")));
+    let carried = proptest::collection::vec(carried, 0..3);
     let listed = proptest::collection::vec(prop_oneof![spelling(), Just(HARMLESS[0].to_owned())], 0..3);
-    (headers, harmless, listed, proptest::bool::weighted(0.1)).prop_map(
-        |(mut headers, harmless, listed, has_trailers)| {
+    (headers, carried, harmless, listed, proptest::bool::weighted(0.1)).prop_map(
+        |(mut headers, carried, harmless, listed, has_trailers)| {
             // Twice, and the spelling with hyphens once more: what counts must not depend on the order.
             if let Some(first) = headers.first().cloned() {
                 headers.push(first);
             }
+            headers.extend(carried);
             headers.extend(harmless.into_iter().map(|name| (name.to_owned(), "plain".to_owned())));
             Claims { headers, listed, has_trailers }
         },

@@ -3,12 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use proto::paddock::job_token::v1::FlushRequest;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tracing::Level;
 
 use crate::support::log;
@@ -112,4 +115,39 @@ async fn a_large_body_passes_as_fast_as_it_is_taken_and_no_faster() {
         let answer = sending.await.unwrap().unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap()), (201, (PIECES * PIECE).to_string()));
     }
+}
+
+/// Clients that ask and never read.
+const DEAF: usize = 200;
+
+#[tokio::test]
+async fn clients_that_never_read_hold_nothing_for_long() {
+    log::install_at(Level::ERROR);
+    let setup = Setup::start_with(|config| config.client_pause_timeout_ms = 1000).await;
+    let (begun, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(()));
+    let (count, hold) = (begun.clone(), held.clone());
+    setup.upstream.on(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let (hold, piece) = (hold.clone(), Bytes::from(vec![7; PIECE]));
+        let pieces = stream::repeat_with(move || {
+            let _ = &hold;
+            Ok(piece.clone())
+        });
+        async move { answer(200, &[], "").map(|_| streamed(pieces)) }
+    });
+    let (header, token) = job_header();
+    let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n\r\n");
+    let mut clients = Vec::new();
+    for _ in 0..DEAF {
+        let mut client = TcpStream::connect(setup.world.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    let all_let_go = async {
+        // One is the upstream's own.
+        while begun.load(Ordering::SeqCst) < DEAF || Arc::strong_count(&held) > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), all_let_go).await.expect("every answer is cut off");
 }

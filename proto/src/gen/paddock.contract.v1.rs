@@ -233,6 +233,8 @@ pub enum Reason {
     JobUserWithoutAccess = 164,
     /// The group would have no owner, in itself or above.
     LastOwner = 165,
+    /// The protected upstream serves as many requests as it may at the same time, and none of them has ended for a second.
+    UpstreamBusy = 166,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -325,6 +327,7 @@ impl Reason {
             Self::JobUserDeleted => "REASON_JOB_USER_DELETED",
             Self::JobUserWithoutAccess => "REASON_JOB_USER_WITHOUT_ACCESS",
             Self::LastOwner => "REASON_LAST_OWNER",
+            Self::UpstreamBusy => "REASON_UPSTREAM_BUSY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -416,6 +419,7 @@ impl Reason {
             "REASON_JOB_USER_DELETED" => Some(Self::JobUserDeleted),
             "REASON_JOB_USER_WITHOUT_ACCESS" => Some(Self::JobUserWithoutAccess),
             "REASON_LAST_OWNER" => Some(Self::LastOwner),
+            "REASON_UPSTREAM_BUSY" => Some(Self::UpstreamBusy),
             _ => None,
         }
     }

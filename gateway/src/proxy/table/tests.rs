@@ -7,8 +7,19 @@ static CONTRACT: LazyLock<Routes> = LazyLock::new(|| Routes::load().unwrap());
 
 const URL: &str = "http://127.0.0.1:1";
 
+fn terms() -> Terms {
+    let second = std::time::Duration::from_secs(1);
+    Terms {
+        protocol: Protocol::Http1,
+        max_connections: 8,
+        idle_timeout: second,
+        keep_alive: (second, second),
+        ca_file: String::new(),
+    }
+}
+
 fn shipped() -> Table {
-    Table::load("", URL, &CONTRACT).unwrap()
+    Table::load("", URL, &terms(), &CONTRACT).unwrap()
 }
 
 /// The route and the projects, or what the look-up said instead.
@@ -30,7 +41,7 @@ const ROUTE: &str =
 fn the_shipped_table_is_whole_or_away() {
     let all = SHIPPED.matches("\n[[routes]]").count();
     assert_eq!((shipped().len(), shipped().left_out()), (all, 0));
-    let without = Table::load("", "", &CONTRACT).unwrap();
+    let without = Table::load("", "", &terms(), &CONTRACT).unwrap();
     assert_eq!((without.len(), without.left_out()), (0, all), "without an upstream");
 }
 
@@ -45,6 +56,9 @@ fn the_shipped_table_knows_the_endpoints_of_clients() {
         ("GET", "/packages/npm/@scope%2fname", "/packages/npm/{*package}"),
         ("GET", "/packages/npm/@scope/name/-/name-1.0.0.tgz", "/packages/npm/{*package}"),
         ("GET", "/packages/pypi/simple/name/", "/packages/pypi/simple/{*package_name}"),
+        ("GET", "/packages/pypi/simple/", "/packages/pypi/simple"),
+        ("PUT", "/packages/nuget/", "/packages/nuget"),
+        ("GET", "/releases/permalink/latest/", "/releases/permalink/latest"),
         ("PUT", "/packages/generic/name/1.0/file.zip", "/packages/generic/{package_name}/{*file}"),
         ("GET", "/packages/go/example.com/m/@v/list", "/packages/go/{*module}"),
         ("GET", "/packages/7", "/packages/{package_id}"),
@@ -64,7 +78,8 @@ fn the_shipped_table_knows_the_endpoints_of_clients() {
 #[test]
 fn a_path_that_could_be_read_in_two_ways_leads_nowhere() {
     let table = shipped();
-    for path in ["1/jobs/", "1;x/jobs", "01/jobs", "-1/jobs", "1%2F/jobs", "%2e%2e/jobs", "a%252fb/jobs", "1%00/jobs"] {
+    for path in ["1/jobs//", "1;x/jobs", "01/jobs", "-1/jobs", "1%2F/jobs", "%2e%2e/jobs", "a%252fb/jobs", "1%00/jobs"]
+    {
         assert_eq!(find(&table, "GET", &format!("/api/v4/projects/{path}")), "malformed", "{path}");
     }
 }
@@ -73,15 +88,27 @@ fn a_path_that_could_be_read_in_two_ways_leads_nowhere() {
 fn a_table_of_ones_own_says_more() {
     let text = format!(
         "[upstreams.store]\nurl = \"http://store:9000\"\nprotocol = \"h2\"\n\
-         {ROUTE}upstream = \"store\"\ncapture = \"best_effort\"\ncredential = \"forward\"\nbasic = true\nupgrade = true\n"
+         {ROUTE}upstream = \"store\"\ncapture = \"best_effort\"\ncredential = \"forward\"\nbasic = true\nupgrade = \"websocket\"\ncookies = true\n"
     );
-    let table = Table::parse(&text, "", &CONTRACT).unwrap();
+    let table = Table::parse(&text, "", &terms(), &CONTRACT).unwrap();
     let Lookup::Found(Endpoint::Protected(route), projects) = table.find(&Method::GET, "/p/7/x") else {
         panic!("a route")
     };
     assert_eq!((projects, &*route.upstream.name), (vec!["7".to_owned()], "store"));
-    assert_eq!((route.mode, route.forwards_credential, route.upgrade), (CaptureMode::BestEffort, true, true));
-    assert_eq!(route.policies, [JobTokenPolicy::ReadJobs]);
+    assert_eq!((route.mode, route.forwards_credential), (CaptureMode::BestEffort, true));
+    assert_eq!((route.upgrade.as_deref(), route.cookies), (Some("websocket"), true));
+    assert_eq!((route.policies.as_slice(), route.only_reads()), ([JobTokenPolicy::ReadJobs].as_slice(), true));
+}
+
+#[test]
+fn upstreams_share_the_open_files_that_there_are() {
+    let text = "[upstreams.a]\nurl = \"http://a\"\nmax_connections = 300\n[upstreams.b]\nurl = \"http://b\"\n";
+    let table = Table::parse(text, "", &terms(), &CONTRACT).unwrap();
+    assert_eq!(table.limit_files(1000), 300 + 8 + 2 * 32, "no more than they need");
+    let fewer = table.limit_files(200);
+    assert!((100..=200).contains(&fewer), "{fewer}");
+    assert_eq!(table.limit_files(fewer), fewer);
+    assert_eq!(table.limit_files(1), 2 * 33, "never none");
 }
 
 #[test]
@@ -112,12 +139,16 @@ fn what_makes_no_sense_is_named_with_its_place() {
         ("[upstreams.a]\nurl = \"\"\n".to_owned(), "upstreams.a"),
         ("[upstreams.a]\nurl = \"http://h/path\"\n".to_owned(), "upstreams.a"),
         ("[upstreams.a]\nurl = \"http://h\"\nprotocol = \"h3\"\n".to_owned(), "h3"),
+        ("[upstreams.a]\nurl = \"http://h\"\nmax_connections = 0\n".to_owned(), "upstreams.a: max_connections"),
+        ("[upstreams.a]\nurl = \"https://h\"\nca_file = \"/nowhere\"\n".to_owned(), "upstreams.a: ca_file /nowhere"),
+        (with("upgrade = true"), "upgrade"),
+        (with("upgrade = \"a, b\""), "upgrade must be"),
         (format!("{ROUTE}{}", changed("/x", "/{*rest}") + &changed("/x", "/{one}")), "conflict"),
     ];
     for (text, expected) in cases {
-        let problem = Table::parse(&text, URL, &CONTRACT).map(|table| table.len()).unwrap_err();
+        let problem = Table::parse(&text, URL, &terms(), &CONTRACT).map(|table| table.len()).unwrap_err();
         assert!(problem.contains(expected), "{expected:?} in {problem:?}");
     }
-    let missing = Table::load("/nowhere/table.toml", URL, &CONTRACT).unwrap_err().to_string();
+    let missing = Table::load("/nowhere/table.toml", URL, &terms(), &CONTRACT).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/table.toml: cannot be read"), "{missing}");
 }

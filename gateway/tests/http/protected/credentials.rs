@@ -94,53 +94,87 @@ async fn what_is_no_job_token_is_refused_before_anybody_is_asked() {
     assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
 }
 
+/// Routes that show the upstream the token, and cookies.
+const FORWARDED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
+    credential = \"forward\"\ncookies = true\n";
+
 #[tokio::test]
-async fn no_credential_of_any_kind_reaches_the_upstream_and_the_rest_of_the_query_does() {
-    let setup = Setup::start().await;
-    for kind in CredentialKind::ALL {
-        let text = token::of(kind, 9);
-        for name in token::parameters(kind) {
+async fn a_credential_of_another_kind_beside_the_job_token_is_refused() {
+    let stripped = Setup::start().await;
+    let forwarded = Setup::with_table(FORWARDED).await;
+    for (setup, path) in [(&stripped, JOBS), (&forwarded, "/p/42")] {
+        let mut requests = Vec::new();
+        for kind in CredentialKind::ALL {
             if kind == CredentialKind::JobToken {
                 continue;
             }
-            for pair in [format!("{name}={text}"), format!("{}[]=x", name.to_uppercase()), format!("x={text}")] {
-                let path = format!("{JOBS}?a=%2F&{pair}&b[]=1&&c");
-                assert_eq!(send(setup.get(&path)).await.status, 200, "{path}");
+            for text in [token::of(kind, 9), "of-another-world".to_owned()] {
+                for name in token::parameters(kind) {
+                    requests.push(setup.get(&format!("{path}?{name}={text}")));
+                    requests.push(setup.get(&format!("{path}?a=1;{name}={text}")));
+                    requests.push(setup.get(&format!("{path}?a=1&{}[]={text}", name.to_uppercase())));
+                }
+                for (header, value) in token::headers(kind, &text) {
+                    requests.push(setup.get(path).header(header, value));
+                }
             }
         }
-        for (header, value) in token::headers(kind, &text) {
-            if kind == CredentialKind::JobToken {
-                continue;
-            }
-            assert_eq!(send(setup.get(&format!("{JOBS}?a=%2F&b[]=1&&c")).header(header, value)).await.status, 200);
+        for name in ["deploy_token", "feed_token"] {
+            requests.push(setup.get(&format!("{path}?{name}=x")));
         }
-        let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
-        assert!(!bytes.contains(&text), "{bytes}");
-    }
-    let seen = setup.upstream.seen();
-    assert!(seen.len() > 10);
-    for seen in seen {
-        assert_eq!(seen.target, format!("{JOBS}?a=%2F&b[]=1&&c"));
-        assert!(
-            CredentialKind::ALL.iter().all(|kind| {
-                token::headers(*kind, "").iter().all(|(header, _)| !seen.headers.contains_key(*header))
-            })
-        );
+        requests.push(setup.get(path).header("deploy-token", "x"));
+        requests.push(setup.get(path).header("authorization", "Digest x"));
+        requests.push(setup.get(path).header("authorization", basic(None, &job())));
+        for name in token::parameters(CredentialKind::JobToken) {
+            requests.push(setup.get(&format!("{path}?{name}[]={}", token::of(CredentialKind::JobToken, 2))));
+        }
+        for request in requests {
+            let shown = format!("{request:?}");
+            assert_eq!(send(request).await.refusal(), (400, "conflicting_credentials".to_owned()), "{shown}");
+        }
+        assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_route_may_forward_the_credentials() {
-    let table = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
-        credential = \"forward\"\n";
-    let setup = Setup::with_table(table).await;
+async fn no_credential_reaches_the_upstream_under_another_name_and_the_rest_of_the_query_does() {
+    let setup = Setup::start().await;
+    for kind in CredentialKind::ALL {
+        let text = token::of(kind, 9);
+        for (query, rest) in [
+            (format!("a=%2F&x={text}&b[]=1&&c"), "?a=%2F&b[]=1&&c"),
+            (format!("a=%2F;x={text};b"), "?a=%2F;b"),
+            (format!("x={text}"), ""),
+            (token::parameters(kind).iter().map(|name| format!("{name}=&")).collect::<String>() + "a", "?a"),
+        ] {
+            let request = setup.get(&format!("{JOBS}?{query}")).header("accept", "text/plain");
+            let request = ["referer", "x-nuget-apikey", "x-api-key", "x-anything", "cookie"]
+                .into_iter()
+                .fold(request, |request, name| request.header(name, format!("https://x/?t={text}")));
+            assert_eq!(send(request).await.status, 200, "{query}");
+            let seen = setup.upstream.take().remove(0);
+            assert_eq!(seen.target, format!("{JOBS}{rest}"), "{query}");
+            assert_eq!(seen.headers["accept"], "text/plain");
+        }
+        let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
+        assert!(!bytes.contains(&text), "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_may_forward_the_credential_that_was_decided_on_and_no_other() {
+    let setup = Setup::with_table(FORWARDED).await;
     let (header, text) = job_header();
     let parameter = token::parameters(CredentialKind::JobToken)[0];
+    let other = token::user();
     let path = format!("/p/42?{parameter}={text}&a=b");
-    assert_eq!(send(setup.get(&path).header("authorization", format!("Bearer {text}"))).await.status, 200);
+    let request = setup.get(&format!("{path}&x={other}")).header("authorization", format!("Bearer {text}"));
+    let request = request.header("x-anything", &other).header("cookie", "a=1");
+    assert_eq!(send(request).await.status, 200);
     let seen = setup.upstream.seen().remove(0);
     assert_eq!((seen.target.as_str(), seen.headers[header].to_str().unwrap()), (path.as_str(), text.as_str()));
     assert_eq!(seen.headers["authorization"], format!("Bearer {text}"));
+    assert_eq!((seen.headers.get("x-anything"), seen.headers["cookie"].to_str().unwrap()), (None, "a=1"));
 }
 
 #[tokio::test]

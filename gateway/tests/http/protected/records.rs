@@ -16,7 +16,7 @@ use crate::support::upstream::answer;
 use crate::support::{log, send, token, unique_id};
 
 /// Waits for the line of a request.
-async fn line(id: &str) -> Value {
+pub async fn line(id: &str) -> Value {
     loop {
         if let Some(line) = log::access(id).pop() {
             return line;

@@ -154,7 +154,7 @@ async fn a_refused_upload_reads_its_refusal() {
 }
 
 const UPGRADED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}/tunnel\"\nprojects = [\"id\"]\npolicies = []\n\
-    upgrade = true\n";
+    upgrade = \"echo\"\n";
 
 #[tokio::test]
 async fn an_upgrade_is_refused_unless_the_route_allows_it() {
@@ -202,4 +202,56 @@ async fn an_allowed_upgrade_becomes_a_tunnel_once_it_is_recorded() {
     stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"ping");
     assert_eq!(setup.told().await, Told { authorize: 1, flush: 1, discard: 0 });
+}
+
+#[tokio::test]
+async fn only_the_protocol_of_the_route_is_asked_for_and_agreed_to() {
+    let setup = Setup::with_table(UPGRADED).await;
+    let (header, token) = job_header();
+    let ask = async |protocol: &str| {
+        let request = format!(
+            "GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: upgrade, close\r\nupgrade: {protocol}\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        raw::read(&mut stream).await.unwrap().refusal()
+    };
+    for protocol in ["h2c", "echo, h2c", "echo/1", ""] {
+        assert_eq!(ask(protocol).await, (400, "upgrade_refused".into()), "{protocol}");
+    }
+    assert!(setup.upstream.seen().is_empty());
+    setup.upstream.answers(101, &[("connection", "upgrade"), ("upgrade", "other")], "");
+    assert_eq!(ask("Echo").await, (502, "upstream_unavailable".into()));
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_until_it_is_idle() {
+    let setup = Setup::with_table_and(UPGRADED, |config| {
+        config.upstream_max_connections = 1;
+        config.idle_timeout_ms = 2000;
+    })
+    .await;
+    setup.upstream.on_streamed(|mut request| async move {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgraded.await.unwrap());
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        answer(101, &[("connection", "upgrade"), ("upgrade", "ECHO")], "")
+    });
+    let (header, token) = job_header();
+    let request = format!(
+        "GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 101");
+    setup.upstream.answers(200, &[], "ok");
+    assert_eq!(send(setup.get("/p/42/tunnel")).await.refusal(), (503, "upstream_busy".into()));
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap();
+    assert!(String::from_utf8(rest).unwrap().contains("upgrade: ECHO"), "what the upstream said");
+    assert_eq!(send(setup.get("/p/42/tunnel")).await.status, 200, "the tunnel ended, its place is free");
 }

@@ -49,10 +49,18 @@ impl Setup {
 
     /// With a table of its own.
     pub async fn with_table(table: &str) -> Self {
+        Self::with_table_and(table, |_| {}).await
+    }
+
+    pub async fn with_table_and(table: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(table.as_bytes()).unwrap();
         let path = file.path().display().to_string();
-        let setup = Self::start_with(|config| config.protected_routes_file = path).await;
+        let setup = Self::start_with(|config| {
+            config.protected_routes_file = path;
+            change(config);
+        })
+        .await;
         Self { _table: Some(file), ..setup }
     }
 

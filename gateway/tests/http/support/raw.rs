@@ -8,6 +8,13 @@ use tokio::net::TcpStream;
 
 use super::Answer;
 
+/// What became of a request whose client writes all of it before it reads.
+#[derive(Debug)]
+pub struct Outcome {
+    pub written: Result<(), std::io::ErrorKind>,
+    pub answer: Option<Answer>,
+}
+
 /// Sends the bytes and reads until the gateway closes the connection.
 pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -18,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -123,6 +124,42 @@ impl Upstream {
     pub fn bytes(&self) -> Vec<Vec<u8>> {
         self.log.bytes.lock().unwrap().clone()
     }
+}
+
+/// An upstream that answers byte by byte: on its first connection the first texts, one for each request, then it closes
+/// it; and so on. Says where it is and how many requests have come.
+pub async fn scripted(connections: Vec<Vec<&'static str>>) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    tokio::spawn(async move {
+        for answers in connections {
+            let Ok((mut stream, _)) = listener.accept().await else { return };
+            let counted = counted.clone();
+            tokio::spawn(async move {
+                let mut answers = answers.into_iter();
+                while read_head(&mut stream).await {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let Some(answer) = answers.next() else { return };
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    if answers.len() == 0 && answer.ends_with("early") {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (url, count)
+}
+
+async fn read_head(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return false };
+        head.push(byte);
+    }
+    true
 }
 
 fn recorded<F>(play: impl Fn(Parts) -> F + Send + Sync + 'static) -> Script
