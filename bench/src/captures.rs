@@ -50,12 +50,12 @@ pub async fn measure() {
     println!("| under test | callers | captures/s | CPU/capture | p50 | p99 |");
     println!("|---|---|---|---|---|---|");
     let strict = CaptureMode::Strict;
-    run("decided and recorded, strict", &process, &auth, STRICT_CALLERS, Step::Both(strict)).await;
-    run("recorded alone, strict", &process, &auth, STRICT_CALLERS, Step::Flush(strict)).await;
+    run("decided and recorded, strict", &process, &auth, &postgres, STRICT_CALLERS, Step::Both(strict)).await;
+    run("recorded alone, strict", &process, &auth, &postgres, STRICT_CALLERS, Step::Flush(strict)).await;
     redis.benchmark(STRICT_CALLERS, CAPTURES);
     let spool = CaptureMode::Spool;
-    run("decided and recorded, spool", &process, &auth, SPOOL_CALLERS, Step::Both(spool)).await;
-    run("recorded alone, spool", &process, &auth, SPOOL_CALLERS, Step::Flush(spool)).await;
+    run("decided and recorded, spool", &process, &auth, &postgres, SPOOL_CALLERS, Step::Both(spool)).await;
+    run("recorded alone, spool", &process, &auth, &postgres, SPOOL_CALLERS, Step::Flush(spool)).await;
 
     println!("\nThe way into the log, {BACKLOG} captures that waited\n");
     println!("| under test | records/s |");
@@ -73,12 +73,14 @@ enum Step {
     Flush(CaptureMode),
 }
 
-async fn run(name: &str, process: &UnderTest, auth: &TokenAuth, callers: usize, step: Step) {
+/// What it costs counts until the last record is in the log.
+async fn run(name: &str, process: &UnderTest, auth: &TokenAuth, postgres: &Postgres, callers: usize, step: Step) {
     let cpu = process.cpu_seconds();
     let started = Instant::now();
     let latencies = load(auth, callers, CAPTURES, step).await;
     let elapsed = started.elapsed().as_secs_f64();
     let count = latencies.len() as f64;
+    settle(postgres).await;
     println!(
         "| {name} | {callers} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
         count / elapsed,
@@ -153,20 +155,22 @@ fn capture(id: String, mode: CaptureMode) -> Capture {
 /// Lets captures wait in Redis while the table of the log is locked, then measures how fast they get there.
 async fn drain(auth: &TokenAuth, postgres: &Postgres) {
     let lock = postgres.lock_log();
-    load(auth, SPOOL_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
+    load(auth, STRICT_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
     drop(lock);
     let (started, first) = (Instant::now(), postgres.count_log());
-    let (mut last, mut at) = (first, started);
-    loop {
+    let (last, at) = settle(postgres).await;
+    println!("| the flusher | {:.0} |", (last - first) as f64 / (at - started).as_secs_f64());
+}
+
+/// Waits until nothing more gets into the log: how many records are there, and when the last came.
+async fn settle(postgres: &Postgres) -> (u64, Instant) {
+    let (mut last, mut at) = (postgres.count_log(), Instant::now());
+    while at.elapsed() < Duration::from_secs(2) {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let count = postgres.count_log();
-        if count == last && at.elapsed() > Duration::from_secs(2) {
-            break;
-        }
         if count != last {
             (last, at) = (count, Instant::now());
         }
     }
-    let seconds = (at - started).as_secs_f64();
-    println!("| the flusher | {:.0} |", (last - first) as f64 / seconds);
+    (last, at)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
@@ -91,10 +92,16 @@ impl Postgres {
         &self.url
     }
 
+    /// The session stays idle in its transaction: one that executed something would keep the lock until that ends, whatever
+    /// becomes of its client.
     pub fn lock_log(&self) -> Lock {
-        let statement = "BEGIN; LOCK TABLE access_events IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600)";
-        let child = Command::new("psql").arg(&self.url).args(["-c", statement]).stdout(Stdio::null()).spawn();
-        Lock(child.expect("psql"))
+        let (input, output) = (Stdio::piped(), Stdio::piped());
+        let mut child = Command::new("psql").arg(&self.url).stdin(input).stdout(output).spawn().expect("psql");
+        let statement = b"BEGIN; LOCK TABLE access_events IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n";
+        child.stdin.as_mut().expect("its input").write_all(statement).expect("psql reads");
+        let mut lines = BufReader::new(child.stdout.as_mut().expect("its output")).lines();
+        assert!(lines.any(|line| line.is_ok_and(|line| line == "locked")), "the log is locked");
+        Lock(child)
     }
 
     pub fn count_log(&self) -> u64 {
