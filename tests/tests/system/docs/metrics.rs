@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const PREFIX: &str = "paddock_";
 
 /// How the name of a counter, and of what has a unit, ends; `paddock_` begins other names too.
-const ENDINGS: [&str; 4] = ["_total", "_seconds", "_bytes", "_length"];
+const ENDINGS: [&str; 5] = ["_total", "_seconds", "_bytes", "_length", "_instance"];
 
 /// The names in a text between these two marks.
 fn names(text: &str, mark: char) -> BTreeSet<String> {
