@@ -39,6 +39,7 @@ pub struct Record {
     detail: Option<String>,
     reached: Option<Box<ReachedProjects>>,
     upstream: Option<(Arc<str>, f64)>,
+    has_left: bool,
     is_written: bool,
 }
 
@@ -103,6 +104,7 @@ impl Record {
             detail: None,
             reached: None,
             upstream: None,
+            has_left: false,
             is_written: false,
         }
     }
@@ -163,6 +165,11 @@ impl Record {
         self.client_id = Some(format!("runner/{id}"));
     }
 
+    /// Notes that the client has left before its answer.
+    pub fn set_left(&mut self) {
+        self.has_left = true;
+    }
+
     /// Notes and counts why the request gets no answer.
     pub fn reject(&mut self, rejection: &Rejection) {
         self.reason = Some(rejection.spec().code);
@@ -208,6 +215,7 @@ impl Record {
 
     fn write(&mut self, status: u16, sent: Option<Sent>) {
         self.is_written = true;
+        let status = if self.has_left { CLIENT_CLOSED_REQUEST } else { status };
         let duration_s = self.started.elapsed().as_secs_f64();
         metrics::request(self.template(), self.verb, status, duration_s);
         let reached = self.reached.as_deref();

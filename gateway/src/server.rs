@@ -3,6 +3,7 @@
 
 pub mod activity;
 mod sniff;
+pub mod socket;
 
 use std::convert::Infallible;
 use std::io;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::process;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,6 +28,7 @@ use crate::handler::Gateway;
 use crate::proxy::table::Table;
 use activity::Activity;
 use sniff::Version;
+use socket::Socket;
 
 /// How long to wait after the operating system refused a connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -154,13 +158,17 @@ impl Server {
 
     async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        let sniffed = tokio::time::timeout(self.header_read_timeout, sniff::version(stream));
+        let socket = Socket::new(stream);
+        let sniffed = tokio::time::timeout(self.header_read_timeout, sniff::version(socket.clone()));
         let Some(sniffed) = self.shutdown.run_until_cancelled(sniffed).await else { return Ok(()) };
         let (version, stream) = sniffed??;
         let activity = Activity::default();
         let remote_ip = peer.ip().to_canonical();
-        let service = service_fn(|request| {
+        let service = service_fn(|mut request: Request<Incoming>| {
             let (gateway, busy) = (self.gateway.clone(), activity.begin());
+            if version == Version::Http1 {
+                request.extensions_mut().insert(socket.clone());
+            }
             async move {
                 let mut answer = gateway.handle(request, remote_ip).await;
                 answer.body_mut().hold(busy);

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
 use chassis::status::{Fault, Refusal, Rejection};
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body, Incoming};
@@ -36,6 +36,7 @@ use crate::credentials::CredentialPlan;
 use crate::input::builder::Token;
 use crate::peers::Peers;
 use crate::request;
+use crate::server::socket::Socket;
 use body::{BodyFailure, BoxError, Pauses, RequestBody, Streamed};
 use captures::{Access, Captures, Pending};
 use headers::Origin;
@@ -136,6 +137,9 @@ impl Proxy {
         let answered = self.send(route, request).await;
         record.set_upstream(&route.upstream.name, sent.elapsed());
         let mut response = answered?;
+        if has_left(parts) {
+            return Ok(to_nobody(record));
+        }
         let agreed = upgrade::agreed(upgrade.as_ref(), &response)?;
         judge(pending, &response).await?;
         headers::of_answer(response.headers_mut());
@@ -235,6 +239,20 @@ fn request(
     *request.headers_mut() = headers;
     route.upstream.aim(&mut request, target).map_err(Fault::internal)?;
     Ok(request)
+}
+
+/// Whether the client has left without the server having noticed.
+fn has_left(parts: &Parts) -> bool {
+    parts.extensions.get::<Socket>().is_some_and(Socket::is_gone)
+}
+
+/// What a client is answered that has left: nothing that it waited for, and the end of its connection.
+fn to_nobody(record: &mut Record) -> Answer {
+    record.set_left();
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Tells the verdict. Success waits for its record; anything else lets the capture go, by dropping it.

@@ -10,13 +10,14 @@ use proto::paddock::job_token::v1::{
     AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
     JobTokenPolicy,
 };
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::support::protected::{JOBS, Setup, Told, allowed, job_header};
 use crate::support::upstream::{Upstream, answer};
-use crate::support::{World, send};
+use crate::support::{World, log, send, unique_id};
 
 fn told(authorize: usize, flush: usize, discard: usize) -> Told {
     Told { authorize, flush, discard }
@@ -232,6 +233,36 @@ async fn a_client_that_leaves_before_the_answer_leaves_no_capture() {
     });
     leave_when(&setup, &entered).await;
     assert_eq!(setup.told().await, told(1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_behind_its_next_request_leaves_no_capture() {
+    // Nobody reads the end of the connection as long as the bytes of the next request are not served.
+    for size in [1, 100_000] {
+        let mut setup = Setup::start().await;
+        let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (enter, wait) = (entered.clone(), go.clone());
+        setup.upstream.on(move |_| {
+            enter.add_permits(1);
+            let wait = wait.clone();
+            async move {
+                wait.acquire().await.unwrap().forget();
+                answer(200, &[], "late")
+            }
+        });
+        let (header, token) = job_header();
+        let id = unique_id();
+        let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nx-request-id: {id}\r\n\r\n");
+        let next = format!("GET {} HTTP/1.1", "/x".repeat(size / 2 + 1));
+        let mut client = TcpStream::connect(setup.world.address).await.unwrap();
+        client.write_all((request + &next).as_bytes()).await.unwrap();
+        entered.acquire().await.unwrap().forget();
+        drop(client);
+        go.add_permits(1);
+        assert_eq!(setup.told().await, told(1, 0, 1), "{size}");
+        let line = log::access(&id).remove(0);
+        assert_eq!((&line["status"], &line["level"]), (&json!(499), &json!("INFO")), "{line}");
+    }
 }
 
 #[tokio::test]
