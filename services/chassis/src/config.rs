@@ -2,6 +2,10 @@
 //!
 //! The default files are the schema: a setting that they do not have is unknown, and a value must have the type of the
 //! default. Every mistake is reported, not the first one only, and by the name that the operator used.
+//!
+//! The crate `config` served before. It merges before anybody can say whose mistake a value is, makes the number 7 of the text 007,
+//! stops at the first value that does not fit, and names types of Rust instead of what is allowed; so only TOML and serde are left to
+//! crates.
 
 mod layers;
 mod reader;

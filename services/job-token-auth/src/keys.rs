@@ -68,7 +68,7 @@ struct Key {
     id: String,
     /// The public key, base64url.
     public: String,
-    /// Kept as it is, because reading it costs as much as signing.
+    /// It signs by itself: jsonwebtoken would read it again for every signature.
     pair: Ed25519KeyPair,
     decoding: DecodingKey,
 }
