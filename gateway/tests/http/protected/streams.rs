@@ -160,12 +160,14 @@ const UPGRADED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}/tunnel\"\
 async fn an_upgrade_is_refused_unless_the_route_allows_it() {
     let mut setup = Setup::start().await;
     let (header, token) = job_header();
-    for headers in ["connection: upgrade\r\nupgrade: websocket\r\n", "upgrade: h2c\r\n", "connection: Upgrade, x\r\n"] {
+    for headers in [
+        "connection: upgrade, close\r\nupgrade: websocket\r\n",
+        "connection: close\r\nupgrade: h2c\r\n",
+        "connection: Upgrade, close\r\n",
+    ] {
         let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n{headers}\r\n");
-        let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-        assert_eq!(raw::read(&mut stream).await.unwrap().refusal(), (400, "upgrade_refused".into()), "{headers}");
+        let answer = raw::exchange(setup.world.address, request.as_bytes()).await.unwrap();
+        assert_eq!(answer.refusal(), (400, "upgrade_refused".into()), "{headers}");
     }
     assert_eq!(setup.told().await, Told { authorize: 0, flush: 0, discard: 0 });
 }
@@ -249,9 +251,11 @@ async fn a_tunnel_keeps_its_place_until_it_is_idle() {
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");
     setup.upstream.answers(200, &[], "ok");
-    assert_eq!(send(setup.get("/p/42/tunnel")).await.refusal(), (503, "upstream_busy".into()));
+    let again = format!("GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: close\r\n\r\n");
+    let again = async || raw::exchange(setup.world.address, again.as_bytes()).await.expect("an answer");
+    assert_eq!(again().await.refusal(), (503, "upstream_busy".into()));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert!(String::from_utf8(rest).unwrap().contains("upgrade: ECHO"), "what the upstream said");
-    assert_eq!(send(setup.get("/p/42/tunnel")).await.status, 200, "the tunnel ended, its place is free");
+    assert_eq!(again().await.status, 200, "the tunnel ended, its place is free");
 }
