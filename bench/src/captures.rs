@@ -18,7 +18,7 @@ use proto::paddock::job_token::v1::{
 use crate::{
     load::histogram,
     process::{Peers, UnderTest},
-    stores::{Postgres, Redis},
+    stores::{Frozen, Postgres, Redis},
     token_auth::TokenAuth,
 };
 
@@ -45,23 +45,33 @@ pub async fn measure() {
     let _backend = peers.start_backend().await;
     let process = peers.start_job_token_auth(&redis, &postgres).await;
     let auth = TokenAuth::prepare(&peers, process.address).await;
+    let bench = Bench { process, auth, postgres };
 
     println!("\nThe record of an access; job-token-auth on one core, Redis with appendfsync always\n");
     println!("| under test | callers | captures/s | CPU/capture | p50 | p99 |");
     println!("|---|---|---|---|---|---|");
     let strict = CaptureMode::Strict;
-    run("decided and recorded, strict", &process, &auth, &postgres, STRICT_CALLERS, Step::Both(strict)).await;
-    run("recorded alone, strict", &process, &auth, &postgres, STRICT_CALLERS, Step::Flush(strict)).await;
+    bench.run("decided and recorded, strict", STRICT_CALLERS, Step::Both(strict), None).await;
+    bench.run("recorded alone, strict", STRICT_CALLERS, Step::Flush(strict), None).await;
     redis.benchmark(STRICT_CALLERS, CAPTURES);
     let spool = CaptureMode::Spool;
-    run("decided and recorded, spool", &process, &auth, &postgres, SPOOL_CALLERS, Step::Both(spool)).await;
-    run("recorded alone, spool", &process, &auth, &postgres, SPOOL_CALLERS, Step::Flush(spool)).await;
+    bench.run("decided and recorded, spool", SPOOL_CALLERS, Step::Both(spool), None).await;
+    bench.run("recorded alone, spool", SPOOL_CALLERS, Step::Flush(spool), None).await;
+    let outage = Some(redis.freeze());
+    bench.run("the same while Redis does not answer", SPOOL_CALLERS, Step::Flush(spool), outage).await;
 
     println!("\nThe way into the log, {BACKLOG} captures that waited\n");
     println!("| under test | records/s |");
     println!("|---|---|");
-    drain(&auth, &postgres).await;
-    postgres.benchmark();
+    bench.drain().await;
+    bench.postgres.benchmark();
+}
+
+/// The service, and who calls it.
+struct Bench {
+    process: UnderTest,
+    auth: TokenAuth,
+    postgres: Postgres,
 }
 
 /// What one measured step is.
@@ -73,21 +83,34 @@ enum Step {
     Flush(CaptureMode),
 }
 
-/// What it costs counts until the last record is in the log.
-async fn run(name: &str, process: &UnderTest, auth: &TokenAuth, postgres: &Postgres, callers: usize, step: Step) {
-    let cpu = process.cpu_seconds();
-    let started = Instant::now();
-    let latencies = load(auth, callers, CAPTURES, step).await;
-    let elapsed = started.elapsed().as_secs_f64();
-    let count = latencies.len() as f64;
-    settle(postgres).await;
-    println!(
-        "| {name} | {callers} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
-        count / elapsed,
-        (process.cpu_seconds() - cpu) / count * 1e6,
-        latencies.value_at_quantile(0.5) as f64 / 1000.0,
-        latencies.value_at_quantile(0.99) as f64 / 1000.0,
-    );
+impl Bench {
+    /// What it costs counts until the last record is in the log. An outage of Redis ends with the last call.
+    async fn run(&self, name: &str, callers: usize, step: Step, outage: Option<Frozen>) {
+        let cpu = self.process.cpu_seconds();
+        let started = Instant::now();
+        let latencies = load(&self.auth, callers, CAPTURES, step).await;
+        let elapsed = started.elapsed().as_secs_f64();
+        drop(outage);
+        let count = latencies.len() as f64;
+        settle(&self.postgres).await;
+        println!(
+            "| {name} | {callers} | {:.0} | {:.1} µs | {:.2} ms | {:.2} ms |",
+            count / elapsed,
+            (self.process.cpu_seconds() - cpu) / count * 1e6,
+            latencies.value_at_quantile(0.5) as f64 / 1000.0,
+            latencies.value_at_quantile(0.99) as f64 / 1000.0,
+        );
+    }
+
+    /// Lets captures wait in Redis while the table of the log is locked, then measures how fast they get there.
+    async fn drain(&self) {
+        let lock = self.postgres.lock_log();
+        load(&self.auth, STRICT_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
+        drop(lock);
+        let (started, first) = (Instant::now(), self.postgres.count_log());
+        let (last, at) = settle(&self.postgres).await;
+        println!("| the flusher | {:.0} |", (last - first) as f64 / (at - started).as_secs_f64());
+    }
 }
 
 /// So many captures, as fast as they are taken.
@@ -150,16 +173,6 @@ fn capture(id: String, mode: CaptureMode) -> Capture {
         request_id: "0198f0c2b5e47a1c9d3e4f5a6b7c8d9e".into(),
         remote_ip: "192.0.2.7".into(),
     }
-}
-
-/// Lets captures wait in Redis while the table of the log is locked, then measures how fast they get there.
-async fn drain(auth: &TokenAuth, postgres: &Postgres) {
-    let lock = postgres.lock_log();
-    load(auth, STRICT_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
-    drop(lock);
-    let (started, first) = (Instant::now(), postgres.count_log());
-    let (last, at) = settle(postgres).await;
-    println!("| the flusher | {:.0} |", (last - first) as f64 / (at - started).as_secs_f64());
 }
 
 /// Waits until nothing more gets into the log: how many records are there, and when the last came.

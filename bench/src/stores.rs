@@ -49,6 +49,13 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Lets it stand still until what this returns is dropped.
+    pub fn freeze(&self) -> Frozen {
+        let frozen = Frozen(self.child.id());
+        frozen.send("STOP");
+        frozen
+    }
+
     /// XADD of an entry as large as a capture, as fast as redis-benchmark can.
     pub fn benchmark(&self, callers: usize, count: u64) {
         let (port, callers_text, count) = (self.port.to_string(), callers.to_string(), count.to_string());
@@ -72,6 +79,22 @@ impl Drop for Redis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A Redis that stands still.
+pub struct Frozen(u32);
+
+impl Frozen {
+    fn send(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.0.to_string()]).status().expect("kill");
+        assert!(sent.success(), "Redis is gone");
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.send("CONT");
     }
 }
 

@@ -96,6 +96,7 @@ fn subject(job_id: i64) -> String {
 }
 
 /// A job token. The text is erased from memory when it is dropped.
+#[derive(Clone)]
 pub struct JobToken(Zeroizing<String>);
 
 impl JobToken {

@@ -1,13 +1,21 @@
-//! Answers that are believed for a while.
+//! Answers that are believed for a while. However many callers want the same one, it is asked for once.
 
 use std::{
+    collections::HashMap,
     future::Future,
     hash::{BuildHasher as _, Hash, RandomState},
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
-use chassis::clock::Clock;
+use chassis::{clock::Clock, status::Rejection};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use moka::future::Cache;
 
 use crate::{error::Result, time::millis};
@@ -20,8 +28,10 @@ const PARTS: usize = 1024;
 
 /// Answers by the question. An answer counts for the lag, from the moment at which it was asked for, and never after a
 /// change that this process made itself, even when it was asked for before the change and arrived after it.
-pub struct Believed<K, V> {
+pub struct Believed<K: Eq + Hash, V: Clone> {
     answers: Cache<K, Answer<V>>,
+    /// What is being asked for at this moment.
+    asked: Mutex<HashMap<K, Answer<Asking<V>>>>,
     hasher: RandomState,
     /// For each part, how often it changed.
     changes: Vec<AtomicU64>,
@@ -31,11 +41,44 @@ pub struct Believed<K, V> {
     lag: i64,
 }
 
+/// An answer that several wait for. Any of them brings it on, so that nobody depends on a caller who goes away; a failure is
+/// the failure of all of them, lest each asks again what does not answer.
+type Asking<V> = Shared<BoxFuture<'static, Result<V, Rejection>>>;
+
 #[derive(Clone)]
 struct Answer<V> {
+    since: Since,
+    value: V,
+}
+
+/// What tells until when an answer counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Since {
     asked_at: i64,
     changes: u64,
-    value: V,
+}
+
+/// Takes what is being asked for back when the one who asked has the answer, or goes away.
+struct Asker<'a, K: Eq + Hash, V: Clone> {
+    believed: &'a Believed<K, V>,
+    key: &'a K,
+    since: Since,
+}
+
+impl<K: Eq + Hash, V: Clone> Drop for Asker<'_, K, V> {
+    fn drop(&mut self) {
+        let mut asked = self.believed.asked();
+        if asked.get(self.key).is_some_and(|asking| asking.since == self.since) {
+            asked.remove(self.key);
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Believed<K, V> {
+    /// What the mutex guards is whole even if a thread ended while it held the lock.
+    fn asked(&self) -> MutexGuard<'_, HashMap<K, Answer<Asking<V>>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<K, V> Believed<K, V>
@@ -47,6 +90,7 @@ where
     pub fn new(clock: Clock, lag: Duration) -> Self {
         Self {
             answers: Cache::new(CAPACITY),
+            asked: Mutex::default(),
             hasher: RandomState::new(),
             changes: (0..PARTS).map(|_| AtomicU64::new(0)).collect(),
             latest: AtomicI64::new(millis(clock.now())),
@@ -59,19 +103,45 @@ where
     ///
     /// # Errors
     /// Those of asking; they are not remembered.
-    pub async fn get(&self, part: impl Hash, key: K, ask: impl Future<Output = Result<V>>) -> Result<V> {
+    pub async fn get<F>(&self, part: impl Hash, key: K, ask: impl FnOnce() -> F) -> Result<V>
+    where
+        F: Future<Output = Result<V>> + Send + 'static,
+    {
         let changes = self.part(part);
-        let now = self.now();
-        let changed = changes.load(SeqCst);
+        let asked_at = self.now();
+        let now = Since { asked_at, changes: changes.load(SeqCst) };
         if let Some(answer) = self.answers.get(&key).await
-            && answer.changes == changed
-            && now - answer.asked_at < self.lag
+            && self.counts(answer.since, now)
         {
             return Ok(answer.value);
         }
-        let value = ask.await?;
-        self.answers.insert(key, Answer { asked_at: now, changes: changed, value: value.clone() }).await;
+        let (asking, asker) = self.ask(&key, now, ask);
+        let value = asking.await?;
+        if asker.is_some() {
+            self.answers.insert(key.clone(), Answer { since: now, value: value.clone() }).await;
+        }
         Ok(value)
+    }
+
+    /// Whether an answer counts for one who wants it now.
+    fn counts(&self, since: Since, now: Since) -> bool {
+        since.changes == now.changes && now.asked_at - since.asked_at < self.lag
+    }
+
+    /// Joins those who wait for the answer, or becomes the one who asks for it.
+    fn ask<'a, F>(&'a self, key: &'a K, now: Since, ask: impl FnOnce() -> F) -> (Asking<V>, Option<Asker<'a, K, V>>)
+    where
+        F: Future<Output = Result<V>> + Send + 'static,
+    {
+        let mut asked = self.asked();
+        if let Some(asking) = asked.get(key)
+            && self.counts(asking.since, now)
+        {
+            return (asking.value.clone(), None);
+        }
+        let asking = ask().map(|answer| answer.map_err(Rejection::from)).boxed().shared();
+        asked.insert(key.clone(), Answer { since: now, value: asking.clone() });
+        (asking, Some(Asker { believed: self, key, since: now }))
     }
 
     /// Forgets every answer of a part.
@@ -105,10 +175,25 @@ where
 mod tests {
     use super::*;
     use ::time::{Duration as Span, OffsetDateTime};
+    use futures::future::{join, join_all, pending, ready};
     use tokio::sync::oneshot;
 
     fn believed(clock: &Clock, lag_ms: u64) -> Believed<&'static str, u32> {
         Believed::new(clock.clone(), Duration::from_millis(lag_ms))
+    }
+
+    fn a_second() -> Believed<&'static str, u32> {
+        believed(&Clock::manual(OffsetDateTime::UNIX_EPOCH), 1000)
+    }
+
+    /// Asks for what is told here.
+    async fn get(believed: &Believed<&'static str, u32>, told: u32) -> Option<u32> {
+        believed.get(1, "a", || ready(Ok(told))).await.ok()
+    }
+
+    /// Asks for what is told later.
+    async fn wait(believed: &Believed<&'static str, u32>, told: oneshot::Receiver<u32>) -> Option<u32> {
+        believed.get(1, "a", || async { told.await.map_err(crate::Error::internal) }).await.ok()
     }
 
     #[tokio::test]
@@ -117,33 +202,71 @@ mod tests {
         let (believed, never) = (believed(&clock, 10), believed(&clock, 0));
         for (advance, told, expected) in [(0, 1, 1), (9, 2, 1), (1, 3, 3), (-1, 4, 4), (10, 5, 5)] {
             clock.advance(Span::milliseconds(advance));
-            let answer = believed.get(1, "a", async { Ok(told) }).await;
-            assert_eq!(answer.ok(), Some(expected), "{advance} ms later");
+            assert_eq!(get(&believed, told).await, Some(expected), "{advance} ms later");
         }
-        assert_eq!(never.get(1, "a", async { Ok(1) }).await.ok(), Some(1));
-        assert_eq!(never.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
+        assert_eq!(get(&never, 1).await, Some(1));
+        assert_eq!(get(&never, 2).await, Some(2));
     }
 
     #[tokio::test]
     async fn what_was_asked_before_a_change_does_not_count_after_it() {
-        let clock = Clock::manual(OffsetDateTime::UNIX_EPOCH);
-        let believed = believed(&clock, 1000);
+        let believed = a_second();
         let (tell, told) = oneshot::channel();
-        let slow = believed.get(1, "a", async { told.await.map_err(crate::Error::internal) });
-        let change = async {
+        let after = async {
             believed.changed(1);
-            tell.send(1).ok()
+            let after = get(&believed, 2).await;
+            tell.send(1).expect("somebody waits");
+            after
         };
-        let (slow, _) = tokio::join!(slow, change);
-        assert_eq!(slow.ok(), Some(1));
-        assert_eq!(believed.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
-        assert_eq!(believed.get(1, "a", async { Ok(3) }).await.ok(), Some(2), "now it is believed");
+        assert_eq!(join(wait(&believed, told), after).await, (Some(1), Some(2)));
+        assert_eq!(get(&believed, 3).await, Some(3), "the older answer came last and is kept, but does not count");
+        assert_eq!(get(&believed, 4).await, Some(3), "now it is believed");
     }
 
     #[tokio::test]
     async fn a_failure_is_not_remembered() {
-        let believed = believed(&Clock::manual(OffsetDateTime::UNIX_EPOCH), 1000);
-        assert!(believed.get(1, "a", async { Err(crate::Error::internal("gone")) }).await.is_err());
-        assert_eq!(believed.get(1, "a", async { Ok(2) }).await.ok(), Some(2));
+        let believed = a_second();
+        assert!(believed.get(1, "a", || ready(Err(crate::Error::internal("gone")))).await.is_err());
+        assert_eq!(get(&believed, 2).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn those_who_come_while_it_is_asked_for_wait_for_the_same_answer() {
+        for told in [Some(1), None] {
+            let believed = a_second();
+            let (tell, asked) = oneshot::channel();
+            let others = join_all((0..50).map(|_| get(&believed, 2)));
+            let end = async move {
+                if let Some(told) = told {
+                    tell.send(told).expect("somebody waits");
+                }
+            };
+            let (first, (others, ())) = join(wait(&believed, asked), join(others, end)).await;
+            assert_eq!((first, others), (told, vec![told; 50]));
+            assert!(believed.asked().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_depends_on_a_caller_who_goes_away() {
+        let believed = a_second();
+        let (tell, told) = oneshot::channel();
+        let mut first = Box::pin(wait(&believed, told));
+        let mut second = Box::pin(get(&believed, 2));
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+        drop(first);
+        assert!(believed.asked().is_empty(), "what nobody asks for any more is not kept");
+        tell.send(1).expect("the second waits");
+        assert_eq!(second.await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_longer_than_the_lag_is_asked_for_again() {
+        let clock = Clock::manual(OffsetDateTime::UNIX_EPOCH);
+        let believed = believed(&clock, 10);
+        let mut first = Box::pin(believed.get(1, "a", pending));
+        assert!(futures::poll!(&mut first).is_pending());
+        clock.advance(Span::milliseconds(10));
+        assert_eq!(get(&believed, 2).await, Some(2));
     }
 }

@@ -61,7 +61,7 @@ pub trait Sources: Send + Sync {
 
 /// The facts, as far as this process knows them.
 pub struct Facts<S> {
-    sources: S,
+    sources: Arc<S>,
     keys: SigningKeys,
     clock: Clock,
     /// By the digest of the token.
@@ -122,21 +122,24 @@ pub struct Granted {
     pub allowed: Allowed,
 }
 
-impl<S: Sources> Facts<S> {
+impl<S: Sources + 'static> Facts<S> {
     /// Nothing is known yet.
     pub fn new(sources: S, keys: SigningKeys, clock: Clock, config: &Config) -> Self {
         let lag = config.max_lag();
         let (claims, reaches) = (Believed::new(clock.clone(), lag), Believed::new(clock.clone(), lag));
-        Self { sources, keys, clock, claims, reaches }
+        Self { sources: Arc::new(sources), keys, clock, claims, reaches }
     }
 
     /// What a token says, if it was issued here and counts now.
     ///
     /// # Errors
     /// A refusal with `JOB_TOKEN_MALFORMED`, `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
-    pub async fn claims(&self, token: &JobToken) -> Result<Arc<Claims>> {
+    pub async fn claims(&self, token: JobToken) -> Result<Arc<Claims>> {
         let digest = <[u8; 32]>::try_from(token.digest().as_ref()).map_err(Error::internal)?;
-        let verify = async { Ok(Arc::new(token.verify(&self.keys)?)) };
+        let verify = || {
+            let keys = self.keys.clone();
+            async move { Ok(Arc::new(token.verify(&keys)?)) }
+        };
         let claims = self.claims.get(digest, digest, verify).await?;
         claims.check_times(self.clock.now())?;
         Ok(claims)
@@ -156,7 +159,11 @@ impl<S: Sources> Facts<S> {
         let project = if project.len() <= MAX_REFERENCE { project } else { "" };
         let Claims { job_id, project_id, user_id, .. } = *claims;
         let question = Question { job_id, project_id, user_id, target: project.to_owned() };
-        let ask = async { Ok(Arc::new(self.reach(claims, project, context).await?)) };
+        let ask = || {
+            let (sources, context) = (Arc::clone(&self.sources), context.clone());
+            let (claims, project) = (claims.clone(), project.to_owned());
+            async move { Ok(Arc::new(Reach::ask(&*sources, &claims, &project, &context).await?)) }
+        };
         let reach = self.reaches.get(job_id, question, ask).await?;
         let runner = reach.job.runner(claims)?;
         let nothing = || {
@@ -175,35 +182,7 @@ impl<S: Sources> Facts<S> {
     /// # Errors
     /// A fault.
     pub async fn bearing(&self, claims: &Claims, context: &CallContext) -> Result<Bearing> {
-        let Some(job) = self.sources.job(claims.job_id).await? else { return Ok(Bearing::Unknown) };
-        if (job.project_id, job.user_id) != (claims.project_id, claims.user_id) {
-            return Ok(Bearing::Unknown);
-        }
-        if job.status != JobStatus::Running {
-            return Ok(Bearing::NotRunning);
-        }
-        let access = self.sources.access(&job.project_id.to_string(), job.user_id, context).await?;
-        let Some(access) = access else { return Ok(Bearing::ProjectDeleted) };
-        if !access.user_exists {
-            return Ok(Bearing::UserDeleted);
-        }
-        let Target { id, full_path, .. } = Target::try_from(&access)?;
-        let origin = Origin { id, full_path, ancestors: access.ancestor_group_ids };
-        Ok(Bearing::Running(Arc::new(Runner { origin, username: access.username })))
-    }
-
-    async fn reach(&self, claims: &Claims, reference: &str, context: &CallContext) -> Result<Reach> {
-        let job = self.bearing(claims, context).await?;
-        let Bearing::Running(runner) = &job else { return Ok(Reach { job, target: None }) };
-        let access = match reference {
-            "" => None,
-            _ => self.sources.access(reference, claims.user_id, context).await?,
-        };
-        let Some(access) = access else { return Ok(Reach { job, target: None }) };
-        let target = Target::try_from(&access)?;
-        let is_own = target.id == runner.origin.id;
-        let scope = if is_own { Scope::closed() } else { self.sources.scope(target.id, &runner.origin).await? };
-        Ok(Reach { job, target: Some((Arc::new(target), scope)) })
+        Bearing::ask(&*self.sources, claims, context).await
     }
 
     /// This process changed the job.
@@ -217,7 +196,41 @@ impl<S: Sources> Facts<S> {
     }
 }
 
+impl Reach {
+    async fn ask(sources: &impl Sources, claims: &Claims, reference: &str, context: &CallContext) -> Result<Self> {
+        let job = Bearing::ask(sources, claims, context).await?;
+        let Bearing::Running(runner) = &job else { return Ok(Self { job, target: None }) };
+        let access = match reference {
+            "" => None,
+            _ => sources.access(reference, claims.user_id, context).await?,
+        };
+        let Some(access) = access else { return Ok(Self { job, target: None }) };
+        let target = Target::try_from(&access)?;
+        let is_own = target.id == runner.origin.id;
+        let scope = if is_own { Scope::closed() } else { sources.scope(target.id, &runner.origin).await? };
+        Ok(Self { job, target: Some((Arc::new(target), scope)) })
+    }
+}
+
 impl Bearing {
+    async fn ask(sources: &impl Sources, claims: &Claims, context: &CallContext) -> Result<Self> {
+        let Some(job) = sources.job(claims.job_id).await? else { return Ok(Self::Unknown) };
+        if (job.project_id, job.user_id) != (claims.project_id, claims.user_id) {
+            return Ok(Self::Unknown);
+        }
+        if job.status != JobStatus::Running {
+            return Ok(Self::NotRunning);
+        }
+        let access = sources.access(&job.project_id.to_string(), job.user_id, context).await?;
+        let Some(access) = access else { return Ok(Self::ProjectDeleted) };
+        if !access.user_exists {
+            return Ok(Self::UserDeleted);
+        }
+        let Target { id, full_path, .. } = Target::try_from(&access)?;
+        let origin = Origin { id, full_path, ancestors: access.ancestor_group_ids };
+        Ok(Self::Running(Arc::new(Runner { origin, username: access.username })))
+    }
+
     /// The job, if its token is good.
     ///
     /// # Errors

@@ -278,7 +278,7 @@ impl Trial {
 
     fn decide(&self, asked: Asked, project: &str) -> Outcome {
         let decided = async {
-            let claims = self.facts.claims(&self.tokens[asked.job].0).await?;
+            let claims = self.facts.claims(self.tokens[asked.job].0.clone()).await?;
             self.facts.decide(&claims, project, POLICIES[asked.policies], &self.context).await
         };
         match decided.now_or_never().expect("the model answers at once") {

@@ -100,7 +100,7 @@ impl State {
 
     /// Every project must be allowed.
     async fn decide(&self, token: String, request: &AuthorizeRequest, context: &CallContext) -> Result<Decision> {
-        let claims = self.facts.claims(&JobToken::parse(token)?).await?;
+        let claims = self.facts.claims(JobToken::parse(token)?).await?;
         let policies: Vec<_> = request.policies().collect();
         let mut granted = Vec::with_capacity(request.projects.len());
         for project in &request.projects {

@@ -144,7 +144,7 @@ impl State {
     }
 
     async fn current_job(&self, token: String, context: &CallContext) -> Result<Job> {
-        let claims = self.facts.claims(&JobToken::parse(token)?).await?;
+        let claims = self.facts.claims(JobToken::parse(token)?).await?;
         self.facts.bearing(&claims, context).await?.runner(&claims)?;
         let job = jobs::find(&self.database, claims.job_id).await?;
         self.describe_one(job.ok_or_else(|| Refusal::new(Reason::JobTokenInvalid))?, context).await
