@@ -8,7 +8,7 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Append, Shared, folder::Folder};
@@ -20,6 +20,10 @@ const GROUP: usize = 1024;
 /// How large a segment becomes, at most.
 const SEGMENT: u64 = 16 << 20;
 
+/// How long at least from one sync to the next while several records come at a time: a sync costs as much for one of them as for
+/// all. A record that comes alone does not wait.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// After which time without a record a segment is complete.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -29,6 +33,8 @@ pub struct Appender {
     open: Option<Open>,
     next: u64,
     segment_bytes: u64,
+    /// When the next group may be written.
+    not_before: Instant,
     outage: Outage,
 }
 
@@ -43,7 +49,7 @@ impl Appender {
     pub fn new(shared: Arc<Shared>, records: Receiver<Append>) -> Self {
         let segment_bytes = (shared.max_bytes / 8).min(SEGMENT);
         let outage = Outage::new("the spool cannot be written; captures go to the store directly");
-        Self { shared, records, open: None, next: 0, segment_bytes, outage }
+        Self { shared, records, open: None, next: 0, segment_bytes, not_before: Instant::now(), outage }
     }
 
     /// Appends until nobody is left who could send a record.
@@ -63,7 +69,11 @@ impl Appender {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            std::thread::sleep(self.not_before.saturating_duration_since(Instant::now()));
             group.extend(self.records.try_iter().take(GROUP - 1));
+            if group.len() > 1 {
+                self.not_before = Instant::now() + GATHER;
+            }
             let (count, outcome) = self.append(&group);
             self.note(&outcome);
             for (at, record) in group.drain(..).enumerate() {
