@@ -107,13 +107,13 @@ impl CredentialPlan {
         Self { kind, optional: false, unrecognized: spec.malformed, spec, headers, parameters }
     }
 
-    /// The credentials that stand in a query, also behind a semicolon.
+    /// The credentials that stand in the pairs of a query or a form, also behind a semicolon.
     ///
     /// # Errors
     /// If the name of a pair, or a credential, is not percent-encoded UTF-8.
-    pub fn in_query(&self, query: &str) -> Result<Vec<Token>, Malformed> {
+    pub fn in_pairs(&self, pairs: &str) -> Result<Vec<Token>, Malformed> {
         let mut tokens = Vec::new();
-        for (piece, _) in path::pieces(query) {
+        for (piece, _) in path::pieces(pairs) {
             let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
             let name = path::decode_form(name)?;
             if let Some(carrier) = self.parameters.iter().find(|carrier| carrier.name == name) {
@@ -155,9 +155,9 @@ impl CredentialPlan {
         self.headers.iter().any(|carrier| carrier.name == name && read(carrier).as_ref() == Some(token))
     }
 
-    /// Whether a piece of a query carries this credential.
+    /// Whether a piece of a query or a form carries this credential.
     pub fn is_piece(&self, piece: &str, token: &Token) -> bool {
-        self.in_query(piece).is_ok_and(|tokens| tokens.first() == Some(token))
+        self.in_pairs(piece).is_ok_and(|tokens| tokens.first() == Some(token))
     }
 
     /// Refuses what cannot be a credential of the kind, by its form alone.

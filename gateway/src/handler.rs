@@ -46,7 +46,7 @@ pub struct Gateway {
     health: Health,
     protected: Table,
     proxy: Proxy,
-    bodies: BodyReader,
+    bodies: Arc<BodyReader>,
     openapi: Bytes,
 }
 
@@ -55,12 +55,14 @@ impl Gateway {
     pub fn new(config: Config, routes: Routes, protected: Table, peers: Peers, clock: chassis::clock::Clock) -> Self {
         let max_age = Duration::from_millis(config.identity_cache_ms);
         let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
+        let bodies = BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes);
+        let bodies = Arc::new(bodies);
         Self {
-            bodies: BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes),
             exchange: Exchange::new(peers.registry.clone(), clock, max_age),
             health: Health::new(&peers),
             openapi: openapi::document(&routes),
-            proxy: Proxy::new(&config, &peers),
+            proxy: Proxy::new(&config, &peers, Arc::clone(&bodies)),
+            bodies,
             protected,
             config,
             routes,

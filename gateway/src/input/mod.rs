@@ -4,7 +4,7 @@ pub mod builder;
 mod coerce;
 mod form;
 mod json;
-mod media;
+pub mod media;
 pub mod plan;
 
 #[cfg(test)]

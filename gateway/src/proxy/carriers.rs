@@ -12,25 +12,32 @@ use crate::input::builder::Token;
 use crate::path::{self, Malformed};
 use crate::redact;
 
-/// The job token of a request, from its headers and its query; its body streams past unread.
+/// The job token of a request, from its headers, its query and the pairs of its form; any other body streams past unread.
 ///
 /// # Errors
 /// If there is none, if it is none, or if a credential of another kind came with it.
-pub fn job_token(plan: &CredentialPlan, parts: &Parts) -> Result<Token, Refusal> {
+pub fn job_token(plan: &CredentialPlan, parts: &Parts, form: &str) -> Result<Token, Refusal> {
     let query = parts.uri.query().unwrap_or_default();
-    let in_query = plan.in_query(query).map_err(|Malformed| Refusal::new(Reason::PathMalformed))?;
-    let Some(token) = plan.find(&parts.headers, in_query)? else {
-        return Err(if carries_another(parts, query) { plan.wrong_kind() } else { plan.missing() });
+    let mut in_pairs = plan.in_pairs(query).map_err(|Malformed| Refusal::new(Reason::PathMalformed))?;
+    in_pairs.extend(plan.in_pairs(form).map_err(|Malformed| Refusal::new(Reason::BodyMalformed))?);
+    let pieces = || path::pieces(query).chain(path::pieces(form)).map(|(piece, _)| piece);
+    let Some(token) = plan.find(&parts.headers, in_pairs)? else {
+        return Err(if carries_another(parts, pieces()) { plan.wrong_kind() } else { plan.missing() });
     };
     plan.check(&token)?;
-    if is_accompanied(plan, parts, query, &token) {
+    if is_accompanied(plan, parts, pieces(), &token) {
         return Err(Refusal::new(Reason::ConflictingCredentials));
     }
     Ok(token)
 }
 
 /// Whether anything but this token stands where a credential of any kind may stand.
-fn is_accompanied(plan: &CredentialPlan, parts: &Parts, query: &str, token: &Token) -> bool {
+fn is_accompanied<'p>(
+    plan: &CredentialPlan,
+    parts: &Parts,
+    mut pieces: impl Iterator<Item = &'p str>,
+    token: &Token,
+) -> bool {
     let is_other = |name: &HeaderName, value: &HeaderValue| {
         !value.as_bytes().trim_ascii().is_empty() && !plan.is_header(name, value, token)
     };
@@ -39,11 +46,11 @@ fn is_accompanied(plan: &CredentialPlan, parts: &Parts, query: &str, token: &Tok
         let is_empty = piece.split_once('=').is_none_or(|(_, value)| value.is_empty());
         !is_empty && credentials::is_parameter(piece) && !plan.is_piece(piece, token)
     };
-    credentials::all_headers().any(in_header) || path::pieces(query).any(|(piece, _)| is_other_piece(piece))
+    credentials::all_headers().any(in_header) || pieces.any(is_other_piece)
 }
 
 /// Whether a credential of another kind stands where one may stand.
-fn carries_another(parts: &Parts, query: &str) -> bool {
+fn carries_another<'p>(parts: &Parts, mut pieces: impl Iterator<Item = &'p str>) -> bool {
     let prefixes = || CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).map(|spec| spec.prefix);
     let in_headers = credentials::headers().any(|name| {
         let values = parts.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -51,7 +58,7 @@ fn carries_another(parts: &Parts, query: &str) -> bool {
         words.any(|word| prefixes().any(|prefix| word.starts_with(prefix)))
     });
     let is_one = |piece: &str| credentials::is_parameter(piece) || redact::is_suspicious(piece);
-    in_headers || path::pieces(query).any(|(piece, _)| is_one(piece))
+    in_headers || pieces.any(is_one)
 }
 
 /// Path and query as they came, less what carries a credential; the one that may stay stays.
@@ -59,12 +66,8 @@ fn carries_another(parts: &Parts, query: &str) -> bool {
 /// # Errors
 /// A fault if what is left is no target.
 pub fn target(parts: &Parts, stays: Option<(&CredentialPlan, &Token)>) -> Result<PathAndQuery, Fault> {
-    let (path, query) = (parts.uri.path(), parts.uri.query());
-    let goes = |piece: &str| {
-        let may_stay = stays.is_some_and(|(plan, token)| plan.is_piece(piece, token));
-        !may_stay && (credentials::is_parameter(piece) || redact::is_suspicious(piece))
-    };
-    let rest = query.and_then(|query| path::without_pieces(query, goes));
+    let path = parts.uri.path();
+    let rest = parts.uri.query().and_then(|query| without_credentials(query, stays));
     match (rest, parts.uri.path_and_query()) {
         (None, Some(whole)) => Ok(whole.clone()),
         (Some(rest), _) if !rest.is_empty() => {
@@ -72,6 +75,14 @@ pub fn target(parts: &Parts, stays: Option<(&CredentialPlan, &Token)>) -> Result
         }
         _ => PathAndQuery::try_from(path).map_err(Fault::internal),
     }
+}
+
+/// Pairs as they came, less those that carry a credential; the one that may stay stays. None: all do.
+pub fn without_credentials(pairs: &str, stays: Option<(&CredentialPlan, &Token)>) -> Option<String> {
+    path::without_pieces(pairs, |piece| {
+        let may_stay = stays.is_some_and(|(plan, token)| plan.is_piece(piece, token));
+        !may_stay && (credentials::is_parameter(piece) || redact::is_suspicious(piece))
+    })
 }
 
 /// Removes every header that carries a credential, under its own name or another; the one that may stay stays.

@@ -17,22 +17,34 @@ const VERB_PARAMETER: &str = "_method";
 /// # Errors
 /// If it is coded in a way that ends at the gateway, has a body that would be lost, or could pass as one with another verb.
 pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<(), Refusal> {
-    let refuse = |text: &str| Err(Refusal::new(Reason::BadRequest).with_message(format!("400 Bad request - {text}")));
     if !is_plainly_framed(&parts.headers) {
-        return refuse("no transfer coding but chunked is supported");
+        return Err(refusal("no transfer coding but chunked is supported"));
     }
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     if reads && !body.is_end_stream() && body.size_hint().exact().is_none() {
-        return refuse("a body of GET or HEAD needs a Content-Length");
+        return Err(refusal("a body of GET or HEAD needs a Content-Length"));
     }
-    if path::pieces(parts.uri.query().unwrap_or_default()).any(|(piece, _)| names_verb(piece)) {
-        return refuse(&format!("the query must not have {VERB_PARAMETER}"));
-    }
+    check_pairs(parts.uri.query().unwrap_or_default(), "the query")?;
     if route.verb == Method::POST && route.only_reads() && !body.is_end_stream() && may_be_form(&parts.headers) {
         let text = "415 Unsupported Media Type - this route takes no forms";
         return Err(Refusal::new(Reason::UnsupportedMediaType).with_message(text));
     }
     Ok(())
+}
+
+/// Checks the pairs of a query or a form.
+///
+/// # Errors
+/// If one makes the request pass as one with another verb.
+pub fn check_pairs(pairs: &str, place: &str) -> Result<(), Refusal> {
+    if path::pieces(pairs).any(|(piece, _)| names_verb(piece)) {
+        return Err(refusal(&format!("{place} must not have {VERB_PARAMETER}")));
+    }
+    Ok(())
+}
+
+fn refusal(text: &str) -> Refusal {
+    Refusal::new(Reason::BadRequest).with_message(format!("400 Bad request - {text}"))
 }
 
 fn is_plainly_framed(headers: &HeaderMap) -> bool {

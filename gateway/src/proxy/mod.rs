@@ -5,6 +5,7 @@ pub mod body;
 mod captures;
 mod carriers;
 mod checks;
+mod form;
 mod headers;
 mod link;
 mod path;
@@ -18,9 +19,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
 use chassis::status::{Fault, Refusal, Rejection};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use proto::paddock::contract::v1::{Process, Reason};
 use proto::paddock::job_token::v1::AuthorizeRequest;
@@ -35,17 +37,21 @@ use crate::config::Config;
 use crate::credentials::CredentialPlan;
 use crate::input::builder::Token;
 use crate::peers::Peers;
-use crate::request;
+use crate::request::{self, BodyReader};
 use crate::server::socket::Socket;
 use body::{BodyFailure, BoxError, Pauses, RequestBody, Streamed};
 use captures::{Access, Captures, Pending};
+use form::{Form, Sent};
 use headers::Origin;
 use table::ProtectedRoute;
 use upgrade::Upgrade;
+use upstream::Place;
 
 /// What every request to a protected route needs.
 pub struct Proxy {
     captures: Captures,
+    /// Reads forms.
+    bodies: Arc<BodyReader>,
     tasks: TaskTracker,
     /// Ends tunnels that are still open after the drain.
     abort: CancellationToken,
@@ -61,12 +67,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy with these settings.
-    pub fn new(config: &Config, peers: &Peers) -> Self {
+    pub fn new(config: &Config, peers: &Peers, bodies: Arc<BodyReader>) -> Self {
         let tasks = TaskTracker::new();
         let flush_timeout = Duration::from_millis(config.capture_flush_timeout_ms);
         let is_https = config.external_url.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("https:"));
         Self {
             captures: Captures::new(peers.job_token_auth.clone(), tasks.clone(), flush_timeout),
+            bodies,
             tasks,
             abort: CancellationToken::new(),
             head_timeout: Duration::from_millis(config.upstream_timeout_ms),
@@ -101,12 +108,14 @@ impl Proxy {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let checked = checks::check(route, parts, &body).and_then(|()| {
-            let upgrade = Upgrade::of(parts, route.upgrade.as_deref())?;
-            Ok((upgrade, carriers::job_token(&route.credential, parts)?))
-        });
-        let (upgrade, token) = match checked {
-            Ok(checked) => checked,
+        let checked = checks::check(route, parts, &body);
+        let upgrade = match checked.and_then(|()| Upgrade::of(parts, route.upgrade.as_deref())) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => return turn_away(refusal.into(), parts, Sent::Stream(body)),
+        };
+        let body = Sent::new(route, parts, body, &self.bodies).await?;
+        let token = match carriers::job_token(&route.credential, parts, body.pairs()) {
+            Ok(token) => token,
             Err(refusal) => return turn_away(refusal.into(), parts, body),
         };
         let access = match self.access(route, &token, projects, record).await {
@@ -127,8 +136,7 @@ impl Proxy {
             identity: &decision.upstream_identity,
         };
         let stays = route.forwards_credential.then_some((&route.credential, &token));
-        let is_withheld = parts.headers.contains_key(EXPECT);
-        let body = RequestBody::new(body, self.pause_timeout, is_withheld, Some(place.clone()));
+        let body = self.outgoing(body, parts, stays, &place);
         let mut request = request(route, parts, body, stays, &origin)?;
         if let Some(upgrade) = &upgrade {
             upgrade.ask(request.headers_mut());
@@ -152,6 +160,29 @@ impl Proxy {
         let status = response.status().as_u16();
         let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.pauses, place)));
         Ok(response.map(streamed))
+    }
+
+    /// The body as the upstream gets it. `stays` is the credential that it may see.
+    fn outgoing<B>(
+        &self,
+        body: Sent<'_, B>,
+        parts: &mut Parts,
+        stays: Option<(&CredentialPlan, &Token)>,
+        place: &Place,
+    ) -> RequestBody
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (pause, place) = (self.pause_timeout, Some(place.clone()));
+        match body {
+            Sent::Stream(body) => RequestBody::new(body, pause, parts.headers.contains_key(EXPECT), place),
+            Sent::Form(Form { pairs, .. }) => {
+                parts.headers.insert(CONTENT_TYPE, form::URL_ENCODED);
+                let kept = carriers::without_credentials(&pairs, stays).unwrap_or(pairs);
+                RequestBody::new(Full::from(kept), pause, false, place)
+            }
+        }
     }
 
     /// The decision on a request.
@@ -266,11 +297,11 @@ async fn judge(pending: Pending, response: &Response<Incoming>) -> Result<(), Fa
 
 /// Refuses a request whose body nobody has read. What the client still writes is thrown away for a while, so that it
 /// reads the refusal instead of seeing its connection reset; one that asked first has not sent it yet.
-fn turn_away<B>(rejection: Rejection, parts: &Parts, body: B) -> Result<Answer, Rejection>
+fn turn_away<B>(rejection: Rejection, parts: &Parts, body: Sent<'_, B>) -> Result<Answer, Rejection>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if !parts.headers.contains_key(EXPECT) {
+    if let (Sent::Stream(body), false) = (body, parts.headers.contains_key(EXPECT)) {
         request::drain_behind(body);
     }
     Err(rejection)

@@ -54,6 +54,8 @@ pub struct ProtectedRoute {
     pub credential: CredentialPlan,
     /// Whether the upstream sees the credentials of the client.
     pub forwards_credential: bool,
+    /// Whether the job token may stand in a form.
+    pub forms: bool,
     /// Whether the upstream sees the cookies of the client.
     pub cookies: bool,
     /// The protocol that the client may change to, as the Upgrade header names it.
@@ -65,6 +67,11 @@ impl ProtectedRoute {
     pub fn only_reads(&self) -> bool {
         let reads = |policy: &JobTokenPolicy| policy.as_str_name().starts_with("JOB_TOKEN_POLICY_READ_");
         !self.policies.is_empty() && self.policies.iter().all(reads)
+    }
+
+    /// Whether a body is what it is for.
+    pub fn writes(&self) -> bool {
+        [Method::POST, Method::PUT, Method::PATCH].contains(&self.verb) && !self.only_reads()
     }
 }
 
@@ -116,6 +123,8 @@ struct RouteEntry {
     credential: Credential,
     #[serde(default)]
     basic: bool,
+    #[serde(default)]
+    forms: bool,
     #[serde(default)]
     cookies: bool,
     upgrade: Option<String>,
@@ -314,9 +323,15 @@ fn route(
         },
         credential,
         forwards_credential: entry.credential == Credential::Forward,
+        forms: entry.forms,
         cookies: entry.cookies,
         upgrade: entry.upgrade,
     });
+    if entry.forms && !route.as_ref().is_none_or(ProtectedRoute::writes) {
+        return Err(
+            "forms: only a route with POST, PUT or PATCH that requires more than reading takes forms".to_owned()
+        );
+    }
     Ok((shape, route))
 }
 

@@ -142,6 +142,8 @@ fn what_makes_no_sense_is_named_with_its_place() {
         ("[upstreams.a]\nurl = \"http://h\"\nmax_connections = 0\n".to_owned(), "upstreams.a: max_connections"),
         ("[upstreams.a]\nurl = \"https://h\"\nca_file = \"/nowhere\"\n".to_owned(), "upstreams.a: ca_file /nowhere"),
         (with("upgrade = true"), "upgrade"),
+        (with("forms = true"), "forms: only"),
+        (with("forms = true").replace("GET", "POST"), "forms: only"),
         (with("upgrade = \"a, b\""), "upgrade must be"),
         (format!("{ROUTE}{}", changed("/x", "/{*rest}") + &changed("/x", "/{one}")), "conflict"),
     ];

@@ -1,6 +1,7 @@
 //! The protected routes: what is decided, forwarded, recorded and answered.
 
 mod credentials;
+mod forms;
 mod limits;
 mod records;
 mod streams;
