@@ -57,41 +57,61 @@ pub enum Error {
     ProtectedRoutes(#[from] TableError),
 }
 
-/// Serves REST on the listener until shutdown, then drains.
+/// The gateway, with everything that it needs at hand.
+pub struct Service {
+    gateway: Arc<handler::Gateway>,
+    places: usize,
+    config: Config,
+}
+
+/// Prepares the gateway and serves REST on the listener until shutdown.
 ///
 /// # Errors
-/// If the contract that this program was built with, or the table of protected routes, cannot be served.
+/// As [`Service::prepare`].
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    metrics::describe();
-    let routes = routes::Routes::load()?;
-    let config = &deps.config;
-    let terms = Terms::new(config);
-    let protected = Table::load(&config.protected_routes_file, &config.upstream, &terms, &routes)?;
-    let places = server::places(config, &protected);
-    tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
-    if protected.left_out() > 0 {
-        tracing::warn!(
-            routes = protected.left_out(),
-            "no upstream is set: these protected routes are not served, requests for them are answered 404; set \
-             gateway.upstream, or PADDOCK_UPSTREAM for `paddock serve`"
-        );
-    }
-    let gateway = handler::Gateway::new(config.clone(), routes, protected, deps.peers, deps.clock);
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "serving REST");
-    }
-    let gateway = Arc::new(gateway);
-    server::serve(gateway.clone(), config, places, listener, shutdown).await;
-    gateway.finish().await;
-    tracing::info!("stopped");
+    Service::prepare(deps)?.serve(listener, shutdown).await;
     Ok(())
+}
+
+impl Service {
+    /// Reads the routes of the contract and the table of protected ones.
+    ///
+    /// # Errors
+    /// If the contract that this program was built with, or the table of protected routes, cannot be served.
+    pub fn prepare(Deps { config, peers, clock }: Deps) -> Result<Self, Error> {
+        metrics::describe();
+        let routes = routes::Routes::load()?;
+        let terms = Terms::new(&config);
+        let protected = Table::load(&config.protected_routes_file, &config.upstream, &terms, &routes)?;
+        let places = server::places(&config, &protected);
+        tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
+        if protected.left_out() > 0 {
+            tracing::warn!(
+                routes = protected.left_out(),
+                "no upstream is set: these protected routes are not served, requests for them are answered 404; set \
+                 gateway.upstream, or PADDOCK_UPSTREAM for `paddock serve`"
+            );
+        }
+        let gateway = handler::Gateway::new(config.clone(), routes, protected, peers, clock);
+        Ok(Self { gateway: Arc::new(gateway), places, config })
+    }
+
+    /// Serves until shutdown, then drains.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "serving REST");
+        }
+        server::serve(Arc::clone(&self.gateway), &self.config, self.places, listener, shutdown).await;
+        self.gateway.finish().await;
+        tracing::info!("stopped");
+    }
 }
 
 /// How many protected routes these settings serve, and how many they leave out because no upstream is set: for who wants
 /// to know without serving.
 ///
 /// # Errors
-/// As those of [`run`].
+/// As those of [`Service::prepare`].
 pub fn protected_routes(config: &Config) -> Result<(usize, usize), Error> {
     let (terms, contract) = (Terms::new(config), routes::Routes::load()?);
     let table = Table::load(&config.protected_routes_file, &config.upstream, &terms, &contract)?;

@@ -34,8 +34,9 @@ async fn run(Arguments { config: file }: Arguments) -> anyhow::Result<()> {
     let peers = gateway::Peers::new(&config, &keys, &clock).map_err(|fault| anyhow!("gateway: {}", fault.detail()))?;
     telemetry.expose_metrics(&config.metrics_listen, shutdown.clone()).await?;
     let listener = listen(&config.listen).await?;
+    let service = gateway::Service::prepare(gateway::Deps { config, peers, clock })?;
     announce_ready(Process::Gateway.name());
-    let served = gateway::run(gateway::Deps { config, peers, clock }, listener, shutdown).await;
+    service.serve(listener, shutdown).await;
     telemetry.shutdown().await;
-    Ok(served?)
+    Ok(())
 }

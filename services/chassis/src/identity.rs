@@ -346,6 +346,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_all_hold_as_the_previous_one_may_become_current_on_each_at_its_own_time() {
+        let holding =
+            |current, previous| IdentityKeys::from_bytes(&vec![current; 32].into(), Some(&vec![previous; 32].into()));
+        let (before, after) = (holding(1, 2), holding(2, 1));
+        for (speaker, audience) in [(&before, &after), (&after, &before)] {
+            assert_eq!(reason(audience.verify(&sign(speaker), Process::RunnerRegistry, METHOD, START)), None);
+        }
+    }
+
+    #[test]
     fn the_previous_key_verifies_and_signs_nothing() {
         let both = IdentityKeys::from_bytes(&vec![2; 32].into(), Some(&vec![1; 32].into()));
         assert_eq!(reason(both.verify(&sign(&keys(1)), Process::RunnerRegistry, METHOD, START)), None);

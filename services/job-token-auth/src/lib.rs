@@ -60,33 +60,56 @@ pub struct Deps {
     pub clock: Clock,
 }
 
-/// Brings the schema up to date, then serves until shutdown.
+/// The service, with everything that it needs at hand.
+pub struct Service {
+    server: GrpcServer,
+    captures: capture::Captures,
+    stopped: CancellationToken,
+}
+
+/// Prepares the service and serves until shutdown.
 ///
 /// # Errors
-/// If the schema cannot be brought up to date, the store of captures cannot be used, or the listener fails.
+/// As [`Service::prepare`] and [`Service::serve`].
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    migration::up(&deps.database).await?;
-    let server = GrpcServer::new(Process::JobTokenAuth, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
-    let stopped = CancellationToken::new();
-    let captures = capture::Captures::start(
-        &deps.config.captures,
-        deps.redis_url.as_ref(),
-        capture::Log::new(deps.database.clone(), deps.config.max_connections),
-        deps.clock.clone(),
-        stopped.clone(),
-    )
-    .await?;
-    rpc::authorization::describe_metrics();
-    let state = rpc::State::new(deps, captures.clone());
-    let served = server
-        .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
-        .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))
-        .add_service(ScopeServiceServer::new(rpc::scope::Scope(state.clone())))
-        .add_service(AuthenticationLogServiceServer::new(rpc::log::AuthenticationLog(state)))
-        .serve(listener, shutdown)
-        .await;
-    // Calls that are under way have ended; what they left behind is written before the process goes.
-    stopped.cancel();
-    captures.stopped().await;
-    served.map_err(Error::internal)
+    Service::prepare(deps).await?.serve(listener, shutdown).await
+}
+
+impl Service {
+    /// Brings the schema up to date and starts what moves captures on.
+    ///
+    /// # Errors
+    /// If the schema cannot be brought up to date, or the store of captures cannot be used.
+    pub async fn prepare(deps: Deps) -> Result<Self, Error> {
+        migration::up(&deps.database).await?;
+        let server = GrpcServer::new(Process::JobTokenAuth, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
+        let stopped = CancellationToken::new();
+        let captures = capture::Captures::start(
+            &deps.config.captures,
+            deps.redis_url.as_ref(),
+            capture::Log::new(deps.database.clone(), deps.config.max_connections),
+            deps.clock.clone(),
+            stopped.clone(),
+        )
+        .await?;
+        rpc::authorization::describe_metrics();
+        let state = rpc::State::new(deps, captures.clone());
+        let server = server
+            .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
+            .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))
+            .add_service(ScopeServiceServer::new(rpc::scope::Scope(state.clone())))
+            .add_service(AuthenticationLogServiceServer::new(rpc::log::AuthenticationLog(state)));
+        Ok(Self { server, captures, stopped })
+    }
+
+    /// Serves until shutdown. What calls have left behind is written before it ends.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+        let served = self.server.serve(listener, shutdown).await;
+        self.stopped.cancel();
+        self.captures.stopped().await;
+        served.map_err(Error::internal)
+    }
 }

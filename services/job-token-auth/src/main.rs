@@ -5,10 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, anyhow};
 use chassis::{client::PeerChannel, clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
 use job_token_auth::{
-    Deps,
+    Deps, Service,
     config::{DEFAULTS, ProcessConfig},
     keys::SigningKeys,
-    migration,
 };
 use proto::paddock::contract::v1::Process;
 
@@ -37,7 +36,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let signing = SigningKeys::load(&store)?;
     let redis_url = auth.redis_url(&store)?;
     let database = db::connect(&auth.database(&store)?, auth.max_connections).await.context("database")?;
-    migration::up(&database).await.context("database")?;
     let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
     let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
     let registry = registry.map_err(|fault| anyhow!("job_token_auth.runner_registry: {}", fault.detail()))?;
@@ -46,9 +44,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let listener = process::listen(&auth.listen).await?;
     telemetry.expose_metrics(&auth.metrics_listen, shutdown.clone()).await?;
-    process::announce_ready(Process::JobTokenAuth.name());
     let deps = Deps { config: auth, server: config.server, database, keys, signing, registry, redis_url, clock };
-    let served = job_token_auth::run(deps, listener, shutdown).await;
+    let service = Service::prepare(deps).await?;
+    process::announce_ready(Process::JobTokenAuth.name());
+    let served = service.serve(listener, shutdown).await;
     telemetry.shutdown().await;
     Ok(served?)
 }

@@ -12,6 +12,7 @@ use crate::store::log_writer::Written;
 
 const CAPTURES: &str = "paddock_captures_total";
 const LOST: &str = "paddock_capture_lost_total";
+const LOST_LATELY: &str = "paddock_capture_lost_records";
 const DROPPED: &str = "paddock_capture_dropped_total";
 const RESETS: &str = "paddock_capture_store_resets_total";
 const UNREADABLE: &str = "paddock_capture_unreadable_total";
@@ -62,6 +63,11 @@ pub fn describe() {
          unresolved; by mode where it is known"
     );
     describe_counter!(LOST, "records that were acknowledged and never arrived in the log; any is a loss of data");
+    describe_gauge!(
+        LOST_LATELY,
+        "records that were found to be lost in the thirty days before the process began, by whichever process, and since, by \
+         this one"
+    );
     describe_counter!(
         DROPPED,
         "steps of captures that were left out, as their mode allows: the queue was full, or the process ended"
@@ -112,8 +118,16 @@ pub fn unresolved(written: &Written) {
 }
 
 /// Records are lost.
+#[allow(clippy::cast_precision_loss)]
 pub fn lost(count: u64) {
     counter!(LOST).increment(count);
+    gauge!(LOST_LATELY).increment(count as f64);
+}
+
+/// Records were lost before this process began.
+#[allow(clippy::cast_precision_loss)]
+pub fn lost_before(count: i64) {
+    gauge!(LOST_LATELY).set(count as f64);
 }
 
 /// Steps were left out.

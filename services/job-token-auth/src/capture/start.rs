@@ -37,6 +37,9 @@ use crate::{
     time::millis,
 };
 
+/// For how long a loss is shown.
+const LATELY: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// The store of each partition, what moves records from there into the log, and what is to be looked after.
 struct Parts {
     stores: Vec<Store>,
@@ -60,6 +63,7 @@ pub async fn start(
     stopped: CancellationToken,
 ) -> Result<Captures> {
     metrics::describe();
+    metrics::lost_before(gaps::lost_since(log.database(), millis(clock.now() - LATELY)).await?);
     let Parts { stores, pending, flushers, numbers } = match config.store {
         CaptureStoreKind::Database => in_database(&log),
         CaptureStoreKind::Redis => in_redis(config, redis_url, &log, &clock).await?,

@@ -422,6 +422,15 @@ fn the_previous_key_verifies_and_signs_nothing() {
 }
 
 #[test]
+fn a_key_that_all_hold_as_the_previous_one_may_become_current_on_each_at_its_own_time() {
+    let (before, after) = (keys(1, Some(2)), keys(2, Some(1)));
+    assert!(is_believed(&before, &token(&after)) && is_believed(&after, &token(&before)));
+    let ids =
+        |keys: &SigningKeys| keys.public().into_iter().map(|key| key.kid).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids(&before), ids(&after), "upstreams know the new key before it signs");
+}
+
+#[test]
 fn public_keys_are_those_that_everybody_computes() {
     // The first test of RFC 8032, section 7.1.
     let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();

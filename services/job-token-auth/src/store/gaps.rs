@@ -98,6 +98,16 @@ pub async fn report(
     tx.commit().await
 }
 
+/// How many records were found to be lost since then.
+///
+/// # Errors
+/// Those of the database.
+pub async fn lost_since(db: &DatabaseConnection, since: i64) -> Result<i64, DbErr> {
+    let sql = "SELECT CAST(COALESCE(SUM(last - first + 1), 0) AS BIGINT) FROM capture_gaps WHERE detected_at >= $1";
+    let row = db.query_one_raw(statement(db, sql, [since.into()])).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default())
+}
+
 /// Notes that partitions up to this one are used, and returns the number of those that ever were.
 ///
 /// # Errors

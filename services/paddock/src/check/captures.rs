@@ -12,14 +12,14 @@ use crate::{api::cause, config::Config, data_folder};
 /// From this age on, in seconds, a record that is not in the log yet is late.
 const LATE_SECONDS: f64 = 60.0;
 
-const REMEDY_LOST: &str = "Find the line of level ERROR with `captures are lost` in the log of `paddock serve`: it has the \
-                           exact range. See how Redis came to lose what it had written.";
+const REMEDY_LOST: &str = "The table capture_gaps has the exact ranges, and the log of `paddock serve` a line of level ERROR with \
+                           `captures are lost` for each. See how Redis came to lose what it had written.";
 const REMEDY_LATE: &str = "See in the log of `paddock serve` why the database or Redis takes no records.";
 const REMEDY_UNREADABLE: &str = "Keep the data folder and report it; the records were set aside.";
 const REMEDY_DROPPED: &str =
     "Raise job_token_auth.captures.queue_length, or take these routes from best_effort to spool.";
 
-/// Asks the server's own counters, which begin at its start.
+/// Asks the server's own metrics. What was lost is remembered over a restart; the others begin with the server.
 pub async fn check(client: &Client, config: &Config) -> Option<Finding> {
     let address = &config.paddock.metrics_listen;
     if address.is_empty() {
@@ -47,13 +47,14 @@ fn judge(metrics: &str, ids: &[String]) -> Result<Finding, String> {
             "they are those of a server with another data folder, or with keys that were changed since".to_owned()
         );
     }
-    let lost = sum(metrics, "paddock_capture_lost_total")?;
+    let lost = sum(metrics, "paddock_capture_lost_records")?;
     let unreadable = sum(metrics, "paddock_capture_unreadable_total")?;
-    let dropped = sum(metrics, "paddock_capture_dropped_total")?;
+    // A pending capture that was left out costs no record.
+    let dropped = sum(metrics, r#"paddock_capture_dropped_total{step="flush"}"#)?;
     // There is one for each partition once it was looked at.
     let age = values(metrics, "paddock_capture_unflushed_age_seconds").fold(0.0, f64::max);
     let (severity, finding, remedy) = if lost > 0.0 {
-        (Severity::Bad, format!("{lost} records of accesses are lost"), REMEDY_LOST)
+        (Severity::Bad, format!("{lost} records of accesses were lost lately"), REMEDY_LOST)
     } else if unreadable > 0.0 {
         (Severity::Bad, format!("{unreadable} records of accesses cannot be read"), REMEDY_UNREADABLE)
     } else if age > LATE_SECONDS {
@@ -88,8 +89,9 @@ mod tests {
     use super::*;
 
     /// What a server shows that has counted nothing yet.
-    const CALM: &str = "# TYPE paddock_capture_lost_total counter\npaddock_capture_lost_total 0\n\
+    const CALM: &str = "# TYPE paddock_capture_lost_records gauge\npaddock_capture_lost_records 0\n\
         paddock_capture_unreadable_total 0\npaddock_capture_dropped_total{step=\"pend\"} 0\n\
+        paddock_capture_dropped_total{step=\"flush\"} 0\n\
         paddock_instance{identity_key=\"0a1b\"} 1\n";
 
     fn judge_as(metrics: &str, id: &str) -> Result<Finding, String> {
@@ -101,13 +103,15 @@ mod tests {
         let late = "paddock_capture_unflushed_age_seconds{partition=\"0\"} 61.5\n";
         let dropped =
             "paddock_capture_dropped_total{step=\"flush\"} 2\npaddock_capture_dropped_total{step=\"pend\"} 1\n";
+        let pending = "paddock_capture_dropped_total{step=\"pend\"} 9\n";
         for (metrics, severity, told) in [
             (String::new(), Severity::Good, "no record"),
-            (dropped.to_owned(), Severity::Warning, "3 records of accesses were left out"),
+            (pending.to_owned(), Severity::Good, "no record"),
+            (dropped.to_owned(), Severity::Warning, "2 records of accesses were left out"),
             (format!("{dropped}{late}"), Severity::Warning, "waits for 62 seconds"),
             (format!("{late}paddock_capture_unreadable_total 1\n"), Severity::Bad, "1 records of accesses cannot"),
-            ("paddock_capture_lost_total 7\n".to_owned(), Severity::Bad, "7 records of accesses are lost"),
-            ("paddock_capture_lost_total_other 7\n".to_owned(), Severity::Good, "no record"),
+            ("paddock_capture_lost_records 7\n".to_owned(), Severity::Bad, "7 records of accesses were lost lately"),
+            ("paddock_capture_lost_records_other 7\n".to_owned(), Severity::Good, "no record"),
         ] {
             let found = judge_as(&format!("{CALM}{metrics}"), "0a1b");
             let is_it = |found: &Finding| {

@@ -176,6 +176,9 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
         assert_eq!(number("last") - number("first") + 1, number("count"), "{line:#}");
         assert!(line["producer"].is_string(), "{line:#}");
     }
+    stage.system.auth.program.crash_and_return();
+    let remembered = metric(&stage, "paddock_capture_lost_records").await;
+    assert!(remembered.total_cmp(&(missing as f64)).is_eq(), "{remembered}");
 }
 
 #[tokio::test]
