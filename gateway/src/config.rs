@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::exchange;
 use crate::proxy::upstream;
+use crate::server::proxies::Proxies;
 
 /// The documented default settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -21,6 +22,8 @@ pub struct Config {
     pub metrics_listen: String,
     /// The address that clients know the gateway by; empty: the Host header of the request.
     pub external_url: String,
+    /// The proxies whose X-Forwarded-For is believed, separated by commas; empty: none.
+    pub trusted_proxies: String,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
     /// The memory for bodies that come in several pieces, all requests together, in bytes.
@@ -100,6 +103,9 @@ impl Validate for Config {
             "gateway.external_url",
             "must be a URL without query, or empty",
         );
+        if let Err(problem) = Proxies::parse(&self.trusted_proxies) {
+            problems.require(false, "gateway.trusted_proxies", problem);
+        }
         let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
             let inside = (least..=most).contains(&value);
             problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
@@ -178,7 +184,7 @@ mod tests {
         let file = "[gateway]\nlisten = \"nowhere\"\nmetrics_listen = \":1\"\n\
             external_url = \"example.com\"\nmax_header_bytes = 1\n\
             max_body_bytes = 2000\nmax_body_memory_bytes = 1999\nidentity_cache_ms = 1001\nmax_connections = 0\n\
-            upstream = \"ftp://x\"\n\
+            upstream = \"ftp://x\"\ntrusted_proxies = \"10.0.0.0/8, x\"\n\
             upstream_timeout_ms = 0\nupstream_pause_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
             upstream_max_connections = 32768\nupstream_idle_timeout_ms = 0\nclient_pause_timeout_ms = 0\n\
             [gateway.runner_registry]\ndeadline_ms = 0\n";
@@ -187,6 +193,7 @@ mod tests {
             "gateway.listen",
             "gateway.metrics_listen",
             "gateway.external_url",
+            "gateway.trusted_proxies",
             "gateway.max_header_bytes",
             "gateway.max_body_memory_bytes",
             "gateway.identity_cache_ms",

@@ -2,6 +2,7 @@
 //! and an orderly end.
 
 pub mod activity;
+pub mod proxies;
 mod sniff;
 pub mod socket;
 
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::handler::Gateway;
 use crate::proxy::table::Table;
 use activity::Activity;
+use proxies::Proxies;
 use sniff::Version;
 use socket::Socket;
 
@@ -121,6 +123,7 @@ struct Server {
     http2: http2::Builder<TokioExecutor>,
     header_read_timeout: Duration,
     idle_timeout: Duration,
+    trusted_proxies: Proxies,
 }
 
 impl Server {
@@ -145,7 +148,9 @@ impl Server {
             .keep_alive_timeout(Duration::from_millis(config.http2_keep_alive_timeout_ms));
         let idle_timeout = Duration::from_millis(config.idle_timeout_ms);
         let abort = CancellationToken::new();
-        Self { gateway, shutdown, abort, http1, http2, header_read_timeout, idle_timeout }
+        // What cannot be read was refused with the other settings; nobody is believed by mistake.
+        let trusted_proxies = Proxies::parse(&config.trusted_proxies).unwrap_or_default();
+        Self { gateway, shutdown, abort, http1, http2, header_read_timeout, idle_timeout, trusted_proxies }
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
@@ -163,12 +168,12 @@ impl Server {
         let Some(sniffed) = self.shutdown.run_until_cancelled(sniffed).await else { return Ok(()) };
         let (version, stream) = sniffed??;
         let activity = Activity::default();
-        let remote_ip = peer.ip().to_canonical();
         let service = service_fn(|mut request: Request<Incoming>| {
             let (gateway, busy) = (self.gateway.clone(), activity.begin());
             if version == Version::Http1 {
                 request.extensions_mut().insert(socket.clone());
             }
+            let remote_ip = self.trusted_proxies.client(peer.ip(), request.headers());
             async move {
                 let mut answer = gateway.handle(request, remote_ip).await;
                 answer.body_mut().hold(busy);

@@ -43,6 +43,15 @@ async fn a_request_of_a_runner_is_one_line() {
 }
 
 #[tokio::test]
+async fn a_proxy_tells_the_address_of_a_client_only_where_it_is_trusted() {
+    for (trusted, expected) in [("", "127.0.0.1"), ("127.0.0.0/8", "192.0.2.7")] {
+        let world = World::start_with(|config| config.trusted_proxies = trusted.to_owned()).await;
+        let request = world.get("/api/v4/user").header("x-forwarded-for", "198.51.100.9, 192.0.2.7");
+        assert_eq!(logged(request).await["remote_ip"], expected);
+    }
+}
+
+#[tokio::test]
 async fn a_request_of_a_user_names_the_user() {
     let world = World::start().await;
     let (header, user) = token::user_header();
