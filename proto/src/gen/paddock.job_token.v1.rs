@@ -266,6 +266,12 @@ pub struct AllowedProject {
     /// What is known of the object behind the id.
     #[prost(enumeration = "ObjectState", tag = "10")]
     pub state: i32,
+    /// When it was created. Unset as the name.
+    #[prost(message, optional, tag = "11")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Always unset; kept because clients read it.
+    #[prost(string, optional, tag = "12")]
+    pub web_url: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Whose allowlist to return.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -317,6 +323,9 @@ pub struct AllowedGroup {
     /// What is known of the object behind the id.
     #[prost(enumeration = "ObjectState", tag = "8")]
     pub state: i32,
+    /// Always unset; kept because clients read it.
+    #[prost(string, optional, tag = "9")]
+    pub web_url: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// An entry to add.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

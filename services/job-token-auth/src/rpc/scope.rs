@@ -398,6 +398,8 @@ fn allowed_project(found: Option<ProjectDescription>, entry: &Entry) -> AllowedP
         job_token_policies,
         autopopulated: entry.autopopulated,
         state: state.into(),
+        created_at: project.created_at,
+        web_url: None,
     }
 }
 
@@ -415,6 +417,7 @@ fn allowed_group(found: Option<GroupDescription>, entry: &Entry) -> AllowedGroup
         job_token_policies,
         autopopulated: entry.autopopulated,
         state: state.into(),
+        web_url: None,
     }
 }
 

@@ -11,7 +11,7 @@ use proto::paddock::{
     },
 };
 
-use prost_types::FieldMask;
+use prost_types::{FieldMask, Timestamp};
 use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::support::{ALICE, Answer as _, Service, both_databases, question};
@@ -128,6 +128,8 @@ both_databases! {
             job_token_policies: policies,
             autopopulated: false,
             state: ObjectState::Visible.into(),
+            created_at: Some(Timestamp { seconds: 1_700_000_012, nanos: 0 }),
+            web_url: None,
         });
         assert!(listed[0].default_permissions && listed[0].path.as_deref() == Some("charts"));
 
@@ -272,6 +274,7 @@ both_databases! {
             job_token_policies: vec![ReadJobs.into()],
             autopopulated: false,
             state: ObjectState::Visible.into(),
+            web_url: None,
         });
         let gone = DisallowGroupRequest { id: "20".to_owned(), target_group_id: 7 };
         client.disallow_group(gone.clone()).await.answer();

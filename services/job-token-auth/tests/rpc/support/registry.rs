@@ -15,6 +15,7 @@ use chassis::{
     server::{GrpcServer, ServerConfig, ServerError},
     status::{Fault, Refusal},
 };
+use prost_types::Timestamp;
 use proto::paddock::{
     contract::v1::{Process, Reason},
     directory::v1::{
@@ -103,6 +104,7 @@ impl Registry {
             path,
             path_with_namespace: full_path.to_owned(),
             visibility: visibility.into(),
+            created_at: Some(Timestamp { seconds: 1_700_000_000 + id, nanos: 0 }),
             ..Project::default()
         };
         self.facts().projects.insert(id, ProjectRow { project, group_id });
