@@ -90,6 +90,8 @@ pub struct Redis {
     pub kind: RedisKind,
     /// The name of the master that the sentinels watch.
     pub sentinel_master: String,
+    /// Whether the sentinels want the user and the password of the URLs too.
+    pub sentinel_authenticates: bool,
     /// What every key begins with.
     pub key_prefix: String,
     /// How many partitions the captures have.

@@ -28,11 +28,11 @@ impl Drop for Sentinel {
     }
 }
 
-fn sentinel(folder: &Path, port: u16, master: u16) -> Sentinel {
+fn sentinel(folder: &Path, port: u16, master: u16, more: &str) -> Sentinel {
     let file = folder.join("sentinel.conf");
     let text = format!(
         "sentinel monitor mymaster 127.0.0.1 {master} 1\nsentinel down-after-milliseconds mymaster 500\n\
-         sentinel failover-timeout mymaster 3000\n"
+         sentinel failover-timeout mymaster 3000\n{more}\n"
     );
     std::fs::write(&file, text).unwrap();
     let log = std::fs::File::create(folder.join("log")).unwrap();
@@ -55,7 +55,7 @@ async fn captures_follow_the_master_that_sentinels_name() {
     let mut replicas = [RedisServer::start_with(&of_master).await, RedisServer::start_with(&of_master).await];
     has_replicas(&world, 2).await;
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let _sentinel = sentinel(folder.path(), port, world.redis().port);
+    let _sentinel = sentinel(folder.path(), port, world.redis().port, "");
     world.url = Some(format!("redis://127.0.0.1:{port}"));
     world.config.redis.kind = RedisKind::Sentinel;
     world.config.timeout_ms = 2000;
@@ -86,6 +86,27 @@ async fn captures_follow_the_master_that_sentinels_name() {
     assert_eq!(flush_all(&running, &alone).await.len(), 0);
     running.stop().await;
     world.is_consistent().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_may_want_a_password_that_its_sentinels_do_not_know() {
+    let Some(mut world) = World::redis_and_sqlite().await else { return };
+    let master = RedisServer::start_with(&DURABLE).await;
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let _sentinel = sentinel(folder.path(), port, master.port, "sentinel auth-pass mymaster secret");
+    master.ask::<String>(&["CONFIG", "SET", "requirepass", "secret"]).await;
+    world.url = Some(format!("redis://:secret@127.0.0.1:{port}/1"));
+    world.config.redis.kind = RedisKind::Sentinel;
+    world.config.redis.sentinel_authenticates = false;
+    world.config.redis.replicas = 0;
+    let running = world.start().await;
+    let given = captures(Strict, 20);
+    let works = async || running.captures.flush(given[0].clone(), 200).await.is_ok();
+    eventually("the sentinel names the master", works).await;
+    assert_eq!(flush_all(&running, &given).await.len(), 20);
+    world.logs(&ids(&given)).await;
+    running.stop().await;
     world.finish().await;
 }
 

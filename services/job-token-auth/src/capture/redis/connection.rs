@@ -10,8 +10,8 @@ use std::{
 
 use chassis::secrets::SecretBytes;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline, RedisFuture,
-    RedisResult, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
+    RedisConnectionInfo, RedisFuture, RedisResult, TlsMode, Value,
     aio::{ConnectionLike, MultiplexedConnection},
     cluster::ClusterClientBuilder,
     cluster_async::ClusterConnection,
@@ -104,9 +104,9 @@ impl Connector {
                 Ok(Connection::Server(client.get_multiplexed_async_connection_with_config(&settings).await?))
             }
             RedisKind::Sentinel => {
-                let master = Some(self.like_the_first());
-                let (nodes, name) = (self.nodes.clone(), &self.config.sentinel_master);
-                let mut client = SentinelClient::build(nodes, name, master, SentinelServerType::Master)?;
+                let (master, name) = (Some(self.like_the_first()), &self.config.sentinel_master);
+                let sentinels = self.nodes.iter().map(|node| self.sentinel(node)).collect();
+                let mut client = SentinelClient::build(sentinels, name, master, SentinelServerType::Master)?;
                 Ok(Connection::Server(client.get_async_connection_with_config(&settings).await?))
             }
             RedisKind::Cluster => {
@@ -120,7 +120,17 @@ impl Connector {
         }
     }
 
-    /// The master is reached as the sentinels are: with the same user and password, and with TLS if they have it.
+    /// A sentinel is reached as its URL says, without the number of a database, which it does not have.
+    fn sentinel(&self, node: &ConnectionInfo) -> ConnectionInfo {
+        let settings = if self.config.sentinel_authenticates {
+            node.redis_settings().clone().set_db(0)
+        } else {
+            RedisConnectionInfo::default().set_protocol(node.redis_settings().protocol())
+        };
+        node.clone().set_redis_settings(settings)
+    }
+
+    /// The master is reached with the user, the password and the database of the first URL, and with TLS if that has it.
     fn like_the_first(&self) -> SentinelNodeConnectionInfo {
         let first = &self.nodes[0];
         let node = SentinelNodeConnectionInfo::default().set_redis_connection_info(first.redis_settings().clone());
