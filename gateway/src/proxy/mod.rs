@@ -257,6 +257,9 @@ fn request(
     let mut headers = std::mem::take(&mut parts.headers);
     headers::remove_hop_by_hop(&mut headers);
     headers::remove_identity(&mut headers);
+    for name in &route.upstream.strip_headers {
+        headers.remove(name);
+    }
     headers.remove(http::header::HOST);
     headers::keep_cookies(&mut headers, route.cookies);
     carriers::remove(&mut headers, stays);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
 use serde::Deserialize;
 use toml::Spanned;
@@ -106,6 +106,7 @@ struct UpstreamEntry {
     protocol: Protocol,
     max_connections: Option<usize>,
     ca_file: String,
+    strip_headers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -270,7 +271,13 @@ fn upstreams(
             if !(1..=MOST_CONNECTIONS).contains(&max_connections) {
                 return Err(place(format!("max_connections must be between 1 and {MOST_CONNECTIONS}")));
             }
-            let terms = Terms { protocol: entry.protocol, max_connections, ca_file: entry.ca_file, ..terms.clone() };
+            let header = |name: &String| {
+                HeaderName::from_bytes(name.as_bytes())
+                    .map_err(|_| place(format!("strip_headers: {name:?} is no header")))
+            };
+            let strip_headers = entry.strip_headers.iter().map(header).collect::<Result<_, _>>()?;
+            let (protocol, ca_file) = (entry.protocol, entry.ca_file);
+            let terms = Terms { protocol, max_connections, ca_file, strip_headers, ..terms.clone() };
             Some(Arc::new(Upstream::new(&name, url, &terms).map_err(place)?))
         };
         upstreams.insert(name, upstream);

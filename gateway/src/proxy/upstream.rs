@@ -8,7 +8,7 @@ use std::time::Duration;
 use chassis::config::is_server_address;
 use chassis::status::Fault;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Method, Request, Response, Uri, Version};
+use http::{HeaderName, Method, Request, Response, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
@@ -68,12 +68,16 @@ pub struct Terms {
     pub keep_alive: (Duration, Duration),
     /// A file with certificates that may sign its own, beside those that the machine trusts; empty: none.
     pub ca_file: String,
+    /// Headers of clients that it would believe, beside those that never reach an upstream.
+    pub strip_headers: Vec<HeaderName>,
 }
 
 /// An upstream.
 pub struct Upstream {
     /// Its name in the table.
     pub name: Arc<str>,
+    /// Headers of clients that do not reach it.
+    pub strip_headers: Vec<HeaderName>,
     scheme: Scheme,
     authority: Authority,
     version: Version,
@@ -99,6 +103,7 @@ impl Terms {
                 Duration::from_millis(config.http2_keep_alive_timeout_ms),
             ),
             ca_file: String::new(),
+            strip_headers: Vec::new(),
         }
     }
 }
@@ -131,6 +136,7 @@ impl Upstream {
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         Ok(Self {
             name: name.into(),
+            strip_headers: terms.strip_headers.clone(),
             scheme,
             authority,
             version,

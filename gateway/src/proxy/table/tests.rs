@@ -15,6 +15,7 @@ fn terms() -> Terms {
         idle_timeout: second,
         keep_alive: (second, second),
         ca_file: String::new(),
+        strip_headers: Vec::new(),
     }
 }
 
@@ -141,6 +142,7 @@ fn what_makes_no_sense_is_named_with_its_place() {
         ("[upstreams.a]\nurl = \"http://h\"\nprotocol = \"h3\"\n".to_owned(), "h3"),
         ("[upstreams.a]\nurl = \"http://h\"\nmax_connections = 0\n".to_owned(), "upstreams.a: max_connections"),
         ("[upstreams.a]\nurl = \"https://h\"\nca_file = \"/nowhere\"\n".to_owned(), "upstreams.a: ca_file /nowhere"),
+        ("[upstreams.a]\nurl = \"http://h\"\nstrip_headers = [\"a b\"]\n".to_owned(), "upstreams.a: strip_headers"),
         (with("upgrade = true"), "upgrade"),
         (with("forms = true"), "forms: only"),
         (with("forms = true").replace("GET", "POST"), "forms: only"),

@@ -178,6 +178,16 @@ async fn a_route_may_forward_the_credential_that_was_decided_on_and_no_other() {
 }
 
 #[tokio::test]
+async fn an_upstream_says_which_headers_it_would_believe() {
+    let table = format!("[upstreams.default]\nstrip_headers = [\"X-Acme-User\"]\n{FORWARDED}");
+    let setup = Setup::with_table(&table).await;
+    let request = setup.get("/p/42").header("x-acme-user", "root").header("X-ACME-USER", "admin").header("x-acme", "1");
+    assert_eq!(send(request).await.status, 200);
+    let seen = setup.upstream.seen().remove(0);
+    assert_eq!((seen.headers.get("x-acme-user"), seen.headers["x-acme"].to_str().unwrap()), (None, "1"));
+}
+
+#[tokio::test]
 async fn a_query_that_cannot_be_read_is_refused() {
     let setup = Setup::start().await;
     for query in ["%zz=1", "a=1&%ff=2", "a&%"] {
