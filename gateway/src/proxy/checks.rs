@@ -61,7 +61,7 @@ fn names_verb(piece: &str) -> bool {
 }
 
 /// Whether some upstream would read the body as a form: where nothing else is said, many do.
-fn may_be_form(headers: &HeaderMap) -> bool {
+pub fn may_be_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(first), None) = (types.next(), types.next()) else { return true };
     let text = String::from_utf8_lossy(first.as_bytes()).to_ascii_lowercase();

@@ -20,9 +20,6 @@ use crate::request::{BodyReader, ReadBody};
 /// The media type of a form that is written anew.
 pub const URL_ENCODED: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The media types of forms.
-const FORMS: [&str; 2] = ["application/x-www-form-urlencoded", "multipart/form-data"];
-
 /// The body of a request: a form that was read, or anything else, which streams past.
 pub enum Sent<'r, B> {
     /// A form.
@@ -42,7 +39,7 @@ impl<'r, B> Sent<'r, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// Reads the body if it is a form and the route wants to know.
+    /// Reads the body if it is a form, or some upstream could take it for one, and the route wants to know.
     ///
     /// # Errors
     /// If the form is too large, comes too slowly, cannot be read in one way only, holds a file, or passes as another verb.
@@ -52,7 +49,7 @@ where
         body: B,
         reader: &'r BodyReader,
     ) -> Result<Self, Refusal> {
-        if !route.forms || body.is_end_stream() || !is_form(&parts.headers) {
+        if !route.forms || body.is_end_stream() || !checks::may_be_form(&parts.headers) {
             return Ok(Self::Stream(body));
         }
         let read = reader.read(body, &parts.headers).await?;
@@ -70,13 +67,6 @@ where
             Self::Stream(_) => "",
         }
     }
-}
-
-/// Whether some upstream would read the body as a form.
-fn is_form(headers: &HeaderMap) -> bool {
-    let types = headers.get_all(header::CONTENT_TYPE).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let mut names = types.map(|text| text.split([';', ',']).next().unwrap_or_default().trim().to_ascii_lowercase());
-    names.any(|name| FORMS.contains(&name.as_str()))
 }
 
 async fn pairs(headers: &HeaderMap, body: &Bytes) -> Result<String, Refusal> {

@@ -64,6 +64,8 @@ async fn a_job_token_is_taken_from_a_form_and_kept_from_the_upstream() {
     let path = "/api/v4/projects/42/ref/main/trigger/pipeline";
     assert_eq!(send(post(&setup, path, URL_ENCODED, format!("token={ours}"))).await.status, 200);
     let (header, _) = job_header();
+    let without_type = setup.world.request("POST", TRIGGER).body(format!("token={ours}&ref=main"));
+    assert_eq!(send(without_type).await.status, 200);
     let with_header = post(&setup, TRIGGER, URL_ENCODED, format!("ref=main&x={ours}")).header(header, &ours);
     assert_eq!(send(with_header).await.status, 200);
     let expects = post(&setup, TRIGGER, URL_ENCODED, format!("token={ours}")).header("expect", "100-continue");
@@ -104,6 +106,8 @@ async fn a_form_that_could_be_read_in_two_ways_is_refused_before_anybody_is_aske
         (post(&setup, TRIGGER, MULTIPART, file), 415, "unsupported_media_type"),
         (with("").header("content-encoding", "gzip"), 415, "unsupported_media_type"),
         (with("").header("content-type", "application/json"), 415, "unsupported_media_type"),
+        (post(&setup, TRIGGER, "multipart/mixed; boundary=b", "x"), 415, "unsupported_media_type"),
+        (setup.request("POST", TRIGGER).body("{\"ref\": 1}"), 415, "unsupported_media_type"),
         (with(&format!("&ref={}", "x".repeat(4096))), 413, "body_too_large"),
         (post(&setup, METADATA, URL_ENCODED, format!("token={ours}")), 405, "method_not_allowed"),
         (
