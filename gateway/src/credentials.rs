@@ -229,8 +229,8 @@ pub fn is_parameter(piece: &str) -> bool {
     let name = piece.split('=').next().unwrap_or_default();
     // A name that cannot be decoded is nobody's; an upstream that is less strict may read one in it.
     let Ok(name) = path::decode_form(name) else { return true };
-    let root = name.split('[').next().unwrap_or_default();
-    parameters().chain(OTHER_PARAMETERS).any(|known| known.eq_ignore_ascii_case(root))
+    let meant = path::parameter(&name);
+    parameters().chain(OTHER_PARAMETERS).any(|known| known.eq_ignore_ascii_case(&meant))
 }
 
 /// The schemes of the Authorization header that carry a credential, lower case.

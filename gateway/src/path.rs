@@ -71,6 +71,15 @@ fn digit(byte: Option<u8>) -> Result<u8, Malformed> {
     u8::try_from(digit).map_err(|_| Malformed)
 }
 
+/// The parameter that a decoded name of a query or form means to the most lenient of readers: some drop white space or brackets before
+/// it, end it at a bracket or a NUL, or take a dot or a space for an underscore. Sources: the query parsers of Rack and PHP.
+pub fn parameter(name: &str) -> String {
+    let is_dropped = |character: char| character.is_whitespace() || character.is_control() || "[]".contains(character);
+    let name = name.trim_start_matches(is_dropped);
+    let name = name.split(['[', ']', '\0']).next().unwrap_or_default().trim_end_matches(is_dropped);
+    name.replace(['.', ' '], "_")
+}
+
 /// The raw names and values of a query or form, in order. Empty pairs are left out.
 pub fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
@@ -153,6 +162,29 @@ mod tests {
     fn percent_signs_are_decoded_once() {
         assert_eq!(decode("a%2Fb%252e+c").unwrap(), "a/b%2e+c");
         assert_eq!(decode_form("a+b%2B%c3%a9").unwrap(), "a b+\u{e9}");
+    }
+
+    #[test]
+    fn a_parameter_is_what_the_most_lenient_reader_takes_it_for() {
+        let spellings = [
+            "a_b",
+            " a_b",
+            "\t\r\n a_b ",
+            "[a_b]",
+            "a_b]",
+            "[[a_b]]",
+            "a_b[]",
+            "a_b[c]",
+            "a_b\0x",
+            "\0a_b",
+            "a.b",
+            "a b",
+            "[ a_b",
+        ];
+        for spelling in spellings {
+            assert_eq!(parameter(spelling), "a_b", "{spelling:?}");
+        }
+        assert_eq!((parameter("x_a_b"), parameter("c[a_b]")), ("x_a_b".to_owned(), "c".to_owned()));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
         return Ok(Media::Nothing);
     }
     let unsupported = || Refusal::new(Reason::UnsupportedMediaType);
-    let encoding = headers.get(header::CONTENT_ENCODING).map(http::HeaderValue::as_bytes);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(unsupported());
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(by_looks(body)) };

@@ -57,7 +57,7 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
 fn names_verb(piece: &str) -> bool {
     let name = piece.split('=').next().unwrap_or_default();
     let name = path::decode_form(name).unwrap_or_default();
-    name.split('[').next().unwrap_or_default().trim().eq_ignore_ascii_case(VERB_PARAMETER)
+    path::parameter(&name).eq_ignore_ascii_case(VERB_PARAMETER)
 }
 
 /// Whether some upstream would read the body as a form: where nothing else is said, many do.

@@ -15,10 +15,18 @@ use proto::paddock::contract::v1::Reason;
 use super::checks;
 use super::table::ProtectedRoute;
 use crate::input::media::{self, Media};
+use crate::path::{self, Malformed};
 use crate::request::{BodyReader, ReadBody};
+use crate::{credentials, redact};
+
+/// How many fields a form has at most: each is looked at several times before it is known who sent it.
+const MAX_FIELDS: usize = 4096;
+
+/// What a client says of the bytes of a body, which is not so of those that are written anew. Sources: RFC 9110, RFC 9530, RFC 3230.
+const OF_CONTENT: [&str; 5] = ["content-encoding", "content-md5", "content-digest", "repr-digest", "digest"];
 
 /// The media type of a form that is written anew.
-pub const URL_ENCODED: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const URL_ENCODED: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// The body of a request: a form that was read, or anything else, which streams past.
 pub enum Sent<'r, B> {
@@ -32,7 +40,8 @@ pub enum Sent<'r, B> {
 pub struct Form<'r> {
     /// Its fields, as the pairs of a query.
     pub pairs: String,
-    _read: ReadBody<'r>,
+    /// The share of the memory for bodies.
+    pub share: ReadBody<'r>,
 }
 
 impl<'r, B> Sent<'r, B>
@@ -55,9 +64,15 @@ where
         let read = reader.read(body, &parts.headers).await?;
         // It is here, so that nobody waits to be asked for it any more.
         parts.headers.remove(header::EXPECT);
-        let pairs = pairs(&parts.headers, &read.bytes).await?;
+        let fields = fields(&parts.headers, &read.bytes).await?;
+        check_values(&fields)?;
+        let pairs = Serializer::new(String::new()).extend_pairs(fields).finish();
         checks::check_pairs(&pairs, "the form")?;
-        Ok(Self::Form(Form { pairs, _read: read }))
+        for name in OF_CONTENT {
+            parts.headers.remove(name);
+        }
+        parts.headers.insert(header::CONTENT_TYPE, URL_ENCODED);
+        Ok(Self::Form(Form { pairs, share: read }))
     }
 
     /// The pairs of a form; nothing of anything else.
@@ -69,23 +84,31 @@ where
     }
 }
 
-async fn pairs(headers: &HeaderMap, body: &Bytes) -> Result<String, Refusal> {
+async fn fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String)>, Refusal> {
     if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
         return Err(Refusal::new(Reason::UnsupportedMediaType));
     }
-    let malformed = || Refusal::new(Reason::BodyMalformed);
     match media::of(headers, body)? {
-        Media::Nothing => Ok(String::new()),
-        Media::Multipart(boundary) => from_parts(body.clone(), boundary).await,
-        Media::Form => Ok(std::str::from_utf8(body).map_err(|_| malformed())?.to_owned()),
+        Media::Nothing => Ok(Vec::new()),
+        Media::Multipart(boundary) => of_parts(body.clone(), boundary).await,
+        Media::Form => of_pairs(body),
         Media::Json => Err(Refusal::new(Reason::UnsupportedMediaType)),
     }
 }
 
-async fn from_parts(body: Bytes, boundary: String) -> Result<String, Refusal> {
-    let malformed = || Refusal::new(Reason::BodyMalformed);
+fn of_pairs(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+    let mut fields = Fields::default();
+    for (name, value) in path::pairs(text) {
+        let decode = |raw| path::decode_form(raw).map(String::from).map_err(|Malformed| malformed());
+        fields.push(decode(name)?, decode(value)?)?;
+    }
+    Ok(fields.0)
+}
+
+async fn of_parts(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
     let mut parts = multer::Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
-    let mut fields = Vec::new();
+    let mut fields = Fields::default();
     while let Some(part) = parts.next_field().await.map_err(|_| malformed())? {
         let name = part.name().ok_or_else(malformed)?.to_owned();
         if part.file_name().is_some() {
@@ -93,9 +116,39 @@ async fn from_parts(body: Bytes, boundary: String) -> Result<String, Refusal> {
             return Err(Refusal::new(Reason::UnsupportedMediaType).with_message(text));
         }
         let content = part.bytes().await.map_err(|_| malformed())?;
-        fields.push((name, String::from_utf8(content.into()).map_err(|_| malformed())?));
+        fields.push(name, String::from_utf8(content.into()).map_err(|_| malformed())?)?;
     }
-    Ok(Serializer::new(String::new()).extend_pairs(fields).finish())
+    Ok(fields.0)
+}
+
+/// Fields, and not too many of them.
+#[derive(Default)]
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn push(&mut self, name: String, value: String) -> Result<(), Refusal> {
+        if self.0.len() == MAX_FIELDS {
+            return Err(Refusal::new(Reason::BodyTooLarge));
+        }
+        self.0.push((name, value));
+        Ok(())
+    }
+}
+
+fn malformed() -> Refusal {
+    Refusal::new(Reason::BodyMalformed)
+}
+
+/// A credential may stand only where it is looked for: elsewhere it would reach the upstream, or be missing there without a word.
+fn check_values(fields: &[(String, String)]) -> Result<(), Refusal> {
+    let is_hidden = |(name, value): &(String, String)| {
+        redact::is_suspicious(name) || redact::is_suspicious(value) && !credentials::is_parameter(name)
+    };
+    if fields.iter().any(is_hidden) {
+        let text = "400 Bad request - a field of the form holds a credential under another name";
+        return Err(Refusal::new(Reason::ConflictingCredentials).with_message(text));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -113,8 +166,8 @@ mod tests {
         (fields.iter().map(part).collect::<String>() + "--b--\r\n").into()
     }
 
-    fn read(body: Bytes) -> Result<String, Reason> {
-        let read = from_parts(body, "b".to_owned()).now_or_never().unwrap();
+    fn read(body: Bytes) -> Result<Vec<(String, String)>, Reason> {
+        let read = of_parts(body, "b".to_owned()).now_or_never().unwrap();
         read.map_err(|refusal| refusal.reason())
     }
 
@@ -125,7 +178,7 @@ mod tests {
                 .concat()
                 .into()
         };
-        assert_eq!(read(part("; name=\"a\"", b"x")), Ok("a=x".to_owned()));
+        assert_eq!(read(part("; name=\"a\"", b"x")), Ok(vec![("a".to_owned(), "x".to_owned())]));
         assert_eq!(read(part("; name=\"a\"", b"\xff")), Err(Reason::BodyMalformed));
         assert_eq!(read(part("", b"x")), Err(Reason::BodyMalformed));
         assert_eq!(read(part("; name=\"a\"; filename=\"f\"", b"x")), Err(Reason::UnsupportedMediaType));
@@ -135,9 +188,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_fields_are_those_that_were_sent(fields in prop::collection::vec(("[a-z_\\[\\]]{1,8}", "[^\r]{0,20}"), 0..6)) {
-            let pairs = read(multipart(&fields)).unwrap();
-            let again: Vec<_> = form_urlencoded::parse(pairs.as_bytes()).into_owned().collect();
-            prop_assert_eq!(again, fields);
+            prop_assert_eq!(read(multipart(&fields)).unwrap(), fields.clone());
+            let pairs = Serializer::new(String::new()).extend_pairs(&fields).finish();
+            let fields: Vec<_> = fields.into_iter().filter(|(name, value)| !(name.is_empty() && value.is_empty())).collect();
+            prop_assert_eq!(of_pairs(pairs.as_bytes()).unwrap(), fields);
         }
     }
 }

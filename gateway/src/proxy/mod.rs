@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
 use chassis::status::{Fault, Refusal, Rejection};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::credentials::CredentialPlan;
 use crate::input::builder::Token;
 use crate::peers::Peers;
-use crate::request::{self, BodyReader};
+use crate::request::{self, BodyReader, ReadBody};
 use crate::server::socket::Socket;
 use body::{BodyFailure, BoxError, Pauses, RequestBody, Streamed};
 use captures::{Access, Captures, Pending};
@@ -136,7 +136,8 @@ impl Proxy {
             identity: &decision.upstream_identity,
         };
         let stays = route.forwards_credential.then_some((&route.credential, &token));
-        let body = self.outgoing(body, parts, stays, &place);
+        // The memory of a form counts until the upstream has answered.
+        let (body, _share) = self.outgoing(body, parts, stays, &place);
         let mut request = request(route, parts, body, stays, &origin)?;
         if let Some(upgrade) = &upgrade {
             upgrade.ask(request.headers_mut());
@@ -160,29 +161,6 @@ impl Proxy {
         let status = response.status().as_u16();
         let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.pauses, place)));
         Ok(response.map(streamed))
-    }
-
-    /// The body as the upstream gets it. `stays` is the credential that it may see.
-    fn outgoing<B>(
-        &self,
-        body: Sent<'_, B>,
-        parts: &mut Parts,
-        stays: Option<(&CredentialPlan, &Token)>,
-        place: &Place,
-    ) -> RequestBody
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (pause, place) = (self.pause_timeout, Some(place.clone()));
-        match body {
-            Sent::Stream(body) => RequestBody::new(body, pause, parts.headers.contains_key(EXPECT), place),
-            Sent::Form(Form { pairs, .. }) => {
-                parts.headers.insert(CONTENT_TYPE, form::URL_ENCODED);
-                let kept = carriers::without_credentials(&pairs, stays).unwrap_or(pairs);
-                RequestBody::new(Full::from(kept), pause, false, place)
-            }
-        }
     }
 
     /// The decision on a request.
@@ -216,6 +194,31 @@ impl Proxy {
             capture_id: access.pending.id().map(str::to_owned),
         });
         Ok(access)
+    }
+
+    /// The body as the upstream gets it. `stays` is the credential that it may see.
+    fn outgoing<'r, B>(
+        &self,
+        body: Sent<'r, B>,
+        parts: &Parts,
+        stays: Option<(&CredentialPlan, &Token)>,
+        place: &Place,
+    ) -> (RequestBody, Option<ReadBody<'r>>)
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (pause, place) = (self.pause_timeout, Some(place.clone()));
+        match body {
+            Sent::Stream(body) => {
+                let is_withheld = parts.headers.contains_key(EXPECT);
+                (RequestBody::new(body, pause, is_withheld, place), None)
+            }
+            Sent::Form(Form { pairs, share }) => {
+                let kept = carriers::without_credentials(&pairs, stays).unwrap_or(pairs);
+                (RequestBody::new(Full::from(kept), pause, false, place), Some(share))
+            }
+        }
     }
 
     /// Sends the request and waits for the head of its answer, as long as its body moves and some time after.

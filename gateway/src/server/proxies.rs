@@ -20,7 +20,8 @@ impl Proxies {
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         let net = |name: &str| {
             let net = name.parse::<IpNet>().or_else(|_| name.parse::<IpAddr>().map(IpNet::from));
-            net.map_err(|_| format!("{name} is neither an address nor a network, for example 10.0.0.0/8"))
+            net.map(canonical)
+                .map_err(|_| format!("{name} is neither an address nor a network, for example 10.0.0.0/8"))
         };
         names.map(net).collect::<Result<_, _>>().map(Self)
     }
@@ -39,11 +40,21 @@ impl Proxies {
     }
 }
 
+/// A network of IPv4, also where it is written as one of IPv6 (RFC 4291, 2.5.5.2).
+fn canonical(net: IpNet) -> IpNet {
+    let mapped = match net {
+        IpNet::V6(net) => net.addr().to_ipv4_mapped().zip(net.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    mapped.and_then(|(address, length)| IpNet::new(address.into(), length).ok()).unwrap_or(net)
+}
+
 /// An address, with or without a port.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
-    text.parse::<IpAddr>().or_else(|_| with_port()).ok().map(|address| address.to_canonical())
+    let plain = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    plain.parse::<IpAddr>().or_else(|_| with_port()).ok().map(|address| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -66,6 +77,9 @@ mod tests {
             ("10.0.0.0/8", "10.0.0.1", &["10.9.9.9"], "10.9.9.9"),
             ("10.0.0.0/8", "10.0.0.1", &["192.0.2.7:4711"], "192.0.2.7"),
             ("10.0.0.0/8", "10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
+            ("10.0.0.0/8", "10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("::ffff:10.0.0.1", "10.0.0.1", &["192.0.2.7"], "192.0.2.7"),
+            ("::ffff:10.0.0.0/104", "10.9.9.9", &["192.0.2.7"], "192.0.2.7"),
             ("10.0.0.0/8", "10.0.0.1", &["192.0.2.7, unknown"], "10.0.0.1"),
             ("10.0.0.0/8", "10.0.0.1", &["192.0.2.7,"], "10.0.0.1"),
         ] {

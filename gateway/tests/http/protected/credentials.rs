@@ -113,6 +113,8 @@ async fn a_credential_of_another_kind_beside_the_job_token_is_refused() {
                     requests.push(setup.get(&format!("{path}?{name}={text}")));
                     requests.push(setup.get(&format!("{path}?a=1;{name}={text}")));
                     requests.push(setup.get(&format!("{path}?a=1&{}[]={text}", name.to_uppercase())));
+                    requests.push(setup.get(&format!("{path}?%5B{name}%5D={text}")));
+                    requests.push(setup.get(&format!("{path}?a=1&+{}={text}", name.replace('_', "."))));
                 }
                 for (header, value) in token::headers(kind, &text) {
                     requests.push(setup.get(path).header(header, value));

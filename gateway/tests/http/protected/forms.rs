@@ -51,7 +51,11 @@ async fn a_job_token_is_taken_from_a_form_and_kept_from_the_upstream() {
     let rewritten = "ref=main&variables%5BA+B%5D=a%26b%3D%C3%BC";
     for name in token::parameters(CredentialKind::JobToken) {
         for (media_type, body, expected) in [
-            (URL_ENCODED, format!("{name}={ours}&ref=main&variables[A]=%2F;+b"), "ref=main&variables[A]=%2F;+b"),
+            (
+                URL_ENCODED,
+                format!("{name}={ours}&ref=main&&variables[A]=%2f;+b&c"),
+                "ref=main&variables%5BA%5D=%2F%3B+b&c=",
+            ),
             (URL_ENCODED, format!("ref=main&{}={ours}", name.replace('o', "%6f")), "ref=main"),
             ("Application/X-WWW-Form-URLencoded; charset=UTF-8", format!("{name}={ours}"), ""),
             (MULTIPART, in_parts(name), rewritten),
@@ -66,19 +70,19 @@ async fn a_job_token_is_taken_from_a_form_and_kept_from_the_upstream() {
     let (header, _) = job_header();
     let without_type = setup.world.request("POST", TRIGGER).body(format!("token={ours}&ref=main"));
     assert_eq!(send(without_type).await.status, 200);
-    let with_header = post(&setup, TRIGGER, URL_ENCODED, format!("ref=main&x={ours}")).header(header, &ours);
+    let with_header = post(&setup, TRIGGER, URL_ENCODED, "ref=main").header(header, &ours).header("digest", "x");
     assert_eq!(send(with_header).await.status, 200);
     let expects = post(&setup, TRIGGER, URL_ENCODED, format!("token={ours}")).header("expect", "100-continue");
     assert_eq!(send(expects).await.status, 200);
     let asked = setup.world.fake.calls::<AuthorizeRequest>("authorize");
     assert!(asked.iter().all(|(asked, _)| asked.token == ours));
     let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
-    assert!(!bytes.contains(&ours), "{bytes}");
+    assert!(!bytes.contains(&ours) && !bytes.contains("digest"), "{bytes}");
 }
 
 #[tokio::test]
 async fn a_form_that_could_be_read_in_two_ways_is_refused_before_anybody_is_asked() {
-    let setup = Setup::start_with(|config| config.max_body_bytes = 4096).await;
+    let setup = Setup::start_with(|config| config.max_body_bytes = 32768).await;
     let (ours, other) = (job(), token::of(CredentialKind::JobToken, 2));
     let with = |rest: &str| post(&setup, TRIGGER, URL_ENCODED, format!("token={ours}{rest}"));
     let (header, _) = job_header();
@@ -89,7 +93,16 @@ async fn a_form_that_could_be_read_in_two_ways_is_refused_before_anybody_is_aske
         (post(&setup, TRIGGER, URL_ENCODED, "token=of-another-world"), 401, "job_token_wrong_kind"),
         (post(&setup, TRIGGER, URL_ENCODED, format!("token={}", token::user())), 401, "job_token_wrong_kind"),
         (with(&format!("&job_token={other}")), 400, "conflicting_credentials"),
-        (with(&format!(";token={other}")), 400, "conflicting_credentials"),
+        (with(&format!(";token={other}")), 401, "job_token_malformed"),
+        (with("& private_token=x"), 400, "conflicting_credentials"),
+        (with("&[private_token]=x"), 400, "conflicting_credentials"),
+        (with("&private_token%5D=x"), 400, "conflicting_credentials"),
+        (with("&private.token=x"), 400, "conflicting_credentials"),
+        (with("&private_token%00=x"), 400, "conflicting_credentials"),
+        (with(&format!("&variables[A]={ours}")), 400, "conflicting_credentials"),
+        (with(&format!("&variables[A]=a;b={}", token::user())), 400, "conflicting_credentials"),
+        (with("&[_method]=x"), 400, "bad_request"),
+        (with(&"&a=b".repeat(4096)), 413, "body_too_large"),
         (with("&private_token=x"), 400, "conflicting_credentials"),
         (with("&TOKEN[]=x"), 400, "conflicting_credentials"),
         (with("").header(header, &other), 400, "conflicting_credentials"),
@@ -105,10 +118,15 @@ async fn a_form_that_could_be_read_in_two_ways_is_refused_before_anybody_is_aske
         (post(&setup, TRIGGER, "multipart/form-data", file.clone()), 400, "body_malformed"),
         (post(&setup, TRIGGER, MULTIPART, file), 415, "unsupported_media_type"),
         (with("").header("content-encoding", "gzip"), 415, "unsupported_media_type"),
+        (
+            with("").header("content-encoding", "identity").header("content-encoding", "gzip"),
+            415,
+            "unsupported_media_type",
+        ),
         (with("").header("content-type", "application/json"), 415, "unsupported_media_type"),
         (post(&setup, TRIGGER, "multipart/mixed; boundary=b", "x"), 415, "unsupported_media_type"),
         (setup.request("POST", TRIGGER).body("{\"ref\": 1}"), 415, "unsupported_media_type"),
-        (with(&format!("&ref={}", "x".repeat(4096))), 413, "body_too_large"),
+        (with(&format!("&ref={}", "x".repeat(32768))), 413, "body_too_large"),
         (post(&setup, METADATA, URL_ENCODED, format!("token={ours}")), 405, "method_not_allowed"),
         (
             setup.world.request("PUT", METADATA).header("content-type", URL_ENCODED).body(format!("token={ours}")),
@@ -141,7 +159,9 @@ async fn a_route_may_forward_the_token_of_a_form_and_no_other_credential() {
                  credential = \"forward\"\n";
     let setup = Setup::with_table(table).await;
     let body = format!("a=1&token={}", job());
-    let more = format!("{body}&x={}&feed_token=", token::user());
+    let hidden = format!("{body}&x={}", token::user());
+    assert_eq!(send(post(&setup, "/p/42", URL_ENCODED, hidden)).await.refusal().0, 400);
+    let more = format!("{body}&feed_token=");
     assert_eq!(send(post(&setup, "/p/42", URL_ENCODED, more)).await.status, 200);
     assert_eq!(got(&setup.upstream.take().remove(0)).0, body);
 }

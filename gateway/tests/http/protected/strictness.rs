@@ -14,7 +14,17 @@ const AUDIT: &str = "/api/v4/projects/42/packages/npm/-/npm/v1/security/audits/q
 #[tokio::test]
 async fn a_request_that_may_read_cannot_pass_as_one_that_writes() {
     let setup = Setup::start().await;
-    for query in ["_method=DELETE", "a=1&_METHOD=x", "a=1;_method=x", "%5fmethod=x", "_method[]=x", "_method"] {
+    for query in [
+        "_method=DELETE",
+        "a=1&_METHOD=x",
+        "a=1;_method=x",
+        "%5fmethod=x",
+        "_method[]=x",
+        "_method",
+        "[_method]=x",
+        "_method]=x",
+        "+_method=x",
+    ] {
         let refused = send(setup.get(&format!("{JOBS}?{query}"))).await;
         assert_eq!(refused.refusal(), (400, "bad_request".into()), "{query}");
     }

@@ -107,20 +107,14 @@ where
     where
         F: Future<Output = Result<V>> + Send + 'static,
     {
-        let changes = self.part(part);
-        let asked_at = self.now();
-        let now = Since { asked_at, changes: changes.load(SeqCst) };
+        let now = self.now(self.part(part));
         if let Some(answer) = self.answers.get(&key).await
             && self.counts(answer.since, now)
         {
             return Ok(answer.value);
         }
-        let (asking, asker) = self.ask(&key, now, ask);
-        let value = asking.await?;
-        if asker.is_some() {
-            self.answers.insert(key.clone(), Answer { since: now, value: value.clone() }).await;
-        }
-        Ok(value)
+        let (asking, _asker) = self.ask(&key, now, ask);
+        Ok(asking.await?)
     }
 
     /// Whether an answer counts for one who wants it now.
@@ -139,7 +133,13 @@ where
         {
             return (asking.value.clone(), None);
         }
-        let asking = ask().map(|answer| answer.map_err(Rejection::from)).boxed().shared();
+        let (answers, kept_as, answer) = (self.answers.clone(), key.clone(), ask());
+        let asking = async move {
+            let value = answer.await?;
+            answers.insert(kept_as, Answer { since: now, value: value.clone() }).await;
+            Ok(value)
+        };
+        let asking = asking.boxed().shared();
         asked.insert(key.clone(), Answer { since: now, value: asking.clone() });
         (asking, Some(Asker { believed: self, key, since: now }))
     }
@@ -156,11 +156,27 @@ where
         }
     }
 
-    /// The time. How old an answer is cannot be told when the clock went back since, so none counts any more.
-    fn now(&self) -> i64 {
+    /// The time, and the changes that had taken place by then: an answer that was asked for later has seen them.
+    fn now(&self, changes: &AtomicU64) -> Since {
+        loop {
+            let before = changes.load(SeqCst);
+            let asked_at = self.time();
+            if changes.load(SeqCst) == before {
+                return Since { asked_at, changes: before };
+            }
+        }
+    }
+
+    /// The time. How old an answer is cannot be told when the clock went back since, so none counts any more. Threads that look at
+    /// the clock at the same time may come here in another order: the latest time is asked for before the clock is.
+    fn time(&self) -> i64 {
+        let latest = self.latest.load(SeqCst);
         let now = millis(self.clock.now());
-        if self.latest.swap(now, SeqCst) > now {
+        if latest > now {
             self.all_changed();
+            self.latest.store(now, SeqCst);
+        } else if latest < now {
+            self.latest.fetch_max(now, SeqCst);
         }
         now
     }
@@ -258,6 +274,41 @@ mod tests {
         assert!(believed.asked().is_empty(), "what nobody asks for any more is not kept");
         tell.send(1).expect("the second waits");
         assert_eq!(second.await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_although_who_asked_for_it_has_left() {
+        let believed = a_second();
+        let (tell, told) = oneshot::channel();
+        let mut first = Box::pin(wait(&believed, told));
+        let mut second = Box::pin(get(&believed, 2));
+        assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+        drop(first);
+        tell.send(1).expect("the second waits");
+        assert_eq!((second.await, get(&believed, 3).await), (Some(1), Some(1)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn threads_that_look_at_the_clock_at_the_same_time_do_not_take_it_for_going_back() {
+        let believed = Believed::<u32, u32>::new(Clock::system(), Duration::from_secs(3600));
+        let (believed, asked) = (std::sync::Arc::new(believed), std::sync::Arc::new(AtomicU64::new(0)));
+        let caller = || {
+            let (believed, asked) = (believed.clone(), asked.clone());
+            tokio::spawn(async move {
+                for _ in 0..50_000 {
+                    let ask = || {
+                        asked.fetch_add(1, SeqCst);
+                        ready(Ok(1))
+                    };
+                    assert_eq!(believed.get(1, 1, ask).await.ok(), Some(1));
+                }
+            })
+        };
+        for caller in (0..4).map(|_| caller()).collect::<Vec<_>>() {
+            caller.await.expect("a caller comes to its end");
+        }
+        let changes = believed.part(1).load(SeqCst);
+        assert_eq!(changes, 0, "asked {} times", asked.load(SeqCst));
     }
 
     #[tokio::test]

@@ -20,9 +20,12 @@ const GROUP: usize = 1024;
 /// How large a segment becomes, at most.
 const SEGMENT: u64 = 16 << 20;
 
-/// How long at least from one sync to the next while several records come at a time: a sync costs as much for one of them as for
-/// all. A record that comes alone does not wait.
+/// How long at least from one sync to the next while many records come: a sync costs as much processor time for one of them as for
+/// all.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// From which distance on, on average, records are not many.
+const MANY: Duration = Duration::from_micros(100);
 
 /// After which time without a record a segment is complete.
 const QUIET: Duration = Duration::from_millis(500);
@@ -33,8 +36,10 @@ pub struct Appender {
     open: Option<Open>,
     next: u64,
     segment_bytes: u64,
-    /// When the next group may be written.
-    not_before: Instant,
+    /// When the last group was written.
+    last: Instant,
+    /// How long the next one gathers from then on.
+    gather: Duration,
     outage: Outage,
 }
 
@@ -49,7 +54,16 @@ impl Appender {
     pub fn new(shared: Arc<Shared>, records: Receiver<Append>) -> Self {
         let segment_bytes = (shared.max_bytes / 8).min(SEGMENT);
         let outage = Outage::new("the spool cannot be written; captures go to the store directly");
-        Self { shared, records, open: None, next: 0, segment_bytes, not_before: Instant::now(), outage }
+        Self {
+            shared,
+            records,
+            open: None,
+            next: 0,
+            segment_bytes,
+            last: Instant::now(),
+            gather: Duration::ZERO,
+            outage,
+        }
     }
 
     /// Appends until nobody is left who could send a record.
@@ -69,11 +83,9 @@ impl Appender {
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            std::thread::sleep(self.not_before.saturating_duration_since(Instant::now()));
+            std::thread::sleep(self.gather.saturating_sub(self.last.elapsed()));
             group.extend(self.records.try_iter().take(GROUP - 1));
-            if group.len() > 1 {
-                self.not_before = Instant::now() + GATHER;
-            }
+            self.pace(group.len());
             let (count, outcome) = self.append(&group);
             self.note(&outcome);
             for (at, record) in group.drain(..).enumerate() {
@@ -83,6 +95,13 @@ impl Appender {
         }
         self.close();
         self.shared.change(|segments| segments.is_closed = true);
+    }
+
+    /// Lets the next group gather if many records come.
+    fn pace(&mut self, count: usize) {
+        let are_many = self.last.elapsed() < MANY * u32::try_from(count).unwrap_or(u32::MAX);
+        self.gather = if are_many { GATHER } else { Duration::ZERO };
+        self.last = Instant::now();
     }
 
     /// Appends the records of the group that fit, in their order: how many, and what kept the others out.

@@ -1,7 +1,7 @@
 //! The spool: records in files of this machine, which are on disk before the request is answered and reach the store later.
 //!
-//! One thread appends: it writes whatever has come while it synced the last records, and syncs that at once. One task, the
-//! shipper, reads what is synced, in order, and deletes a file when the store has all of it.
+//! One thread appends: it writes whatever has come while it synced the last records, and syncs that; while many come, it gathers them
+//! for a moment first. One task, the shipper, reads what is synced, in order, and deletes a file when the store has all of it.
 
 mod appender;
 pub mod folder;
