@@ -51,7 +51,8 @@ where
     /// Reads the body if it is a form, or some upstream could take it for one, and the route wants to know.
     ///
     /// # Errors
-    /// If the form is too large, comes too slowly, cannot be read in one way only, holds a file, or passes as another verb.
+    /// If the form is too large, comes too slowly, cannot be read in one way only, holds a file or a credential in another field, or
+    /// passes as another verb.
     pub async fn new(
         route: &ProtectedRoute,
         parts: &mut Parts,
