@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chassis::status::Refusal;
-use chassis::token_form;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::contract::{CredentialSpec, MethodSpec, Place};
 use proto::paddock::contract::v1::{CredentialKind, Reason};
@@ -166,7 +165,7 @@ impl CredentialPlan {
     /// The contract's reason for a credential of another kind, for a wrong form or checksum, or for neither.
     pub fn check(&self, token: &Token) -> Result<(), Refusal> {
         let text = token.expose();
-        if token_form::matches(text, self.spec) {
+        if token::matches(text, self.spec) {
             return Ok(());
         }
         let specs = CredentialKind::ALL.iter().filter_map(|kind| kind.spec());

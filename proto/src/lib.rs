@@ -4,6 +4,8 @@
 //! Everything below `gen/` is generated; `make proto` writes it again and a test proves that it is current.
 
 pub mod contract;
+pub mod iso8601;
+pub mod timestamp;
 
 #[allow(clippy::all, clippy::pedantic, missing_docs)]
 mod r#gen {

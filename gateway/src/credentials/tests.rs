@@ -26,7 +26,7 @@ fn token(kind: CredentialKind, random: char) -> String {
     if spec.form == CredentialForm::Jwt {
         return format!("{}e30.{random}.c2ln", spec.prefix);
     }
-    let sum = token_form::checksum(&text);
+    let sum = token::checksum(&text);
     text + std::str::from_utf8(&sum).unwrap()
 }
 

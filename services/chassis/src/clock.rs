@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
+use proto::timestamp::{self, millis};
 use time::{Duration, OffsetDateTime};
 
 /// Tells the time in UTC, in whole milliseconds: the precision that both databases and the API keep.
@@ -38,7 +39,7 @@ impl Clock {
             Source::System => millis(OffsetDateTime::now_utc()),
             Source::Manual(time) => time.load(Ordering::SeqCst),
         };
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        timestamp::time(millis)
     }
 
     /// Sets a manual clock. The clock of the machine stays as it is.
@@ -52,11 +53,6 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
     }
-}
-
-fn millis(time: OffsetDateTime) -> i64 {
-    // The years that OffsetDateTime spans fit into 64 bits of milliseconds.
-    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(0)
 }
 
 #[cfg(test)]

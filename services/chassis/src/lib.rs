@@ -10,10 +10,8 @@ pub mod config;
 #[cfg(feature = "database")]
 pub mod db;
 pub mod identity;
-pub mod iso8601;
 pub mod process;
 pub mod secrets;
 pub mod server;
 pub mod status;
 pub mod telemetry;
-pub mod token_form;

@@ -33,7 +33,6 @@ pub mod policy;
 mod rpc;
 pub mod scope;
 mod store;
-pub mod time;
 pub mod token;
 mod upstream;
 

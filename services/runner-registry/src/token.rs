@@ -1,22 +1,11 @@
-//! Runner tokens and personal access tokens as types. Parsing checks prefix, length, alphabet and checksum without any
-//! look-up; what is stored is the digest alone.
+//! Runner tokens and personal access tokens as types.
 
 use std::fmt;
 
-use chassis::token_form::{ALPHABET, CHECKSUM_LENGTH, checksum};
 use proto::paddock::contract::v1::CredentialKind;
-use rand::{TryRngCore as _, rngs::OsRng};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use token::{Digest, EntropyError, FormError, TokenText};
 
 use crate::runner_type::RunnerType;
-
-/// The number of random characters: 190 bits.
-const RANDOM_LENGTH: usize = 32;
-
-/// The bytes below this number fall evenly onto the digits of base62; the others are thrown away.
-const EVEN_BYTES: u8 = 248;
 
 const RUNNER_PREFIX: &str = prefix(CredentialKind::RunnerToken);
 const USER_PREFIX: &str = prefix(CredentialKind::UserToken);
@@ -28,73 +17,21 @@ const fn prefix(kind: CredentialKind) -> &'static str {
     }
 }
 
-/// Why a text is not a token of the expected kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FormError {
-    /// It does not start with the prefix of the kind.
-    #[error("the token has not the prefix of its kind")]
-    Prefix,
-    /// It names no runner type after the prefix.
-    #[error("the token names no runner type")]
-    RunnerType,
-    /// It is too short or too long.
-    #[error("the token is too short or too long")]
-    Length,
-    /// It holds a character outside base62.
-    #[error("the token holds a character outside base62")]
-    Alphabet,
-    /// The checksum does not fit the rest: a character is wrong.
-    #[error("the checksum of the token does not match")]
-    Checksum,
-}
-
-/// The operating system gave no random bytes.
-#[derive(Debug, thiserror::Error)]
-#[error("no random bytes from the operating system: {0}")]
-pub struct EntropyError(#[from] rand::rand_core::OsError);
-
-/// The SHA-256 of a token: the only thing of it that is stored.
-#[derive(Clone, Copy)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// The bytes, as they are stored.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl PartialEq for Digest {
-    /// Takes the same time wherever the digests differ.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Digest {}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digest")
-    }
-}
-
-/// The authentication token of a runner: prefix, `t` and the digit of the runner type, `_`, 32 random base62 characters and
-/// 6 of checksum. The text is erased from memory when it is dropped.
+/// The authentication token of a runner: prefix, `t` and the digit of the runner type, `_`, random characters, checksum.
+#[derive(PartialEq, Eq)]
 pub struct RunnerToken {
-    text: Zeroizing<String>,
+    text: TokenText,
     runner_type: RunnerType,
 }
 
 impl RunnerToken {
-    /// Makes a new token.
+    /// Generates a new token.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// If the operating system returns no random bytes.
     pub fn generate(runner_type: RunnerType) -> Result<Self, EntropyError> {
         let start = format!("{RUNNER_PREFIX}t{}_", runner_type.digit());
-        Ok(Self { text: generate(&start)?, runner_type })
+        Ok(Self { text: TokenText::generate(&start)?, runner_type })
     }
 
     /// Reads a presented token.
@@ -104,37 +41,27 @@ impl RunnerToken {
     pub fn parse(text: &str) -> Result<Self, FormError> {
         let body = text.strip_prefix(RUNNER_PREFIX).ok_or(FormError::Prefix)?;
         let (runner_type, random) = split_runner_type(body).ok_or(FormError::RunnerType)?;
-        check(text, random)?;
-        Ok(Self { text: Zeroizing::new(text.to_owned()), runner_type })
+        Ok(Self { text: TokenText::parse(text, random)?, runner_type })
     }
 
-    /// The type of runner that the token was made for, as the token itself says.
+    /// Returns the runner type that the token names.
     #[must_use]
     pub fn runner_type(&self) -> RunnerType {
         self.runner_type
     }
 
-    /// What is stored of the token.
+    /// Returns what is stored of the token.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest(&self.text)
+        self.text.digest()
     }
 
-    /// The text, for the one answer that shows it.
+    /// Returns the text, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.text
+        self.text.expose()
     }
 }
-
-impl PartialEq for RunnerToken {
-    /// Takes the same time wherever the tokens differ.
-    fn eq(&self, other: &Self) -> bool {
-        self.text.as_bytes().ct_eq(other.text.as_bytes()).into()
-    }
-}
-
-impl Eq for RunnerToken {}
 
 impl fmt::Debug for RunnerToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,17 +69,17 @@ impl fmt::Debug for RunnerToken {
     }
 }
 
-/// A personal access token: prefix, 32 random base62 characters and 6 of checksum. The text is erased from memory when it
-/// is dropped.
-pub struct UserToken(Zeroizing<String>);
+/// A personal access token: prefix, random characters, checksum.
+#[derive(PartialEq, Eq)]
+pub struct UserToken(TokenText);
 
 impl UserToken {
-    /// Makes a new token.
+    /// Generates a new token.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// If the operating system returns no random bytes.
     pub fn generate() -> Result<Self, EntropyError> {
-        Ok(Self(generate(USER_PREFIX)?))
+        Ok(Self(TokenText::generate(USER_PREFIX)?))
     }
 
     /// Reads a presented token.
@@ -161,31 +88,21 @@ impl UserToken {
     /// Says which part of the form is wrong.
     pub fn parse(text: &str) -> Result<Self, FormError> {
         let random = text.strip_prefix(USER_PREFIX).ok_or(FormError::Prefix)?;
-        check(text, random)?;
-        Ok(Self(Zeroizing::new(text.to_owned())))
+        Ok(Self(TokenText::parse(text, random)?))
     }
 
-    /// What is stored of the token.
+    /// Returns what is stored of the token.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest(&self.0)
+        self.0.digest()
     }
 
-    /// The text, for the one answer that shows it.
+    /// Returns the text, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
-
-impl PartialEq for UserToken {
-    /// Takes the same time wherever the tokens differ.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
-}
-
-impl Eq for UserToken {}
 
 impl fmt::Debug for UserToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,45 +116,17 @@ fn split_runner_type(body: &str) -> Option<(RunnerType, &str)> {
     Some((runner_type, rest.as_str().strip_prefix('_')?))
 }
 
-/// Checks what follows the fixed start of a token.
-fn check(text: &str, random: &str) -> Result<(), FormError> {
-    if random.len() != RANDOM_LENGTH + CHECKSUM_LENGTH {
-        return Err(FormError::Length);
-    }
-    if !random.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(FormError::Alphabet);
-    }
-    let (covered, sum) = text.split_at(text.len() - CHECKSUM_LENGTH);
-    if checksum(covered) == *sum.as_bytes() { Ok(()) } else { Err(FormError::Checksum) }
-}
-
-fn generate(start: &str) -> Result<Zeroizing<String>, EntropyError> {
-    let length = start.len() + RANDOM_LENGTH;
-    // The capacity is taken at once: a string that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(length + CHECKSUM_LENGTH));
-    text.push_str(start);
-    let mut bytes = Zeroizing::new([0u8; 2 * RANDOM_LENGTH]);
-    while text.len() < length {
-        OsRng.try_fill_bytes(&mut bytes[..])?;
-        let even = bytes.iter().filter(|byte| **byte < EVEN_BYTES);
-        let wanted = length - text.len();
-        text.extend(even.take(wanted).map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
-    }
-    let sum = checksum(&text);
-    text.extend(sum.map(char::from));
-    Ok(text)
-}
-
-fn digest(text: &str) -> Digest {
-    Digest(Sha256::digest(text.as_bytes()).into())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
+    use sha2::{Digest as _, Sha256};
+    use token::{CHECKSUM_LENGTH, RANDOM_LENGTH, checksum, is_well_formed};
+
     use super::*;
+
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
     fn sealed(start: &str) -> String {
         start.to_owned() + std::str::from_utf8(&checksum(start)).unwrap()
@@ -251,14 +140,14 @@ mod tests {
             let start = format!("{RUNNER_PREFIX}t{digit}_");
             assert!(token.expose().starts_with(&start));
             assert_eq!(token.expose().len(), start.len() + RANDOM_LENGTH + CHECKSUM_LENGTH);
-            assert!(chassis::token_form::is_well_formed(token.expose(), RUNNER_PREFIX));
+            assert!(is_well_formed(token.expose(), RUNNER_PREFIX));
             let parsed = RunnerToken::parse(token.expose()).unwrap();
             assert_eq!((parsed.runner_type(), parsed.digest()), (runner_type, token.digest()));
             assert_eq!(parsed, token);
             assert_ne!(parsed, RunnerToken::generate(runner_type).unwrap());
         }
         let token = UserToken::generate().unwrap();
-        assert!(chassis::token_form::is_well_formed(token.expose(), USER_PREFIX));
+        assert!(is_well_formed(token.expose(), USER_PREFIX));
         assert_eq!(UserToken::parse(token.expose()).unwrap(), token);
     }
 

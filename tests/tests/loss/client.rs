@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use proto::paddock::contract::v1::CredentialKind;
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::{Client, redirect::Policy};
 use serde_json::Value;
 use system::{Api, REQUEST_ID, header_of, within};

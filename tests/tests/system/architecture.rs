@@ -6,14 +6,15 @@ use std::{fs, path::Path, process::Command};
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// What each crate of the workspace may use of the others.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("codegen", &[]),
+    ("token", &["proto"]),
     ("chassis", &["proto"]),
-    ("runner-registry", &["proto", "chassis"]),
-    ("job-token-auth", &["proto", "chassis"]),
-    ("gateway", &["proto", "chassis"]),
-    ("paddock", &["proto", "chassis", "runner-registry", "job-token-auth", "gateway"]),
+    ("runner-registry", &["proto", "token", "chassis"]),
+    ("job-token-auth", &["proto", "token", "chassis"]),
+    ("gateway", &["proto", "token", "chassis"]),
+    ("paddock", &["proto", "token", "chassis", "runner-registry", "job-token-auth", "gateway"]),
     ("system", &["proto"]),
     ("bench", &["proto", "chassis"]),
 ];
@@ -174,8 +175,12 @@ fn the_domain_check_can_fail() {
 /// The rooms of a service: `main.rs` is wiring.
 #[test]
 fn every_main_is_short() {
-    let services = ["runner-registry", "job-token-auth", "paddock"].map(|name| format!("services/{name}"));
-    for main in services.into_iter().chain(["gateway".to_owned()]).map(|folder| format!("{folder}/src/main.rs")) {
+    let services = ["runner-registry", "job-token-auth"].map(|name| format!("services/{name}"));
+    for main in services
+        .into_iter()
+        .chain(["gateway", "paddock"].map(ToOwned::to_owned))
+        .map(|folder| format!("{folder}/src/main.rs"))
+    {
         let path = system::root().join(&main);
         let lines = fs::read_to_string(&path).map(|text| text.lines().count());
         assert!(lines.as_ref().is_ok_and(|lines| *lines < 60), "{main} has {lines:?} lines, 59 are allowed");

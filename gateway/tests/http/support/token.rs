@@ -1,6 +1,5 @@
 //! Well-formed tokens, and the names of what carries them, from the contract.
 
-use chassis::token_form;
 use proto::contract::{Carrier, Place};
 use proto::paddock::contract::v1::{CredentialForm, CredentialKind};
 
@@ -10,7 +9,7 @@ pub fn of(kind: CredentialKind, number: u64) -> String {
     let text = format!("{}{number:032}", spec.prefix);
     match spec.form {
         CredentialForm::Jwt => format!("{}eyJhbGciOiJFZERTQSJ9.{number:032}.c2lnbmF0dXJl", spec.prefix),
-        _ => text.clone() + std::str::from_utf8(&token_form::checksum(&text)).unwrap(),
+        _ => text.clone() + std::str::from_utf8(&token::checksum(&text)).unwrap(),
     }
 }
 

@@ -26,10 +26,9 @@ use super::{
     redis::stream::Stream,
     store::StoreError,
 };
-use crate::{
-    store::{gaps, log_writer::Number},
-    time::millis,
-};
+use proto::timestamp::millis;
+
+use crate::store::{gaps, log_writer::Number};
 
 /// How many overdue captures are dealt with at once.
 const BATCH: u64 = 256;

@@ -30,7 +30,9 @@ use chassis::{clock::Clock, secrets::SecretBytes, status::Fault};
 use proto::paddock::job_token::v1::{Capture, CaptureMode, FlushRequest};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config, error::Result, time::millis};
+use proto::timestamp::millis;
+
+use crate::{config, error::Result};
 pub use log::Log;
 use op::Op;
 use queue::Queues;

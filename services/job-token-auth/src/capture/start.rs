@@ -30,11 +30,12 @@ use super::{
     store::{Store, StoreError},
     writer::Writer,
 };
+use proto::timestamp::millis;
+
 use crate::{
     config::{self, CaptureStoreKind},
     error::{Error, Result},
     store::gaps,
-    time::millis,
 };
 
 /// For how long a loss is shown.

@@ -11,7 +11,7 @@ use super::{
     outage::Outage,
     store::Store,
 };
-use crate::time::millis;
+use proto::timestamp::millis;
 
 /// How many steps one batch holds. The store is busy with a full one for some milliseconds.
 const BATCH: usize = 512;

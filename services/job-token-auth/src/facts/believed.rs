@@ -18,7 +18,9 @@ use futures::{
 };
 use moka::future::Cache;
 
-use crate::{error::Result, time::millis};
+use proto::timestamp::millis;
+
+use crate::error::Result;
 
 /// How many answers are kept at most.
 const CAPACITY: u64 = 50_000;

@@ -13,7 +13,7 @@ use proto::paddock::{
     directory::v1::{Project, Visibility},
     job_token::v1::JobTokenPolicy::{self, AdminJobs, ReadJobs},
 };
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use super::*;
@@ -343,7 +343,7 @@ impl Trial {
 }
 
 fn millis(clock: &Clock) -> i64 {
-    crate::time::millis(clock.now())
+    proto::timestamp::millis(clock.now())
 }
 
 #[test]

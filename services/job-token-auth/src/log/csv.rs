@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
-use chassis::iso8601;
 use prost_types::Timestamp;
+use proto::iso8601;
 use proto::paddock::job_token::v1::{AuthenticationLogEntry, LoggedProject};
+use proto::timestamp;
 use time::OffsetDateTime;
 
 use crate::policy;
@@ -83,8 +84,7 @@ fn id(project: Option<&LoggedProject>) -> String {
 }
 
 fn utc(at: Option<&Timestamp>) -> String {
-    let at = at.and_then(|at| OffsetDateTime::from_unix_timestamp(at.seconds).ok());
-    at.map(iso8601::seconds).unwrap_or_default()
+    at.and_then(timestamp::to_iso8601_seconds).unwrap_or_default()
 }
 
 /// The cell, so that no spreadsheet runs it as a formula, not even after it has dropped white space before it: a quote

@@ -1,12 +1,11 @@
 //! Lists as JSON Lines: one object a line, with the fields of the REST answer, and a last line with the number of lines
 //! before it and their SHA-256, so that a reader sees whether the file is whole. Source: <https://jsonlines.org>
 
-use chassis::iso8601;
 use prost_types::Timestamp;
 use proto::paddock::job_token::v1::{AccessEvent, AuthenticationLogEntry, CaptureMode, LoggedProject, ObjectState};
+use proto::timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 
 use crate::policy;
 
@@ -179,7 +178,7 @@ impl<'a> From<&'a LoggedProject> for Project<'a> {
 /// The time as REST writes it, with milliseconds.
 fn utc(at: Option<&Timestamp>) -> Option<String> {
     let at = at?;
-    let seconds = iso8601::seconds(OffsetDateTime::from_unix_timestamp(at.seconds).ok()?);
+    let seconds = timestamp::to_iso8601_seconds(at)?;
     Some(format!("{}.{:03}Z", seconds.trim_end_matches('Z'), at.nanos / 1_000_000))
 }
 

@@ -11,6 +11,7 @@ use proto::paddock::job_token::v1::{
     AuthorizeRequest, AuthorizeResponse, Capture, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest,
     FlushResponse, JobTokenPolicy, authorization_service_server::AuthorizationService,
 };
+use proto::timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -19,7 +20,6 @@ use crate::{
     error::{Error, Result},
     facts::{Granted, Runner},
     scope::Allowed,
-    time::{millis, timestamp},
     token::{Claims, JobToken},
     upstream::Identity,
 };
@@ -131,7 +131,7 @@ impl State {
             user_id: claims.user_id,
             route: request.route.clone(),
             policies: request.policies.clone(),
-            accessed_at: Some(timestamp(millis(self.clock.now()))),
+            accessed_at: Some(timestamp::from_millis(timestamp::millis(self.clock.now()))),
             mode: request.mode,
             request_id: context.request_id.clone(),
             remote_ip: context.peer_address.map(|address| address.to_string()).unwrap_or_default(),

@@ -21,12 +21,13 @@ use time::{Duration, OffsetDateTime};
 use tonic::{Request, Response, Status};
 
 use super::State;
+use proto::timestamp::from_millis;
+
 use crate::{
     entity::job::Model,
     error::{Error, Result},
     scope::Target,
     store::jobs::{self, Filter, New},
-    time::timestamp,
     token::{Claims, GRACE, JobToken},
 };
 
@@ -185,10 +186,10 @@ fn message(job: Model, users: &HashMap<i64, UserDescription>, projects: &HashMap
         name: job.name,
         stage: job.stage,
         r#ref: job.r#ref,
-        created_at: Some(timestamp(job.created_at)),
-        started_at: job.started_at.map(timestamp),
-        finished_at: job.finished_at.map(timestamp),
-        token_expires_at: Some(timestamp(job.token_expires_at)),
+        created_at: Some(from_millis(job.created_at)),
+        started_at: job.started_at.map(from_millis),
+        finished_at: job.finished_at.map(from_millis),
+        token_expires_at: Some(from_millis(job.token_expires_at)),
         user: Some(JobUser {
             id: job.user_id,
             username: user.map(|user| user.username.clone()),

@@ -12,11 +12,12 @@ use time::OffsetDateTime;
 
 use chassis::{db, status::Refusal};
 
+use proto::timestamp::millis;
+
 use crate::{
     error::{Error, Result},
     policy,
     scope::{Grant, Origin, Scope},
-    time::millis,
 };
 
 /// How many entries an allowlist may have, as with GitLab: <https://docs.gitlab.com/ci/jobs/ci_job_token/>

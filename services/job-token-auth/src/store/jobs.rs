@@ -11,10 +11,11 @@ use sea_orm::{
 };
 use time::OffsetDateTime;
 
+use proto::timestamp::millis;
+
 use crate::{
     entity::job::{ActiveModel, Column, Entity, Model},
     error::Result,
-    time::millis,
 };
 
 /// A job to record; its texts are checked.

@@ -10,10 +10,11 @@ use sea_orm::{
 };
 use time::OffsetDateTime;
 
+use proto::timestamp::millis;
+
 use crate::{
     entity::known_project::{ActiveModel, Column, Entity},
     error::Result,
-    time::millis,
 };
 
 /// Of how many projects the process knows what is written already.

@@ -5,7 +5,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use chassis::iso8601;
+use proto::iso8601;
 
 /// The least time that a stated expiry lies ahead.
 pub const MIN_LIFETIME: Duration = Duration::minutes(5);

@@ -1,15 +1,16 @@
 //! Personal access tokens: making one for a user, and telling whose a presented one is.
 
-use chassis::iso8601;
+use proto::iso8601;
 use proto::paddock::{
     contract::v1::{CredentialKind, TokenScope},
     directory::v1::{
         AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
     },
 };
+use proto::timestamp;
 use time::{Date, Duration, OffsetDateTime, format_description::well_known::Iso8601};
 
-use super::{State, convert::timestamp};
+use super::State;
 use crate::{
     entity::personal_access_token::Model,
     error::{Error, FieldErrors, Result},
@@ -107,7 +108,7 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
         username: user.username,
         admin: user.admin,
         scopes: scopes.map(i32::from).collect(),
-        expires_at: row.expires_at.map(timestamp),
+        expires_at: row.expires_at.map(timestamp::from_time),
     })
 }
 
@@ -122,7 +123,7 @@ fn message(row: Model, token: &UserToken, now: OffsetDateTime) -> Result<CreateP
         id: row.id,
         name: row.name,
         revoked: row.revoked_at.is_some(),
-        created_at: Some(timestamp(row.created_at)),
+        created_at: Some(timestamp::from_time(row.created_at)),
         scopes: row.scopes.0,
         user_id: row.user_id,
         active: row.revoked_at.is_none() && row.expires_at.is_none_or(|expires_at| now < expires_at),

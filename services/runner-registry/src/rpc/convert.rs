@@ -1,8 +1,6 @@
 //! Between the values of messages and those of the records.
 
-use prost_types::Timestamp;
 use proto::paddock::directory::v1::Visibility as Message;
-use time::OffsetDateTime;
 
 use crate::{
     entity::Visibility,
@@ -11,12 +9,6 @@ use crate::{
 
 /// The greatest interval that a setting can have, in seconds: a hundred years.
 const MAX_INTERVAL: i64 = 3_155_760_000;
-
-/// A time as messages carry it.
-pub fn timestamp(time: OffsetDateTime) -> Timestamp {
-    // The nanoseconds of a second fit.
-    Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
-}
 
 /// The visibility that a message names.
 ///

@@ -7,11 +7,12 @@ use proto::paddock::directory::v1::{
     GetGroupResponse, Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
     group_service_server::GroupService,
 };
+use proto::timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     State, by_user,
-    convert::{check_interval, timestamp, visibility, visibility_message},
+    convert::{check_interval, visibility, visibility_message},
     mask::Mask,
     objects,
 };
@@ -175,7 +176,7 @@ pub fn message(full_name: String, group: Model) -> Group {
         full_name,
         full_path: group.full_path,
         parent_id: group.parent_id,
-        created_at: Some(timestamp(group.created_at)),
+        created_at: Some(timestamp::from_time(group.created_at)),
         web_url: None,
         runner_token_expiration_interval: group.runner_token_expiration_interval,
         subgroup_runner_token_expiration_interval: group.subgroup_runner_token_expiration_interval,

@@ -22,8 +22,6 @@ pub mod runner_tokens;
 pub mod runners;
 pub mod users;
 
-pub use convert::timestamp;
-
 /// What every handler stands on.
 #[derive(Clone)]
 pub struct State {

@@ -7,11 +7,12 @@ use proto::paddock::directory::v1::{
     GetProjectResponse, ListProjectsRequest, ListProjectsResponse, Namespace as NamespaceMessage, Project,
     UpdateProjectRequest, UpdateProjectResponse, project_service_server::ProjectService,
 };
+use proto::timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     State, by_user,
-    convert::{check_interval, timestamp, visibility, visibility_message},
+    convert::{check_interval, visibility, visibility_message},
     mask::Mask,
     objects,
 };
@@ -164,7 +165,7 @@ pub fn message(located: Located) -> Project {
         name_with_namespace,
         path: project.path,
         path_with_namespace: project.full_path,
-        created_at: Some(timestamp(project.created_at)),
+        created_at: Some(timestamp::from_time(project.created_at)),
         web_url: None,
         namespace: Some(namespace_message(namespace)),
         visibility: visibility_message(project.visibility),

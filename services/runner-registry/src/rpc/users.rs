@@ -8,9 +8,10 @@ use proto::paddock::directory::v1::{
     GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest,
     ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User, user_service_server::UserService,
 };
+use proto::timestamp;
 use tonic::{Request, Response, Status};
 
-use super::{State, access_tokens, by_user, convert::timestamp, mask::Mask};
+use super::{State, access_tokens, by_user, mask::Mask};
 use crate::{
     entity::user::Model,
     error::{Error, FieldErrors, Result},
@@ -157,7 +158,7 @@ fn message(caller: &access::User, user: Model) -> User {
         state: "active".to_owned(),
         avatar_url: None,
         web_url: None,
-        created_at: Some(timestamp(user.created_at)),
+        created_at: Some(timestamp::from_time(user.created_at)),
         email: private.then_some(user.email),
         is_admin: private.then_some(user.admin),
     }

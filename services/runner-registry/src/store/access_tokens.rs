@@ -8,6 +8,7 @@ use sea_orm::{
     sea_query::Expr,
 };
 use time::OffsetDateTime;
+use token::Digest;
 
 use crate::{
     entity::{
@@ -16,7 +17,6 @@ use crate::{
         user,
     },
     error::{Error, Result},
-    token::Digest,
 };
 
 /// A token to create.

@@ -10,6 +10,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, IntoCondition as _, LockType},
 };
 use time::OffsetDateTime;
+use token::Digest;
 
 use crate::{
     entity::{
@@ -19,7 +20,6 @@ use crate::{
     error::{Error, Result},
     rotation,
     seal::Sealed,
-    token::Digest,
 };
 
 /// The states in which a token can authenticate.

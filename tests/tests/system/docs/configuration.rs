@@ -9,7 +9,7 @@ use super::{cell, header};
 const FILES: [(&str, &str, &str); 5] = [
     (
         "paddock serve",
-        "services/paddock/config.default.toml",
+        "paddock/config.default.toml",
         "Read by `paddock serve` alone; what stands here overrides the defaults of the sections below.",
     ),
     ("Every process", "services/chassis/config.default.toml", "Read by every process."),

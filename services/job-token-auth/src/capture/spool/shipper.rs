@@ -19,14 +19,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Shared, frame};
-use crate::{
-    capture::{
-        metrics::{self, Waiting},
-        op::Op,
-        outage::Outage,
-        queue::Queues,
-    },
-    time,
+use crate::capture::{
+    metrics::{self, Waiting},
+    op::Op,
+    outage::Outage,
+    queue::Queues,
 };
 
 /// How much is read at once, besides what a record at its end may need.
@@ -176,7 +173,7 @@ impl Shipper {
             self.settle_one().await?;
         }
         let accessed_at = flush.capture.as_ref().and_then(|capture| capture.accessed_at.as_ref());
-        let accessed_at = accessed_at.map(time::from_timestamp).unwrap_or_default();
+        let accessed_at = accessed_at.map(proto::timestamp::to_millis).unwrap_or_default();
         if self.under_way.is_empty() {
             self.waiting.since(Some(accessed_at));
         }

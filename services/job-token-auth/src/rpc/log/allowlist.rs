@@ -14,6 +14,7 @@ use proto::paddock::{
         RehearseAllowlistResponse, RehearsedRefusal,
     },
 };
+use proto::timestamp;
 use time::Duration;
 
 use super::{names::Names, params};
@@ -33,7 +34,6 @@ use crate::{
         allowlists::{self, Added, Entry, Kind},
         log_reader,
     },
-    time::{millis, timestamp},
 };
 
 impl State {
@@ -69,7 +69,7 @@ impl State {
             reason: refused.denied.refusal(&refused.origin, &target).spec().code.to_owned(),
             route: refused.route,
             count: refused.count,
-            last_authorized_at: Some(timestamp(refused.last_authorized_at)),
+            last_authorized_at: Some(timestamp::from_millis(refused.last_authorized_at)),
             missing_policies: refused.missing.into_iter().map(i32::from).collect(),
         };
         Ok(RehearseAllowlistResponse {
@@ -157,7 +157,7 @@ impl State {
     }
 
     async fn uses(&self, project_id: i64, days: i64) -> Result<Vec<Use>> {
-        let since = millis(self.clock.now() - Duration::days(days));
+        let since = timestamp::millis(self.clock.now() - Duration::days(days));
         let rows = log_reader::uses(&self.database, project_id, since).await?;
         let used = |row: log_reader::Use| Use {
             origin_project_id: row.origin_project_id,

@@ -4,12 +4,13 @@ use chassis::access::{CallContext, User};
 use proto::paddock::job_token::v1::{AccessEvent, AuthenticationLogEntry, LoggedPolicy};
 
 use super::names::Names;
+use proto::timestamp::from_millis;
+
 use crate::{
     error::Result,
     policy,
     rpc::State,
     store::log_reader::{self, Event, Events, Filter, Pair},
-    time::timestamp,
 };
 
 /// Stands for a user whom the caller is not shown.
@@ -32,15 +33,15 @@ impl State {
             let used = policies.remove(&pair.other(filter.side)).unwrap_or_default();
             let last_used = used.iter().map(|(policy, at)| LoggedPolicy {
                 policy: (*policy).into(),
-                last_authorized_at: Some(timestamp(*at)),
+                last_authorized_at: Some(from_millis(*at)),
             });
             AuthenticationLogEntry {
                 origin_project: Some(names.project(pair.origin_project_id)),
                 accessed_project: Some(names.project(pair.target_project_id)),
-                last_authorized_at: Some(timestamp(pair.last_authorized_at)),
+                last_authorized_at: Some(from_millis(pair.last_authorized_at)),
                 job_token_policies: used.keys().map(|policy| (*policy).into()).collect(),
                 job_token_policies_last_used: last_used.collect(),
-                first_authorized_at: Some(timestamp(pair.first_authorized_at)),
+                first_authorized_at: Some(from_millis(pair.first_authorized_at)),
                 access_count: pair.access_count,
                 last_job_id: pair.last_job_id,
                 last_user_id: if names.sees(pair.origin_project_id) { pair.last_user_id } else { HIDDEN },
@@ -68,7 +69,7 @@ impl State {
             origin_project: Some(names.project(row.origin_project_id)),
             accessed_project: Some(names.project(row.target_project_id)),
             id: row.id,
-            accessed_at: Some(timestamp(row.accessed_at)),
+            accessed_at: Some(from_millis(row.accessed_at)),
             job_id: row.job_id,
             user_id: row.user_id,
             route: row.route,

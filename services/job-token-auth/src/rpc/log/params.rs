@@ -1,6 +1,7 @@
 //! The parameters that lists and exports of the log share.
 
-use chassis::{iso8601, status::Refusal};
+use chassis::status::Refusal;
+use proto::iso8601;
 use proto::paddock::{
     contract::v1::Reason,
     job_token::v1::{Direction, JobTokenPolicy},
@@ -8,10 +9,9 @@ use proto::paddock::{
 };
 
 use super::cursor::{self, Place};
-use crate::{
-    store::log_reader::{Filter, Side},
-    time::millis,
-};
+use proto::timestamp::millis;
+
+use crate::store::log_reader::{Filter, Side};
 
 /// How many items a page holds when the caller does not say.
 const DEFAULT_PER_PAGE: i32 = 20;

@@ -13,7 +13,7 @@ use super::{
     ROWS,
     rows::{names, parameter, source, statement},
 };
-use crate::{policy, time};
+use crate::policy;
 
 /// The columns of `access_events`. `unresolved_captures` has all but the last.
 const COLUMNS: [(&str, &str); 12] = [
@@ -139,7 +139,7 @@ fn targets(capture: &Capture, status: i32) -> impl Iterator<Item = Event<'_>> {
         route: storable(&capture.route),
         policies: policies.clone().into(),
         mode: i16::try_from(capture.mode).unwrap_or_default(),
-        accessed_at: capture.accessed_at.as_ref().map(time::from_timestamp).unwrap_or_default(),
+        accessed_at: capture.accessed_at.as_ref().map(proto::timestamp::to_millis).unwrap_or_default(),
         request_id: storable(&capture.request_id),
         remote_ip: storable(&capture.remote_ip),
         status: i16::try_from(status).unwrap_or_default(),

@@ -17,9 +17,10 @@ use chassis::{
 use job_token_auth::{
     capture::{Captures, Log},
     config::{CaptureStoreKind, Captures as Config, DEFAULTS, ProcessConfig},
-    migration, time,
+    migration,
 };
 use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
+use proto::timestamp;
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -374,7 +375,7 @@ pub fn capture(mode: CaptureMode) -> Capture {
         user_id: 5,
         route: "GET /api/v4/projects/{id}/jobs/artifacts/{ref}/download".to_owned(),
         policies: vec![JobTokenPolicy::ReadJobs.into()],
-        accessed_at: Some(time::timestamp(time::millis(START) + count * 1000)),
+        accessed_at: Some(timestamp::from_millis(timestamp::millis(START) + count * 1000)),
         mode: mode.into(),
         request_id: format!("request-{count}"),
         remote_ip: "192.0.2.1".to_owned(),

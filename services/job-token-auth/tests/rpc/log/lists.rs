@@ -74,7 +74,7 @@ both_databases! {
         let first = Access { at: minutes_ago(60), policies: &[ReadJobs, ReadPackages], ..Default::default() };
         let last = Access { number: 2, at: minutes_ago(10), job: 8, user: 1, ..Default::default() };
         record(service, &[first, last]).await;
-        let at = |access: Access| Some(job_token_auth::time::timestamp(access.at));
+        let at = |access: Access| Some(proto::timestamp::from_millis(access.at));
         let used = |policy: JobTokenPolicy, access| LoggedPolicy { policy: policy.into(), last_authorized_at: at(access) };
         let expected = AuthenticationLogEntry {
             origin_project: Some(shown(10, "shop/app")),
@@ -185,7 +185,7 @@ both_databases! {
             id: access.id(),
             origin_project: Some(shown(10, "shop/app")),
             accessed_project: Some(shown(20, "tools/charts")),
-            accessed_at: Some(job_token_auth::time::timestamp(access.at)),
+            accessed_at: Some(proto::timestamp::from_millis(access.at)),
             job_id: 7,
             user_id: ALICE,
             route: ROUTE.to_owned(),

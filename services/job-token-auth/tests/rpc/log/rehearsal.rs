@@ -128,7 +128,7 @@ both_databases! {
             (99, ROUTE, 1, "job_token_not_in_scope", vec![]),
         ]);
         let first = &answer.refusals[0];
-        assert_eq!(first.last_authorized_at, Some(job_token_auth::time::timestamp(minutes_ago(30))));
+        assert_eq!(first.last_authorized_at, Some(proto::timestamp::from_millis(minutes_ago(30))));
         assert_eq!(first.origin_project.as_ref().unwrap().path_with_namespace.as_deref(), Some("shop/app"));
         assert_eq!(answer.refusals[3].origin_project.as_ref().unwrap().state(), ObjectState::Deleted);
     }

@@ -73,7 +73,7 @@ fn naive(accesses: &[Access], window: Window) -> Vec<Told> {
 }
 
 fn minutes(minutes: i64) -> String {
-    chassis::iso8601::seconds(START - Duration::minutes(minutes))
+    proto::iso8601::seconds(START - Duration::minutes(minutes))
 }
 
 /// The pages of the list, two pairs each.
@@ -88,7 +88,7 @@ async fn listed(service: &Service, window: Window) -> Vec<Told> {
         cursor: None,
         per_page: Some(2),
     };
-    let (millis, mut told) = (job_token_auth::time::from_timestamp, Vec::new());
+    let (millis, mut told) = (proto::timestamp::to_millis, Vec::new());
     loop {
         let answer = service.root().log().list_authentication_log(request.clone()).await.answer();
         told.extend(answer.entries.into_iter().map(|entry| {
@@ -134,7 +134,7 @@ fn line(told: &Told) -> Value {
     let (_, first, last, count, job, user, policies) = told;
     let at = |millis: i64| {
         let time = OffsetDateTime::from_unix_timestamp(millis / 1000).unwrap();
-        chassis::iso8601::seconds(time).replace('Z', ".000Z")
+        proto::iso8601::seconds(time).replace('Z', ".000Z")
     };
     let policies: Vec<_> =
         policies.iter().map(|(policy, used)| json!({"policy": policy, "last_authorized_at": at(*used)})).collect();

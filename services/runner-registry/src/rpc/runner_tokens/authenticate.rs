@@ -3,6 +3,7 @@
 
 use proto::paddock::contract::v1::CredentialKind;
 use time::OffsetDateTime;
+use token::FormError;
 
 use super::contact::Contact;
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     rotation::{self, Authentication, Dead},
     rpc::State,
     store::{self, tokens},
-    token::{FormError, RunnerToken},
+    token::RunnerToken,
 };
 
 /// A token that authenticates, and whose it is.

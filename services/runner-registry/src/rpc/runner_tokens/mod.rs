@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chassis::access;
 use proto::paddock::runner::v1::{self as message, runner_token_service_server::RunnerTokenService};
+use proto::timestamp;
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
@@ -11,7 +12,7 @@ use self::{authenticate::Authenticated, contact::Contact};
 use crate::{
     entity::runner,
     error::{Error, Result},
-    rpc::{State, timestamp},
+    rpc::State,
     store,
 };
 
@@ -56,7 +57,7 @@ impl RunnerTokenService for RunnerTokens {
         Ok(Response::new(message::RegisterRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
-            token_expires_at: authenticated.token.expires_at.map(timestamp),
+            token_expires_at: authenticated.token.expires_at.map(timestamp::from_time),
         }))
     }
 
@@ -69,7 +70,7 @@ impl RunnerTokenService for RunnerTokens {
         Ok(Response::new(message::VerifyRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
-            token_expires_at: authenticated.token.expires_at.map(timestamp),
+            token_expires_at: authenticated.token.expires_at.map(timestamp::from_time),
         }))
     }
 
@@ -82,7 +83,7 @@ impl RunnerTokenService for RunnerTokens {
         let rotated = rotate::rotate(&self.0, &request.token, &contact).await?;
         Ok(Response::new(message::ResetAuthenticationTokenResponse {
             token: rotated.text.to_string(),
-            token_expires_at: rotated.expires_at.map(timestamp),
+            token_expires_at: rotated.expires_at.map(timestamp::from_time),
         }))
     }
 

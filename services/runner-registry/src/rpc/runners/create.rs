@@ -2,6 +2,7 @@
 
 use chassis::access::User;
 use proto::paddock::runner::v1::{CreateRunnerRequest, CreateRunnerResponse};
+use proto::timestamp;
 use time::OffsetDateTime;
 
 use super::message;
@@ -9,7 +10,7 @@ use crate::{
     entity::{runner::RunnerAccessLevel, runner_token::TokenState},
     error::{Error, Result},
     expiry::{self, FirstToken},
-    rpc::{State, objects, timestamp},
+    rpc::{State, objects},
     runner_type::RunnerType,
     runner_validation::{self, Fields},
     store::{
@@ -151,7 +152,7 @@ async fn insert(
     Ok(CreateRunnerResponse {
         id: runner.id,
         token: token.expose().to_owned(),
-        token_expires_at: first.expires_at.map(timestamp),
-        token_rotation_deadline: first.rotation_deadline.map(timestamp),
+        token_expires_at: first.expires_at.map(timestamp::from_time),
+        token_rotation_deadline: first.rotation_deadline.map(timestamp::from_time),
     })
 }

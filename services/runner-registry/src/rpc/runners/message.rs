@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chassis::db::paging::Paged;
 use proto::paddock::{page::v1::Page, runner::v1 as message};
+use proto::timestamp;
 use sea_orm::ConnectionTrait;
 use time::OffsetDateTime;
 
@@ -13,7 +14,6 @@ use crate::{
         runner_manager, runner_token,
     },
     error::{Error, Result},
-    rpc::timestamp,
     runner_status::RunnerStatus,
     runner_type::RunnerType,
     store::{projects::Located, runners, tokens},
@@ -46,9 +46,9 @@ impl Surroundings {
             runner_type: row.runner_type.message().into(),
             online: online(&row, status),
             status: status.message().into(),
-            created_at: Some(timestamp(row.created_at)),
-            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp),
-            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp),
+            created_at: Some(timestamp::from_time(row.created_at)),
+            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_time),
+            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_time),
             unassigned: self.is_unassigned(&row),
             description: row.description,
             name: row.name,
@@ -74,9 +74,9 @@ impl Surroundings {
             runner_type: row.runner_type.message().into(),
             online: online(&row, status),
             status: status.message().into(),
-            created_at: Some(timestamp(row.created_at)),
-            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp),
-            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp),
+            created_at: Some(timestamp::from_time(row.created_at)),
+            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_time),
+            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_time),
             unassigned: self.is_unassigned(&row),
             description: row.description,
             name: row.name,
@@ -89,7 +89,7 @@ impl Surroundings {
             revision: row.revision,
             platform: row.platform,
             architecture: row.architecture,
-            contacted_at: row.contacted_at.map(timestamp),
+            contacted_at: row.contacted_at.map(timestamp::from_time),
             maintenance_note: row.maintenance_note.filter(|_| may_administer),
             projects,
             groups,
@@ -141,8 +141,8 @@ pub fn manager(row: runner_manager::Model, now: OffsetDateTime) -> message::Runn
         revision: row.revision,
         platform: row.platform,
         architecture: row.architecture,
-        created_at: Some(timestamp(row.created_at)),
-        contacted_at: Some(timestamp(row.contacted_at)),
+        created_at: Some(timestamp::from_time(row.created_at)),
+        contacted_at: Some(timestamp::from_time(row.contacted_at)),
         ip_address: row.ip_address,
         status: status.message().into(),
     }

@@ -1,12 +1,13 @@
 //! The reset of a token by runner id: the answer to a leak, so that no overlap and no deadline binds it.
 
 use proto::paddock::runner::v1::ResetRunnerAuthenticationTokenResponse;
+use proto::timestamp;
 
 use crate::{
     entity::runner_token::TokenState,
     error::{Error, Result},
     expiry,
-    rpc::{State, timestamp},
+    rpc::State,
     store::{self, intervals, tokens},
     token::RunnerToken,
 };
@@ -37,6 +38,6 @@ pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthentic
     let row = tokens::insert(&tx, new, now).await?;
     tx.commit().await?;
     tracing::info!(runner_id = runner.id, generation, "runner token reset by runner id");
-    let token_expires_at = row.expires_at.map(timestamp);
+    let token_expires_at = row.expires_at.map(timestamp::from_time);
     Ok(ResetRunnerAuthenticationTokenResponse { token: token.expose().to_owned(), token_expires_at })
 }
