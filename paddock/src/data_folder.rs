@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use chassis::secrets::{SecretStore, write_private};
 use proto::paddock::contract::v1::Process;
-use runner_registry::token::UserToken;
+use runner_registry::UserToken;
 
 /// The folder, locked for this process.
 pub struct DataFolder {

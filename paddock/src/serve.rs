@@ -15,7 +15,7 @@ use chassis::{
 };
 use job_token_auth::keys::SigningKeys;
 use proto::paddock::contract::v1::Process;
-use runner_registry::{seal::SealKeys, token::UserToken};
+use runner_registry::{SealKeys, UserToken};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -17,10 +17,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chassis::status::Refusal;
-use proto::paddock::{
-    contract::v1::Reason,
-    directory::v1::{GetProjectAccessResponse, Visibility},
-    job_token::v1::JobTokenPolicy::{self, *},
+use proto::{
+    paddock::{
+        contract::v1::Reason,
+        directory::v1::{GetProjectAccessResponse, Visibility},
+        job_token::v1::JobTokenPolicy::{self, *},
+    },
+    role::Role,
 };
 
 use crate::{error::Error, policy};
@@ -97,19 +100,6 @@ pub enum Denied {
     PoliciesMissing(Vec<JobTokenPolicy>),
     /// The user of the job needs at least this role.
     RoleTooLow(Role),
-}
-
-/// A role that a policy can require: <https://docs.gitlab.com/user/permissions/>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// 10.
-    Guest = 10,
-    /// 20.
-    Reporter = 20,
-    /// 30.
-    Developer = 30,
-    /// 40.
-    Maintainer = 40,
 }
 
 impl Allowed {
@@ -236,7 +226,7 @@ impl Target {
     fn check_role(&self, policies: &[JobTokenPolicy]) -> Result<(), Denied> {
         let least = policies.iter().filter_map(|policy| least_role(*policy, self.is_open())).max();
         match least {
-            Some(least) if !self.admin && self.role.is_none_or(|role| role < least as i32) => {
+            Some(least) if !self.admin && self.role.is_none_or(|role| role < least.number()) => {
                 Err(Denied::RoleTooLow(least))
             }
             _ => Ok(()),

@@ -7,10 +7,10 @@ use proto::paddock::contract::v1::TokenScope;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::{
+    directory::user_token::UserToken,
     error::{Error, Result},
     migration,
     store::{self, access_tokens, users},
-    token::UserToken,
 };
 
 /// The username of the first administrator.

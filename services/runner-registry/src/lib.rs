@@ -1,7 +1,13 @@
 //! Owns runner records and their tokens, and the directory they belong to: users, groups, projects, the settings of the
 //! instance. It is a process of its own and a function, so that a test or `paddock serve` runs the same thing.
 
-use chassis::{clock::Clock, identity::IdentityKeys, server::GrpcServer, server::ServerConfig};
+use std::sync::Arc;
+
+use chassis::{
+    clock::Clock,
+    identity::IdentityKeys,
+    server::{GrpcServer, ServerConfig},
+};
 use proto::paddock::{
     contract::v1::Process,
     directory::v1::{
@@ -17,25 +23,19 @@ use tokio_util::sync::CancellationToken;
 
 mod bootstrap;
 pub mod config;
+pub mod directory;
 pub mod entity;
 pub mod error;
-pub mod expiry;
 pub mod migration;
-pub mod paths;
-pub mod permission;
-pub mod rotation;
 mod rpc;
-pub mod runner_status;
-pub mod runner_type;
-pub mod runner_validation;
-pub mod seal;
+pub mod runner;
 mod store;
-pub mod text;
-pub mod token;
 
 pub use bootstrap::{bootstrap_root, bootstrap_root_into, replace_root_token};
 pub use config::Config;
+pub use directory::user_token::UserToken;
 pub use error::Error;
+pub use runner::seal::SealKeys;
 
 /// What the service stands on.
 pub struct Deps {
@@ -48,7 +48,7 @@ pub struct Deps {
     /// What verifies who calls.
     pub keys: IdentityKeys,
     /// What seals the successor of a runner token.
-    pub seal: seal::SealKeys,
+    pub seal: SealKeys,
     /// Tells the time.
     pub clock: Clock,
 }
@@ -61,7 +61,12 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     rpc::runner_tokens::describe_metrics();
-    let state = rpc::State::new(deps);
+    let state = rpc::State {
+        config: Arc::new(deps.config),
+        database: deps.database,
+        seal: Arc::new(deps.seal),
+        clock: deps.clock,
+    };
     server
         .add_service(UserServiceServer::new(rpc::users::Users(state.clone())))
         .add_service(GroupServiceServer::new(rpc::groups::Groups(state.clone())))

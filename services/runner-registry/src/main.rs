@@ -6,10 +6,9 @@ use anyhow::Context as _;
 use chassis::{clock::Clock, config, db, identity::IdentityKeys, process, secrets, telemetry};
 use proto::paddock::contract::v1::Process;
 use runner_registry::{
-    Deps, bootstrap_root_into,
+    Deps, SealKeys, bootstrap_root_into,
     config::{DEFAULTS, ProcessConfig},
     migration,
-    seal::SealKeys,
 };
 
 /// Owns runner records, their tokens, and the directory they belong to.

@@ -1,4 +1,4 @@
-//! The few pieces that the steps are written with, so that a table reads as its list of columns.
+//! Helpers for migrations, so that the definition of a table reads as the list of its columns.
 
 use sea_orm_migration::{prelude::*, schema};
 
@@ -10,14 +10,14 @@ pub fn table(name: &'static str) -> TableCreateStatement {
     Table::create().table(name).col(schema::big_pk_auto("id")).to_owned()
 }
 
-/// A time.
+/// A time: milliseconds since the Unix epoch.
 pub fn time(name: &'static str) -> ColumnDef {
-    schema::timestamp_with_time_zone(name)
+    schema::big_integer(name)
 }
 
-/// A time, or none.
+/// A time as for [`time`], or none.
 pub fn time_null(name: &'static str) -> ColumnDef {
-    schema::timestamp_with_time_zone_null(name)
+    schema::big_integer_null(name)
 }
 
 /// Rows of `table` go when the row that `column` refers to goes.
@@ -46,12 +46,12 @@ fn reference(
 
 /// Exactly one of the columns is set.
 pub fn exactly_one(columns: &[&'static str]) -> SimpleExpr {
-    let count = |column: &&'static str| {
-        let case: SimpleExpr = CaseStatement::new().case(Expr::col(*column).is_null(), 0).finally(1).into();
-        case
-    };
-    let sum = columns.iter().map(count).reduce(|sum, next| sum.add(next));
-    sum.unwrap_or_else(|| Expr::val(0)).eq(1)
+    let mut count = Expr::val(0);
+    for column in columns {
+        let is_set: SimpleExpr = CaseStatement::new().case(Expr::col(*column).is_null(), 0).finally(1).into();
+        count = count.add(is_set);
+    }
+    count.eq(1)
 }
 
 /// An index, for look-ups and for the cascade of a foreign key.

@@ -2,7 +2,6 @@
 
 pub mod columns;
 pub mod paging;
-pub mod times;
 
 use std::{path::PathBuf, time::Duration};
 

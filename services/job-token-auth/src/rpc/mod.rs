@@ -6,7 +6,10 @@ use chassis::{
     access::{self, CallContext, User},
     clock::Clock,
 };
-use proto::paddock::{contract::v1::Reason, directory::v1::GetProjectAccessResponse};
+use proto::{
+    paddock::{contract::v1::Reason, directory::v1::GetProjectAccessResponse},
+    role::Role,
+};
 use sea_orm::DatabaseConnection;
 use tonic::{Request, Status};
 
@@ -26,9 +29,6 @@ pub mod authorization;
 pub mod jobs;
 pub mod log;
 pub mod scope;
-
-/// The role from which a user administers a project: <https://docs.gitlab.com/user/permissions/>
-const MAINTAINER: i32 = 40;
 
 /// What every handler stands on.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ impl State {
         context: &CallContext,
     ) -> Result<GetProjectAccessResponse> {
         let access = self.directory.project(project, Some(user.id), context).await?;
-        if user.admin || access.access_level.is_some_and(|role| role >= MAINTAINER) {
+        if user.admin || access.access_level.is_some_and(|role| role >= Role::Maintainer.number()) {
             return Ok(access);
         }
         let private = proto::paddock::directory::v1::Visibility::Private;

@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Visibility;
 
-/// A row of `groups`.
+/// A row of `groups`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "groups")]
 pub struct Model {
@@ -30,7 +30,7 @@ pub struct Model {
     /// Seconds that a new token of the runners of projects below is valid. None: no limit here.
     pub project_runner_token_expiration_interval: Option<i64>,
     /// When the group was created.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
 }
 
 /// Joins are written where they are used.

@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::StringList;
 
-/// A row of `personal_access_tokens`.
+/// A row of `personal_access_tokens`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "personal_access_tokens")]
 pub struct Model {
@@ -22,13 +22,13 @@ pub struct Model {
     #[sea_orm(column_type = "JsonBinary")]
     pub scopes: StringList,
     /// From when on it does not authenticate. None: never.
-    pub expires_at: Option<TimeDateTimeWithTimeZone>,
+    pub expires_at: Option<i64>,
     /// When it was revoked.
-    pub revoked_at: Option<TimeDateTimeWithTimeZone>,
+    pub revoked_at: Option<i64>,
     /// When it was created.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
     /// When it last authenticated.
-    pub last_used_at: Option<TimeDateTimeWithTimeZone>,
+    pub last_used_at: Option<i64>,
 }
 
 /// The joins that queries use.

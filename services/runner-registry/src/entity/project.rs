@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::Visibility;
 
-/// A row of `projects`. Exactly one of `group_id` and `owner_id` is set.
+/// A row of `projects`. Times are milliseconds since the Unix epoch. Exactly one of `group_id` and `owner_id` is set.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "projects")]
 pub struct Model {
@@ -30,7 +30,7 @@ pub struct Model {
     /// Seconds that a new token of the project's runners is valid. None: no limit here.
     pub runner_token_expiration_interval: Option<i64>,
     /// When the project was created.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
 }
 
 /// Joins are written where they are used.

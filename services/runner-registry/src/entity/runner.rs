@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::StringList;
 
-/// A row of `runners`.
+/// A row of `runners`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "runners")]
 pub struct Model {
@@ -37,9 +37,9 @@ pub struct Model {
     /// The group of a group runner; none for the other types.
     pub group_id: Option<i64>,
     /// When it was created.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
     /// When it last contacted the registry.
-    pub contacted_at: Option<TimeDateTimeWithTimeZone>,
+    pub contacted_at: Option<i64>,
     /// The version of the manager seen last.
     pub version: Option<String>,
     /// The revision of the manager seen last.

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `runner_managers`.
+/// A row of `runner_managers`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "runner_managers")]
 pub struct Model {
@@ -26,9 +26,9 @@ pub struct Model {
     /// The address it was last seen from.
     pub ip_address: Option<String>,
     /// When it was first seen.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
     /// When it was last seen.
-    pub contacted_at: TimeDateTimeWithTimeZone,
+    pub contacted_at: i64,
 }
 
 /// Joins are written where they are used.

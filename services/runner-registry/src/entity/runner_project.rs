@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `runner_projects`.
+/// A row of `runner_projects`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "runner_projects")]
 pub struct Model {
@@ -14,7 +14,7 @@ pub struct Model {
     /// The project.
     pub project_id: i64,
     /// When it was assigned.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
 }
 
 /// The joins that queries use.

@@ -3,7 +3,8 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `runner_tokens`. A runner has at most one successor and one current token; an index holds that.
+/// A row of `runner_tokens`. Times are milliseconds since the Unix epoch. A runner has at most one successor and one
+/// current token; an index holds that.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "runner_tokens")]
 pub struct Model {
@@ -22,22 +23,22 @@ pub struct Model {
     /// The token that it succeeds. None: the first one, or one that an administrator's reset made.
     pub predecessor_id: Option<i64>,
     /// From when on it does not authenticate. None: never.
-    pub expires_at: Option<TimeDateTimeWithTimeZone>,
+    pub expires_at: Option<i64>,
     /// From when on it cannot be rotated. None: no deadline.
-    pub rotation_deadline: Option<TimeDateTimeWithTimeZone>,
+    pub rotation_deadline: Option<i64>,
     /// When it was minted.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
     /// Set when a successor is minted: from when on this token does not authenticate although the successor was never
     /// used.
-    pub overlap_ends_at: Option<TimeDateTimeWithTimeZone>,
+    pub overlap_ends_at: Option<i64>,
     /// The text of a successor, sealed; erased when it is promoted.
     pub sealed: Option<Vec<u8>>,
     /// The id of the key that sealed it.
     pub sealed_key_id: Option<String>,
     /// When the successor was first used and became current.
-    pub promoted_at: Option<TimeDateTimeWithTimeZone>,
+    pub promoted_at: Option<i64>,
     /// When its successor took its place.
-    pub superseded_at: Option<TimeDateTimeWithTimeZone>,
+    pub superseded_at: Option<i64>,
 }
 
 /// Where a token stands in its life.

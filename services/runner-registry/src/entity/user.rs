@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// A row of `users`.
+/// A row of `users`. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
 pub struct Model {
@@ -19,7 +19,7 @@ pub struct Model {
     /// Whether the user is an administrator.
     pub admin: bool,
     /// When the user was created.
-    pub created_at: TimeDateTimeWithTimeZone,
+    pub created_at: i64,
 }
 
 /// Joins are written where they are used.

@@ -1,8 +1,7 @@
 //! Users and their tokens, groups, projects, members, paths, and the settings of the instance.
 
-use sea_orm_migration::{prelude::*, schema::*};
-
 use chassis::db::columns::{self, NAME, cascade, exactly_one, index, set_null, table, time, time_null, unique};
+use sea_orm_migration::{prelude::*, schema::*};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -147,7 +146,7 @@ fn members() -> TableCreateStatement {
         .col(big_integer("user_id"))
         .col(big_integer_null("group_id"))
         .col(big_integer_null("project_id"))
-        .col(small_integer("access_level"))
+        .col(integer("access_level"))
         .check(exactly_one(&["group_id", "project_id"]))
         .foreign_key(&mut cascade("members", "user_id", "users"))
         .foreign_key(&mut cascade("members", "group_id", "groups"))

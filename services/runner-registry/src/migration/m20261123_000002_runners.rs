@@ -1,8 +1,7 @@
 //! Runners, the projects they are assigned to, the programs that use them, and their tokens.
 
-use sea_orm_migration::{prelude::*, schema::*};
-
 use chassis::db::columns::{self, cascade, index, set_null, table, time, time_null, unique};
+use sea_orm_migration::{prelude::*, schema::*};
 
 /// The length of what a runner program says of itself.
 const INFO: u32 = 256;

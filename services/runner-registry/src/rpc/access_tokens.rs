@@ -1,25 +1,26 @@
 //! Personal access tokens: making one for a user, and telling whose a presented one is.
 
-use proto::iso8601;
-use proto::paddock::{
-    contract::v1::{CredentialKind, TokenScope},
-    directory::v1::{
-        AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
+use proto::{
+    iso8601,
+    paddock::{
+        contract::v1::{CredentialKind, TokenScope},
+        directory::v1::{
+            AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest, CreatePersonalAccessTokenResponse,
+        },
     },
+    timestamp,
 };
-use proto::timestamp;
 use time::{Date, Duration, OffsetDateTime, format_description::well_known::Iso8601};
 
 use super::State;
 use crate::{
+    directory::{text, user_token::UserToken},
     entity::personal_access_token::Model,
     error::{Error, FieldErrors, Result},
     store::{
         access_tokens::{self, New},
         users,
     },
-    text,
-    token::UserToken,
 };
 
 /// How many days a token is valid when the caller does not say.
@@ -77,7 +78,8 @@ fn expiry(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Result<D
         return Ok(today.saturating_add(Duration::days(DEFAULT_DAYS)));
     };
     let time = iso8601::parse(text).ok_or_else(|| Error::ParameterInvalid("expires_at is invalid".to_owned()))?;
-    let (day, last) = (time.date(), today.saturating_add(Duration::days(MAX_DAYS)));
+    let day = time.date();
+    let last = today.saturating_add(Duration::days(MAX_DAYS));
     if day <= today {
         errors.push("expires_at", "must be in the future");
     } else if day > last {
@@ -94,11 +96,12 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
     if row.revoked_at.is_some() {
         return Err(Error::UserTokenRevoked);
     }
-    if row.expires_at.is_some_and(|expires_at| now >= expires_at) {
+    if has_expired(&row, now) {
         return Err(Error::UserTokenExpired);
     }
-    let due = row.last_used_at.is_none_or(|last| (now - last).abs() >= state.config.heartbeat.write_interval());
-    if due && let Err(error) = access_tokens::touch(&state.database, row.id, now).await {
+    let write_interval = state.config.heartbeat.write_interval();
+    let is_due = row.last_used_at.is_none_or(|last| (now - timestamp::time(last)).abs() >= write_interval);
+    if is_due && let Err(error) = access_tokens::touch(&state.database, row.id, now).await {
         // The token is good all the same.
         tracing::warn!(%error, "cannot note the use of a personal access token");
     }
@@ -108,7 +111,7 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
         username: user.username,
         admin: user.admin,
         scopes: scopes.map(i32::from).collect(),
-        expires_at: row.expires_at.map(timestamp::from_time),
+        expires_at: row.expires_at.map(timestamp::from_millis),
     })
 }
 
@@ -118,16 +121,21 @@ fn wrong_form(text: &str) -> Error {
     if other_kind { Error::UserTokenWrongKind } else { Error::UserTokenMalformed }
 }
 
+fn has_expired(row: &Model, now: OffsetDateTime) -> bool {
+    row.expires_at.is_some_and(|expires_at| now >= timestamp::time(expires_at))
+}
+
 fn message(row: Model, token: &UserToken, now: OffsetDateTime) -> Result<CreatePersonalAccessTokenResponse> {
+    let active = row.revoked_at.is_none() && !has_expired(&row, now);
     Ok(CreatePersonalAccessTokenResponse {
         id: row.id,
         name: row.name,
         revoked: row.revoked_at.is_some(),
-        created_at: Some(timestamp::from_time(row.created_at)),
+        created_at: Some(timestamp::from_millis(row.created_at)),
         scopes: row.scopes.0,
         user_id: row.user_id,
-        active: row.revoked_at.is_none() && row.expires_at.is_none_or(|expires_at| now < expires_at),
-        expires_at: row.expires_at.map(|expires_at| date(expires_at.date())).transpose()?,
+        active,
+        expires_at: row.expires_at.map(|expires_at| date(timestamp::time(expires_at).date())).transpose()?,
         token: token.expose().to_owned(),
     })
 }

@@ -1,20 +1,22 @@
 //! What other processes need to know of projects, groups and users.
 
-use proto::paddock::directory::v1::{
-    DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
-    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Group,
-    GroupDescription, Project, ProjectDescription, UserDescription, directory_service_server::DirectoryService,
+use proto::{
+    paddock::directory::v1::{
+        DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
+        DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Group,
+        GroupDescription, Project, ProjectDescription, UserDescription, directory_service_server::DirectoryService,
+    },
+    role::Role,
 };
-use sea_orm::ActiveEnum as _;
 use tonic::{Request, Response, Status};
 
 use super::{State, groups, projects};
 use crate::{
+    directory::paths::ObjectId,
     error::{Error, Result},
-    paths::ObjectId,
     store::{
         self,
-        directory::{self, Viewer},
+        lookups::{self, Viewer},
     },
 };
 
@@ -33,9 +35,9 @@ impl DirectoryService for Directory {
         let request = request.into_inner();
         let db = &self.0.database;
         let id = ObjectId::parse(&request.project).ok_or(Error::ProjectNotFound)?;
-        let (located, ancestor_group_ids) = directory::project(db, &id).await?.ok_or(Error::ProjectNotFound)?;
+        let (located, ancestor_group_ids) = lookups::project(db, &id).await?.ok_or(Error::ProjectNotFound)?;
         let user = match request.user_id {
-            Some(user_id) => directory::user_in_project(db, user_id, &located.project).await?,
+            Some(user_id) => lookups::user_in_project(db, user_id, &located.project).await?,
             None => None,
         };
         let mut response = GetProjectAccessResponse {
@@ -44,7 +46,7 @@ impl DirectoryService for Directory {
             ..Default::default()
         };
         if let Some((user, role)) = user {
-            response.access_level = role.map(|role| role.to_value().into());
+            response.access_level = role.map(Role::number);
             response.user_exists = true;
             response.user_is_admin = user.admin;
             response.username = user.username;
@@ -60,9 +62,9 @@ impl DirectoryService for Directory {
         check(&request.ids)?;
         let db = &self.0.database;
         let viewer = viewer(request.viewer_id, request.viewer_is_admin);
-        let (found, visible) = directory::projects(db, &request.ids, viewer).await?;
+        let (found, visible) = lookups::projects(db, &request.ids, viewer).await?;
         let group_ids = found.iter().filter_map(|located| located.project.group_id).collect();
-        let ancestors = directory::ancestors(db, group_ids).await?;
+        let ancestors = lookups::ancestors(db, group_ids).await?;
         let describe = |located: store::projects::Located| ProjectDescription {
             visible: visible.contains(&located.project.id),
             ancestor_group_ids: located.project.group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
@@ -79,7 +81,7 @@ impl DirectoryService for Directory {
         check(&request.ids)?;
         let db = &self.0.database;
         let viewer = viewer(request.viewer_id, request.viewer_is_admin);
-        let (found, visible) = directory::groups(db, &request.ids, viewer).await?;
+        let (found, visible) = lookups::groups(db, &request.ids, viewer).await?;
         let mut names = store::groups::full_names(db, found.iter().map(|group| group.id).collect()).await?;
         let groups = found.into_iter().filter_map(|group| {
             let visible = visible.contains(&group.id);
@@ -95,7 +97,7 @@ impl DirectoryService for Directory {
     ) -> Result<Response<DescribeUsersResponse>, Status> {
         let ids = request.into_inner().ids;
         check(&ids)?;
-        let users = directory::users(&self.0.database, &ids).await?.into_iter().map(|user| UserDescription {
+        let users = lookups::users(&self.0.database, &ids).await?.into_iter().map(|user| UserDescription {
             id: user.id,
             username: user.username,
             name: user.name,

@@ -1,13 +1,17 @@
 //! Groups.
 
-use chassis::access::User;
-use chassis::db::paging::{Paged, Window};
-use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
-    GetGroupResponse, Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
-    group_service_server::GroupService,
+use chassis::{
+    access::User,
+    db::paging::{Paged, Window},
 };
-use proto::timestamp;
+use proto::{
+    paddock::directory::v1::{
+        CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
+        GetGroupResponse, Group, ListGroupsRequest, ListGroupsResponse, UpdateGroupRequest, UpdateGroupResponse,
+        group_service_server::GroupService,
+    },
+    timestamp,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -17,12 +21,10 @@ use super::{
     objects,
 };
 use crate::{
+    directory::{paths, permission::Standing, text},
     entity::{Visibility, group::Model},
     error::{Error, FieldErrors, Result},
-    paths,
-    permission::Standing,
     store::groups::{self, Changes, New},
-    text,
 };
 
 /// The greatest length of a description.
@@ -176,7 +178,7 @@ pub fn message(full_name: String, group: Model) -> Group {
         full_name,
         full_path: group.full_path,
         parent_id: group.parent_id,
-        created_at: Some(timestamp::from_time(group.created_at)),
+        created_at: Some(timestamp::from_millis(group.created_at)),
         web_url: None,
         runner_token_expiration_interval: group.runner_token_expiration_interval,
         subgroup_runner_token_expiration_interval: group.subgroup_runner_token_expiration_interval,

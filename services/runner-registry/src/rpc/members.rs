@@ -2,26 +2,28 @@
 //! role; everybody may leave.
 
 use chassis::{access::User, db::paging::Window};
-use proto::paddock::directory::v1::{
-    AddGroupMemberRequest, AddGroupMemberResponse, AddProjectMemberRequest, AddProjectMemberResponse,
-    GetGroupMemberRequest, GetGroupMemberResponse, GetProjectMemberRequest, GetProjectMemberResponse,
-    ListAllGroupMembersRequest, ListAllGroupMembersResponse, ListAllProjectMembersRequest,
-    ListAllProjectMembersResponse, ListGroupMembersRequest, ListGroupMembersResponse, ListProjectMembersRequest,
-    ListProjectMembersResponse, Member, RemoveGroupMemberRequest, RemoveGroupMemberResponse,
-    RemoveProjectMemberRequest, RemoveProjectMemberResponse, UpdateGroupMemberRequest, UpdateGroupMemberResponse,
-    UpdateProjectMemberRequest, UpdateProjectMemberResponse, member_service_server::MemberService,
+use proto::{
+    paddock::directory::v1::{
+        AddGroupMemberRequest, AddGroupMemberResponse, AddProjectMemberRequest, AddProjectMemberResponse,
+        GetGroupMemberRequest, GetGroupMemberResponse, GetProjectMemberRequest, GetProjectMemberResponse,
+        ListAllGroupMembersRequest, ListAllGroupMembersResponse, ListAllProjectMembersRequest,
+        ListAllProjectMembersResponse, ListGroupMembersRequest, ListGroupMembersResponse, ListProjectMembersRequest,
+        ListProjectMembersResponse, Member, RemoveGroupMemberRequest, RemoveGroupMemberResponse,
+        RemoveProjectMemberRequest, RemoveProjectMemberResponse, UpdateGroupMemberRequest, UpdateGroupMemberResponse,
+        UpdateProjectMemberRequest, UpdateProjectMemberResponse, member_service_server::MemberService,
+    },
+    role::Role,
 };
-use sea_orm::{ActiveEnum as _, DatabaseConnection};
+use sea_orm::DatabaseConnection;
 use tonic::{Request, Response, Status};
 
 use super::{State, by_user, objects};
 use crate::{
-    entity::member::AccessLevel,
+    directory::permission::Standing,
     error::{Error, Result},
-    permission::Standing,
     store::{
-        members,
-        memberships::{self, Membership, Place},
+        members::{self, Membership},
+        roles::{self, MemberSource},
     },
 };
 
@@ -38,7 +40,7 @@ impl MemberService for Members {
         let window = Window::new(request.page, request.per_page)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
         let listed =
-            memberships::list(self.db(), Place::Project(project.id).direct(), None, window).await?.map(message);
+            members::list(self.db(), MemberSource::Project(project.id).direct(), None, window).await?.map(message);
         Ok(Response::new(ListProjectMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -49,8 +51,8 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
-        let rows = members::in_project(&project);
-        let listed = memberships::list(self.db(), rows, project.owner_id, window).await?.map(message);
+        let rows = roles::in_project(&project);
+        let listed = members::list(self.db(), rows, project.owner_id, window).await?.map(message);
         Ok(Response::new(ListAllProjectMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -60,7 +62,7 @@ impl MemberService for Members {
     ) -> Result<Response<GetProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
-        let member = memberships::find(self.db(), Place::Project(project.id), request.user_id).await?;
+        let member = members::find(self.db(), MemberSource::Project(project.id), request.user_id).await?;
         Ok(Response::new(GetProjectMemberResponse { member: Some(message(member)) }))
     }
 
@@ -103,7 +105,7 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
-        let listed = memberships::list(self.db(), Place::Group(group.id).direct(), None, window).await?.map(message);
+        let listed = members::list(self.db(), MemberSource::Group(group.id).direct(), None, window).await?.map(message);
         Ok(Response::new(ListGroupMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -114,7 +116,7 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
-        let listed = memberships::list(self.db(), members::in_group(group.id), None, window).await?.map(message);
+        let listed = members::list(self.db(), roles::in_group(group.id), None, window).await?.map(message);
         Ok(Response::new(ListAllGroupMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -124,7 +126,7 @@ impl MemberService for Members {
     ) -> Result<Response<GetGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
-        let member = memberships::find(self.db(), Place::Group(group.id), request.user_id).await?;
+        let member = members::find(self.db(), MemberSource::Group(group.id), request.user_id).await?;
         Ok(Response::new(GetGroupMemberResponse { member: Some(message(member)) }))
     }
 
@@ -169,56 +171,56 @@ impl Members {
     async fn project(&self, user: &User, id: &str) -> Result<Changer> {
         let seen = objects::project(self.db(), user, id).await?;
         let may_change = seen.standing.may_maintain_project();
-        Ok(Changer { place: Place::Project(seen.model.id), standing: seen.standing, may_change })
+        Ok(Changer { source: MemberSource::Project(seen.model.id), standing: seen.standing, may_change })
     }
 
     async fn group(&self, user: &User, id: &str) -> Result<Changer> {
         let seen = objects::group(self.db(), user, id).await?;
         let may_change = seen.standing.may_own_group();
-        Ok(Changer { place: Place::Group(seen.model.id), standing: seen.standing, may_change })
+        Ok(Changer { source: MemberSource::Group(seen.model.id), standing: seen.standing, may_change })
     }
 }
 
-/// A caller who wants to change the members of a place that it sees.
+/// A caller who wants to change the members of a group or project that it sees.
 struct Changer {
-    place: Place,
+    source: MemberSource,
     standing: Standing,
     may_change: bool,
 }
 
 impl Changer {
-    async fn add(&self, db: &DatabaseConnection, user_id: i64, role: AccessLevel) -> Result<Member> {
+    async fn add(&self, db: &DatabaseConnection, user_id: i64, role: Role) -> Result<Member> {
         self.check(role)?;
-        Ok(message(memberships::add(db, self.place, user_id, role).await?))
+        Ok(message(members::add(db, self.source, user_id, role).await?))
     }
 
-    async fn update(&self, db: &DatabaseConnection, user_id: i64, role: AccessLevel) -> Result<Member> {
+    async fn update(&self, db: &DatabaseConnection, user_id: i64, role: Role) -> Result<Member> {
         self.check(role)?;
-        memberships::change(db, self.place, user_id, Some(role), |held| self.check(held)).await?;
-        Ok(message(memberships::find(db, self.place, user_id).await?))
+        members::change(db, self.source, user_id, Some(role), |held| self.check(held)).await?;
+        Ok(message(members::find(db, self.source, user_id).await?))
     }
 
     async fn remove(&self, db: &DatabaseConnection, user_id: i64, leaves: bool) -> Result<()> {
         if !leaves && !self.may_change {
             return Err(Error::AccessDenied);
         }
-        memberships::change(db, self.place, user_id, None, |held| if leaves { Ok(()) } else { self.check(held) }).await
+        members::change(db, self.source, user_id, None, |held| if leaves { Ok(()) } else { self.check(held) }).await
     }
 
     /// The caller decides who has this role.
-    fn check(&self, role: AccessLevel) -> Result<()> {
+    fn check(&self, role: Role) -> Result<()> {
         if self.may_change && self.standing.may_hand_out(role) { Ok(()) } else { Err(Error::AccessDenied) }
     }
 }
 
 /// The role of a number. Source: <https://docs.gitlab.com/api/members/#roles>
-fn role(access_level: i32) -> Result<AccessLevel> {
-    let role = i16::try_from(access_level).ok().and_then(|level| AccessLevel::try_from_value(&level).ok());
-    role.ok_or_else(|| Error::ParameterInvalid("access_level does not have a valid value".to_owned()))
+fn role(access_level: i32) -> Result<Role> {
+    Role::from_number(access_level)
+        .ok_or_else(|| Error::ParameterInvalid("access_level does not have a valid value".to_owned()))
 }
 
 fn message(membership: Membership) -> Member {
-    let Membership { user, access_level } = membership;
+    let Membership { user, role } = membership;
     Member {
         id: user.id,
         username: user.username,
@@ -226,7 +228,7 @@ fn message(membership: Membership) -> Member {
         state: "active".to_owned(),
         avatar_url: None,
         web_url: None,
-        access_level: access_level.to_value().into(),
+        access_level: role.number(),
         expires_at: None,
         membership_state: "active".to_owned(),
     }

@@ -7,7 +7,7 @@ use chassis::{access, clock::Clock};
 use sea_orm::DatabaseConnection;
 use tonic::{Request, Status};
 
-use crate::{Deps, config::Config, seal::SealKeys};
+use crate::{config::Config, runner::seal::SealKeys};
 
 mod access_tokens;
 pub mod convert;
@@ -33,13 +33,6 @@ pub struct State {
     pub seal: Arc<SealKeys>,
     /// Tells the time.
     pub clock: Clock,
-}
-
-impl State {
-    /// What handlers need of what the service stands on.
-    pub fn new(deps: Deps) -> Self {
-        Self { config: Arc::new(deps.config), database: deps.database, seal: Arc::new(deps.seal), clock: deps.clock }
-    }
 }
 
 /// The calling user and the message.

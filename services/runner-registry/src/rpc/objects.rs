@@ -5,10 +5,9 @@ use chassis::access::User;
 use sea_orm::DatabaseConnection;
 
 use crate::{
+    directory::{paths::ObjectId, permission::Standing},
     entity::{group, project},
     error::{Error, Result},
-    paths::ObjectId,
-    permission::Standing,
     store,
 };
 
@@ -75,14 +74,14 @@ pub async fn project_by_number(db: &DatabaseConnection, user: &User, id: i64) ->
 
 async fn seen_group(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<Seen<group::Model>> {
     let group = store::groups::find(db, id).await?.ok_or(Error::GroupNotFound)?;
-    let role = store::members::role_in_group(db, user.id, group.id).await?;
+    let role = store::roles::role_in_group(db, user.id, group.id).await?;
     let standing = Standing { admin: user.admin, role };
     if standing.may_see(group.visibility) { Ok(Seen { model: group, standing }) } else { Err(Error::GroupNotFound) }
 }
 
 async fn seen_project(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<Seen<project::Model>> {
     let project = store::projects::find(db, id).await?.ok_or(Error::ProjectNotFound)?;
-    let role = store::members::role_in_project(db, user.id, &project).await?;
+    let role = store::roles::role_in_project(db, user.id, &project).await?;
     let standing = Standing { admin: user.admin, role };
     if standing.may_see(project.visibility) {
         Ok(Seen { model: project, standing })

@@ -1,13 +1,17 @@
 //! Projects.
 
-use chassis::access::User;
-use chassis::db::paging::{Paged, Window};
-use proto::paddock::directory::v1::{
-    CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse, GetProjectRequest,
-    GetProjectResponse, ListProjectsRequest, ListProjectsResponse, Namespace as NamespaceMessage, Project,
-    UpdateProjectRequest, UpdateProjectResponse, project_service_server::ProjectService,
+use chassis::{
+    access::User,
+    db::paging::{Paged, Window},
 };
-use proto::timestamp;
+use proto::{
+    paddock::directory::v1::{
+        CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse, GetProjectRequest,
+        GetProjectResponse, ListProjectsRequest, ListProjectsResponse, Namespace as NamespaceMessage, Project,
+        UpdateProjectRequest, UpdateProjectResponse, project_service_server::ProjectService,
+    },
+    timestamp,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -17,12 +21,10 @@ use super::{
     objects,
 };
 use crate::{
+    directory::{paths, permission::Standing, text},
     entity::{Visibility, project::Model},
     error::{Error, FieldErrors, Result},
-    paths,
-    permission::Standing,
     store::projects::{self, Changes, Home, Located, Namespace, New},
-    text,
 };
 
 /// The greatest length of a description.
@@ -165,7 +167,7 @@ pub fn message(located: Located) -> Project {
         name_with_namespace,
         path: project.path,
         path_with_namespace: project.full_path,
-        created_at: Some(timestamp::from_time(project.created_at)),
+        created_at: Some(timestamp::from_millis(project.created_at)),
         web_url: None,
         namespace: Some(namespace_message(namespace)),
         visibility: visibility_message(project.visibility),

@@ -1,26 +1,30 @@
 //! Users, and whom a personal access token belongs to.
 
-use chassis::access;
-use chassis::db::paging::{Paged, Window};
-use proto::paddock::directory::v1::{
-    AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
-    CreatePersonalAccessTokenResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest, DeleteUserResponse,
-    GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse, ListUsersRequest,
-    ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User, user_service_server::UserService,
+use chassis::{
+    access,
+    db::paging::{Paged, Window},
 };
-use proto::timestamp;
+use proto::{
+    paddock::directory::v1::{
+        AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
+        CreatePersonalAccessTokenResponse, CreateUserRequest, CreateUserResponse, DeleteUserRequest,
+        DeleteUserResponse, GetCurrentUserRequest, GetCurrentUserResponse, GetUserRequest, GetUserResponse,
+        ListUsersRequest, ListUsersResponse, UpdateUserRequest, UpdateUserResponse, User,
+        user_service_server::UserService,
+    },
+    timestamp,
+};
 use tonic::{Request, Response, Status};
 
 use super::{State, access_tokens, by_user, mask::Mask};
 use crate::{
+    directory::{paths, text},
     entity::user::Model,
     error::{Error, FieldErrors, Result},
-    paths,
     store::{
         self,
         users::{self, Changes, New},
     },
-    text,
 };
 
 /// The service.
@@ -158,7 +162,7 @@ fn message(caller: &access::User, user: Model) -> User {
         state: "active".to_owned(),
         avatar_url: None,
         web_url: None,
-        created_at: Some(timestamp::from_time(user.created_at)),
+        created_at: Some(timestamp::from_millis(user.created_at)),
         email: private.then_some(user.email),
         is_admin: private.then_some(user.admin),
     }

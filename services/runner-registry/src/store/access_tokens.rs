@@ -1,6 +1,6 @@
 //! Personal access tokens, by their digests.
 
-use proto::paddock::contract::v1::TokenScope;
+use proto::{paddock::contract::v1::TokenScope, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -48,9 +48,9 @@ pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime
         name: Set(new.name),
         digest: Set(new.digest.as_bytes().to_vec()),
         scopes: Set(StringList(new.scopes.iter().map(|scope| scope.name().to_owned()).collect())),
-        expires_at: Set(new.expires_at),
+        expires_at: Set(new.expires_at.map(millis)),
         revoked_at: Set(None),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
         last_used_at: Set(None),
     };
     row.insert(db).await.map_err(|error| Error::on_gone(error, Error::UserNotFound))
@@ -58,7 +58,7 @@ pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime
 
 /// Notes that a token authenticated.
 pub async fn touch(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
-    let update = Entity::update_many().col_expr(Column::LastUsedAt, Expr::val(now)).filter(Column::Id.eq(id));
+    let update = Entity::update_many().col_expr(Column::LastUsedAt, Expr::val(millis(now))).filter(Column::Id.eq(id));
     update.exec(db).await?;
     Ok(())
 }
@@ -66,7 +66,7 @@ pub async fn touch(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> R
 /// Revokes every token of a user that has this name.
 pub async fn revoke_named(db: &impl ConnectionTrait, user_id: i64, name: &str, now: OffsetDateTime) -> Result<()> {
     Entity::update_many()
-        .col_expr(Column::RevokedAt, Expr::val(now))
+        .col_expr(Column::RevokedAt, Expr::val(millis(now)))
         .filter(Column::UserId.eq(user_id))
         .filter(Column::Name.eq(name))
         .filter(Column::RevokedAt.is_null())

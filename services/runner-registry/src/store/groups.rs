@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use chassis::db::paging::{Paged, Window};
+use proto::timestamp::millis;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -14,18 +15,19 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use super::{
-    change, members,
+    change,
+    roles::{self, MemberSource},
     routes::{self, Holder},
     search,
 };
 use crate::{
+    directory::paths::{self, ObjectId},
     entity::{
         Visibility,
         group::{self, Column, Entity, Model},
         group_ancestor, project, route,
     },
     error::{Error, Result},
-    paths::{self, ObjectId},
 };
 
 /// A group to create; its texts are checked.
@@ -85,7 +87,7 @@ pub async fn list(
     window: Window,
 ) -> Result<Paged<Model>> {
     let condition = Condition::all()
-        .add_option(seen_by.map(members::visible_groups))
+        .add_option(seen_by.map(roles::visible_groups))
         .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
     let query = Entity::find().filter(condition).order_by_asc(Column::Name).order_by_asc(Column::Id);
     Ok(window.fetch(query, db).await?)
@@ -128,13 +130,13 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
         runner_token_expiration_interval: Set(new.runner_token_expiration_interval),
         subgroup_runner_token_expiration_interval: Set(new.subgroup_runner_token_expiration_interval),
         project_runner_token_expiration_interval: Set(new.project_runner_token_expiration_interval),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
     };
     paths::check_length(full_path.len()).map_err(|text| Error::invalid("path", text))?;
     let group = row.insert(&tx).await.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
     routes::take(&tx, &full_path, Holder::Group(group.id), "path").await?;
     insert_ancestors(&tx, group.id, above).await?;
-    members::own_group(&tx, user_id, group.id).await?;
+    roles::add_owner(&tx, MemberSource::Group(group.id), user_id).await?;
     tx.commit().await?;
     Ok(group)
 }

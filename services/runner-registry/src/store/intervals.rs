@@ -8,10 +8,13 @@ use sea_orm::{
 };
 
 use crate::{
-    entity::{group, group_ancestor, project, runner, runner_project},
+    entity::{
+        group, group_ancestor, project,
+        runner::{self, RunnerType},
+        runner_project,
+    },
     error::{Error, Result},
-    expiry::{GroupIntervals, InstanceIntervals, ProjectIntervals, Scope},
-    runner_type::RunnerType,
+    runner::expiry::{GroupIntervals, InstanceIntervals, ProjectIntervals, Scope},
     store::settings,
 };
 

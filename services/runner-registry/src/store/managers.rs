@@ -1,5 +1,6 @@
 //! The runner programs that use a runner's token, and when they were last seen.
 
+use proto::timestamp::millis;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, QueryFilter as _,
     QueryOrder as _, Set,
@@ -36,11 +37,11 @@ pub struct Info {
 
 /// The managers of a runner, the one seen last first.
 pub async fn list(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<runner_manager::Model>> {
-    let mut managers =
-        runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).order_by_desc(Column::Id).all(db).await?;
-    // Sorted here because SQLite keeps times as text, which sorts wrongly within a second.
-    managers.sort_by_key(|manager| std::cmp::Reverse(manager.contacted_at));
-    Ok(managers)
+    let managers = runner_manager::Entity::find()
+        .filter(Column::RunnerId.eq(runner_id))
+        .order_by_desc(Column::ContactedAt)
+        .order_by_desc(Column::Id);
+    Ok(managers.all(db).await?)
 }
 
 /// Deletes one manager of a runner.
@@ -74,7 +75,7 @@ pub async fn record_contact(
         (runner::Column::Platform, &info.platform),
         (runner::Column::Architecture, &info.architecture),
     ];
-    let update = runner::Entity::update_many().col_expr(runner::Column::ContactedAt, Expr::value(now));
+    let update = runner::Entity::update_many().col_expr(runner::Column::ContactedAt, Expr::value(millis(now)));
     let update = columns.into_iter().fold(update, |update, (column, value)| set_if_known(update, column, value));
     let updated = update.filter(runner::Column::Id.eq(runner_id)).exec(tx).await?;
     Ok(updated.rows_affected > 0)
@@ -98,8 +99,8 @@ pub async fn record(
         architecture: Set(info.architecture.clone()),
         executor: Set(info.executor.clone()),
         ip_address: Set(info.ip_address.clone()),
-        created_at: Set(now),
-        contacted_at: Set(now),
+        created_at: Set(millis(now)),
+        contacted_at: Set(millis(now)),
     };
     let columns = [
         (Column::Version, info.version.is_some()),

@@ -1,133 +1,144 @@
-//! Roles. A role in a group holds in everything below it, so every query here goes through the closure of the group
-//! tree.
+//! The direct members of a group or a project. `roles` says which role follows from them, here and above.
 
+use std::collections::HashMap;
+
+use chassis::db::paging::{Paged, Window};
+use proto::role::Role;
 use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter as _, QuerySelect as _,
-    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
+    IntoActiveModel as _, ModelTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{LockType, Query},
 };
 
+use super::{
+    groups,
+    roles::{self, MemberSource},
+    users,
+};
 use crate::{
-    entity::{Visibility, group, group_ancestor, member, member::AccessLevel, project},
+    entity::{
+        member::{Column, Entity, Model},
+        user,
+    },
     error::{Error, Result},
 };
 
-/// The role of a user in a group.
-pub async fn role_in_group(db: &impl ConnectionTrait, user_id: i64, group_id: i64) -> Result<Option<AccessLevel>> {
-    greatest(db, user_id, in_group(group_id)).await
+/// A user with a role.
+#[derive(Debug)]
+pub struct Membership {
+    /// The user.
+    pub user: user::Model,
+    /// The role.
+    pub role: Role,
 }
 
-/// The role of a user in a project: the owner of the namespace it lives in owns it.
-pub async fn role_in_project(
+/// A page of the users that these rows, or the ownership of a personal namespace, give a role, each with the greatest one,
+/// by id.
+pub async fn list(
     db: &impl ConnectionTrait,
+    rows: Condition,
+    namespace_owner: Option<i64>,
+    window: Window,
+) -> Result<Paged<Membership>> {
+    let ids = Query::select().column(Column::UserId).from(Entity).cond_where(rows.clone()).to_owned();
+    let condition = Condition::any()
+        .add(user::Column::Id.in_subquery(ids))
+        .add_option(namespace_owner.map(|id| user::Column::Id.eq(id)));
+    let query = user::Entity::find().filter(condition).order_by_asc(user::Column::Id);
+    let Paged { items, page } = window.fetch(query, db).await?;
+    let roles = greatest_roles(db, rows, items.iter().map(|user| user.id).collect()).await?;
+    let items = items.into_iter().filter_map(|user| {
+        let role = if namespace_owner == Some(user.id) { Some(Role::Owner) } else { roles.get(&user.id).copied() };
+        Some(Membership { user, role: role? })
+    });
+    Ok(Paged { items: items.collect(), page })
+}
+
+async fn greatest_roles(db: &impl ConnectionTrait, rows: Condition, user_ids: Vec<i64>) -> Result<HashMap<i64, Role>> {
+    let numbers: Vec<(i64, i32)> = Entity::find()
+        .filter(rows)
+        .filter(Column::UserId.is_in(user_ids))
+        .select_only()
+        .column(Column::UserId)
+        .column_as(Column::AccessLevel.max(), "role")
+        .group_by(Column::UserId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(numbers.into_iter().filter_map(|(user_id, number)| Some((user_id, Role::from_number(number)?))).collect())
+}
+
+/// A direct member.
+pub async fn find(db: &impl ConnectionTrait, source: MemberSource, user_id: i64) -> Result<Membership> {
+    let row = Entity::find().filter(source.direct()).filter(Column::UserId.eq(user_id)).one(db).await?;
+    let role = known_role(&row.ok_or(Error::MemberNotFound)?)?;
+    Ok(Membership { user: users::find(db, user_id).await?, role })
+}
+
+/// Gives a user a role. The unique index decides between two calls at the same moment.
+pub async fn add(database: &DatabaseConnection, source: MemberSource, user_id: i64, role: Role) -> Result<Membership> {
+    let tx = super::begin(database).await?;
+    // With the user kept in place, a missing reference below can only be the group or the project.
+    let user = users::lock(&tx, user_id, LockType::Share).await?;
+    source.member(user_id, role).insert(&tx).await.map_err(|error| {
+        match Error::on_unique(error, Error::MemberExists) {
+            Error::Database(error) => Error::on_gone(error, source.gone()),
+            error => error,
+        }
+    })?;
+    tx.commit().await?;
+    Ok(Membership { user, role })
+}
+
+/// Changes the role of a direct member, or takes it away. `check` is asked about the role that the member has.
+pub async fn change(
+    database: &DatabaseConnection,
+    source: MemberSource,
     user_id: i64,
-    project: &project::Model,
-) -> Result<Option<AccessLevel>> {
-    if project.owner_id == Some(user_id) {
-        return Ok(Some(AccessLevel::Owner));
-    }
-    greatest(db, user_id, in_project(project)).await
-}
-
-/// The rows that give a role in a group.
-pub fn in_group(group_id: i64) -> Condition {
-    Condition::all().add(member::Column::GroupId.in_subquery(ancestors(group_id)))
-}
-
-/// The rows that give a role in a project.
-pub fn in_project(project: &project::Model) -> Condition {
-    let through = project.group_id.map(|group_id| member::Column::GroupId.in_subquery(ancestors(group_id)));
-    Condition::any().add(member::Column::ProjectId.eq(project.id)).add_option(through)
-}
-
-/// The ids of the groups in which the user has at least the role.
-pub fn groups_with_role(user_id: i64, least: AccessLevel) -> SelectStatement {
-    Query::select()
-        .distinct()
-        .column((group_ancestor::Entity, group_ancestor::Column::GroupId))
-        .from(group_ancestor::Entity)
-        .inner_join(
-            member::Entity,
-            Expr::col((member::Entity, member::Column::GroupId))
-                .equals((group_ancestor::Entity, group_ancestor::Column::AncestorId)),
-        )
-        .and_where(member::Column::UserId.eq(user_id))
-        .and_where(member::Column::AccessLevel.gte(least))
-        .to_owned()
-}
-
-/// The projects in which the user has at least the role.
-pub fn projects_with_role(user_id: i64, least: AccessLevel) -> Condition {
-    let direct = Query::select()
-        .column(member::Column::ProjectId)
-        .from(member::Entity)
-        .and_where(member::Column::UserId.eq(user_id))
-        .and_where(member::Column::ProjectId.is_not_null())
-        .and_where(member::Column::AccessLevel.gte(least))
-        .to_owned();
-    Condition::any()
-        .add(project::Column::OwnerId.eq(user_id))
-        .add(project::Column::Id.in_subquery(direct))
-        .add(project::Column::GroupId.in_subquery(groups_with_role(user_id, least)))
-}
-
-/// The groups that a user who is no administrator sees.
-pub fn visible_groups(user_id: i64) -> Condition {
-    Condition::any()
-        .add(group::Column::Visibility.ne(Visibility::Private))
-        .add(group::Column::Id.in_subquery(groups_with_role(user_id, AccessLevel::Guest)))
-}
-
-/// The projects that a user who is no administrator sees.
-pub fn visible_projects(user_id: i64) -> Condition {
-    projects_with_role(user_id, AccessLevel::Guest).add(project::Column::Visibility.ne(Visibility::Private))
-}
-
-/// Makes the creator of a group the owner of it.
-pub async fn own_group(tx: &DatabaseTransaction, user_id: i64, group_id: i64) -> Result<()> {
-    add_owner(tx, user_id, Some(group_id), None).await
-}
-
-/// Makes the creator of a project the owner of it.
-pub async fn own_project(tx: &DatabaseTransaction, user_id: i64, project_id: i64) -> Result<()> {
-    add_owner(tx, user_id, None, Some(project_id)).await
-}
-
-async fn add_owner(
-    tx: &DatabaseTransaction,
-    user_id: i64,
-    group_id: Option<i64>,
-    project_id: Option<i64>,
+    to: Option<Role>,
+    check: impl FnOnce(Role) -> Result<()>,
 ) -> Result<()> {
-    let row = member::ActiveModel {
-        id: NotSet,
-        user_id: Set(user_id),
-        group_id: Set(group_id),
-        project_id: Set(project_id),
-        access_level: Set(AccessLevel::Owner),
-    };
-    let inserted = member::Entity::insert(row).exec_without_returning(tx).await;
-    inserted.map_err(|error| Error::on_gone(error, Error::UserNotFound))?;
+    let tx = super::begin(database).await?;
+    if let MemberSource::Group(id) = source {
+        // Two owners who remove each other take turns, so that the second one is seen to be the last.
+        groups::lock_tree(&tx, id, LockType::Update).await?;
+    }
+    let query = Entity::find().filter(source.direct()).filter(Column::UserId.eq(user_id));
+    let row = query.lock_exclusive().one(&tx).await?.ok_or(Error::MemberNotFound)?;
+    let role = known_role(&row)?;
+    check(role)?;
+    if role == Role::Owner && to != Some(Role::Owner) {
+        check_other_owner(&tx, &row).await?;
+    }
+    match to {
+        Some(role) => {
+            let mut row = row.into_active_model();
+            row.access_level = Set(role.number());
+            row.update(&tx).await?;
+        }
+        None => {
+            row.delete(&tx).await?;
+        }
+    }
+    tx.commit().await?;
     Ok(())
 }
 
-/// The ids of a group and of all groups above it.
-pub fn ancestors(group_id: i64) -> SelectStatement {
-    Query::select()
-        .column(group_ancestor::Column::AncestorId)
-        .from(group_ancestor::Entity)
-        .and_where(group_ancestor::Column::GroupId.eq(group_id))
-        .to_owned()
+fn known_role(row: &Model) -> Result<Role> {
+    row.role().ok_or_else(|| Error::internal(format!("member {} has no known role", row.id)))
 }
 
-async fn greatest(db: &impl ConnectionTrait, user_id: i64, within: Condition) -> Result<Option<AccessLevel>> {
-    let roles: Option<Option<AccessLevel>> = member::Entity::find()
-        .filter(member::Column::UserId.eq(user_id))
-        .filter(within)
-        .select_only()
-        .column_as(member::Column::AccessLevel.max(), "role")
-        .into_tuple()
-        .one(db)
-        .await?;
-    Ok(roles.flatten())
+/// A group keeps an owner, in itself or above. A project needs none of its own: its namespace has one.
+async fn check_other_owner(tx: &DatabaseTransaction, row: &Model) -> Result<()> {
+    let Some(group_id) = row.group_id else { return Ok(()) };
+    let others = Entity::find()
+        .filter(roles::in_group(group_id))
+        .filter(Column::AccessLevel.eq(Role::Owner.number()))
+        .filter(Column::Id.ne(row.id));
+    if others.count(tx).await? == 0 {
+        return Err(Error::LastOwner);
+    }
+    Ok(())
 }

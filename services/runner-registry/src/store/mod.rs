@@ -5,20 +5,20 @@ use sea_orm::{ActiveValue, DatabaseConnection, DatabaseTransaction, Value};
 use crate::error::Result;
 
 pub mod access_tokens;
-pub mod directory;
 pub mod groups;
 pub mod intervals;
 pub mod json;
+pub mod lookups;
 pub mod managers;
 pub mod members;
-pub mod memberships;
 pub mod projects;
+pub mod roles;
 pub mod routes;
 pub mod runner_lists;
+pub mod runner_tokens;
 pub mod runners;
 pub mod search;
 pub mod settings;
-pub mod tokens;
 pub mod users;
 
 /// Begins a transaction that writes.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chassis::db::paging::{Paged, Window};
+use proto::timestamp::millis;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -14,18 +15,19 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use super::{
-    change, groups, members,
+    change, groups,
+    roles::{self, MemberSource},
     routes::{self, Holder},
     search, users,
 };
 use crate::{
+    directory::paths::{self, ObjectId},
     entity::{
         Visibility, group,
         project::{self, Column, Entity, Model},
         route, user,
     },
     error::{Error, Result},
-    paths::{self, ObjectId},
 };
 
 /// Where a project lives.
@@ -117,7 +119,7 @@ pub async fn list(
     window: Window,
 ) -> Result<Paged<Model>> {
     let condition = Condition::all()
-        .add_option(seen_by.map(members::visible_projects))
+        .add_option(seen_by.map(roles::visible_projects))
         .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
     Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
@@ -166,12 +168,12 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
         visibility: Set(new.visibility),
         creator_id: Set(Some(user_id)),
         runner_token_expiration_interval: Set(new.runner_token_expiration_interval),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
     };
     let gone = if group_id.is_some() { Error::GroupNotFound } else { Error::UserNotFound };
     let project = row.insert(&tx).await.map_err(|error| Error::on_gone(error, gone))?;
     routes::take(&tx, &full_path, Holder::Project(project.id), "path").await?;
-    members::own_project(&tx, user_id, project.id).await?;
+    roles::add_owner(&tx, MemberSource::Project(project.id), user_id).await?;
     tx.commit().await?;
     Ok(project)
 }

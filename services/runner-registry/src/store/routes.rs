@@ -8,9 +8,9 @@ use sea_orm::{
 };
 
 use crate::{
+    directory::paths,
     entity::{group, group_ancestor, project, route},
     error::{Error, Result},
-    paths,
 };
 
 /// Who has a path.

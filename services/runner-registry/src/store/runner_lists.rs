@@ -1,9 +1,7 @@
 //! Lists of runners: which runners a list is about, and the filters that all lists share.
 
-use chassis::db::{
-    paging::{Paged, Window},
-    times,
-};
+use chassis::db::paging::{Paged, Window};
+use proto::{role::Role, timestamp::millis};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DatabaseBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
@@ -13,15 +11,13 @@ use time::OffsetDateTime;
 
 use crate::{
     entity::{
-        member::AccessLevel,
         project,
-        runner::{self, Column},
+        runner::{self, Column, RunnerType},
         runner_manager, runner_project,
     },
     error::Result,
-    runner_status::{ONLINE, RunnerStatus, STALE},
-    runner_type::RunnerType,
-    store::{json, members, runners},
+    runner::status::{ONLINE, RunnerStatus, STALE},
+    store::{json, roles, runners},
 };
 
 /// Which runners a list is about.
@@ -77,11 +73,11 @@ fn about(within: Within) -> Condition {
                 .column(runner_project::Column::RunnerId)
                 .filter(runner_project::Column::ProjectId.eq(project.id));
             let own = Condition::any().add(Column::Id.in_subquery(own.into_query()));
-            let of_groups = project.group_id.map(|group_id| Column::GroupId.in_subquery(members::ancestors(group_id)));
+            let of_groups = project.group_id.map(|group_id| Column::GroupId.in_subquery(roles::ancestors(group_id)));
             own.add_option(of_groups).add(Column::RunnerType.eq(RunnerType::Instance))
         }
         Within::Group(group_id) => Condition::any()
-            .add(Column::GroupId.in_subquery(members::ancestors(group_id)))
+            .add(Column::GroupId.in_subquery(roles::ancestors(group_id)))
             .add(Column::RunnerType.eq(RunnerType::Instance)),
     }
 }
@@ -103,9 +99,9 @@ fn administered_by(user_id: i64) -> Condition {
         .add(Column::RunnerType.eq(RunnerType::Project))
         .add(Column::CreatorId.eq(user_id))
         .add(Expr::exists(assignments).not());
-    let owned = Column::GroupId.in_subquery(members::groups_with_role(user_id, AccessLevel::Owner));
+    let owned = Column::GroupId.in_subquery(roles::groups_with_role(user_id, Role::Owner));
     let any = ids(owned.into_condition())
-        .union(UnionType::Distinct, runners::with_role(user_id, AccessLevel::Maintainer))
+        .union(UnionType::Distinct, runners::with_role(user_id, Role::Maintainer))
         .union(UnionType::Distinct, ids(orphan))
         .to_owned();
     Column::Id.in_subquery(any).into_condition()
@@ -117,7 +113,7 @@ fn matching(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Co
         all = all.add(Column::RunnerType.eq(runner_type));
     }
     for status in filter.statuses {
-        all = all.add(has_status(backend, status, now));
+        all = all.add(has_status(status, now));
     }
     for paused in filter.paused {
         all = all.add(Column::Paused.eq(paused));
@@ -136,19 +132,20 @@ fn matching(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Co
 }
 
 /// [`RunnerStatus::at`] as a condition; a test holds the two against each other.
-fn has_status(backend: DatabaseBackend, status: RunnerStatus, now: OffsetDateTime) -> Condition {
-    let (online, stale) = (now.saturating_sub(ONLINE), now.saturating_sub(STALE));
-    let contacted = |at| times::not_before(backend, Column::ContactedAt, at);
-    let silent_since = |at| times::before(backend, Column::ContactedAt, at);
-    let new = times::not_before(backend, Column::CreatedAt, stale);
-    let old = times::before(backend, Column::CreatedAt, stale);
-    let never = Column::ContactedAt.is_null();
+fn has_status(status: RunnerStatus, now: OffsetDateTime) -> Condition {
+    let online_since = millis(now.saturating_sub(ONLINE));
+    let stale_before = millis(now.saturating_sub(STALE));
+    let never_contacted = Column::ContactedAt.is_null();
+    let created_recently = Column::CreatedAt.gte(stale_before);
+    let contacted_recently = Column::ContactedAt.gte(stale_before);
     match status {
-        RunnerStatus::Online => Condition::all().add(contacted(online)),
-        RunnerStatus::Offline => {
-            Condition::all().add(silent_since(online)).add(Condition::any().add(new).add(contacted(stale)))
-        }
-        RunnerStatus::NeverContacted => Condition::all().add(never).add(new),
-        RunnerStatus::Stale => Condition::all().add(old).add(Condition::any().add(never).add(silent_since(stale))),
+        RunnerStatus::Online => Condition::all().add(Column::ContactedAt.gte(online_since)),
+        RunnerStatus::Offline => Condition::all()
+            .add(Column::ContactedAt.lt(online_since))
+            .add(Condition::any().add(created_recently).add(contacted_recently)),
+        RunnerStatus::NeverContacted => Condition::all().add(never_contacted).add(created_recently),
+        RunnerStatus::Stale => Condition::all()
+            .add(Column::CreatedAt.lt(stale_before))
+            .add(Condition::any().add(never_contacted).add(Column::ContactedAt.lt(stale_before))),
     }
 }

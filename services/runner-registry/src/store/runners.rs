@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use proto::{role::Role, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
     IntoActiveModel as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -11,15 +12,12 @@ use time::OffsetDateTime;
 
 use crate::{
     entity::{
-        StringList,
-        member::AccessLevel,
-        project,
-        runner::{self, RunnerAccessLevel},
+        StringList, project,
+        runner::{self, RunnerAccessLevel, RunnerType},
         runner_project,
     },
     error::{Error, Result},
-    runner_type::RunnerType,
-    store::{change, members},
+    store::{change, roles},
 };
 
 /// Finds a runner.
@@ -73,7 +71,7 @@ pub async fn insert(tx: &DatabaseTransaction, new: NewRunner, now: OffsetDateTim
         tag_list: Set(StringList(new.tags)),
         creator_id: Set(Some(new.creator_id)),
         group_id: Set(new.group_id),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
         contacted_at: Set(None),
         version: Set(None),
         revision: Set(None),
@@ -174,7 +172,7 @@ pub async fn assign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64, 
         id: NotSet,
         runner_id: Set(runner_id),
         project_id: Set(project_id),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
     };
     match runner_project::Entity::insert(row).exec_without_returning(db).await {
         Ok(_) => Ok(()),
@@ -196,17 +194,17 @@ pub async fn unassign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64
 }
 
 /// The greatest role that matters of a user in a runner's group, or in one of its projects.
-pub async fn role(db: &impl ConnectionTrait, user_id: i64, runner: &runner::Model) -> Result<Option<AccessLevel>> {
+pub async fn role(db: &impl ConnectionTrait, user_id: i64, runner: &runner::Model) -> Result<Option<Role>> {
     match (runner.runner_type, runner.group_id) {
         (RunnerType::Instance, _) | (RunnerType::Group, None) => Ok(None),
-        (RunnerType::Group, Some(group_id)) => members::role_in_group(db, user_id, group_id).await,
+        (RunnerType::Group, Some(group_id)) => roles::role_in_group(db, user_id, group_id).await,
         (RunnerType::Project, _) => {
             let maintained = project::Entity::find()
                 .filter(project::Column::Id.in_subquery(projects_of(runner.id)))
-                .filter(members::projects_with_role(user_id, AccessLevel::Maintainer))
+                .filter(roles::projects_with_role(user_id, Role::Maintainer))
                 .count(db)
                 .await?;
-            Ok((maintained > 0).then_some(AccessLevel::Maintainer))
+            Ok((maintained > 0).then_some(Role::Maintainer))
         }
     }
 }
@@ -219,7 +217,7 @@ pub async fn visible_projects(
 ) -> Result<Vec<project::Model>> {
     let assigned = project::Entity::find().filter(project::Column::Id.in_subquery(projects_of(runner_id)));
     let visible = match user_id {
-        Some(user_id) => assigned.filter(members::visible_projects(user_id)),
+        Some(user_id) => assigned.filter(roles::visible_projects(user_id)),
         None => assigned,
     };
     Ok(visible.order_by_asc(project::Column::Id).all(db).await?)
@@ -241,11 +239,11 @@ fn assignment(runner_id: i64, project_id: i64) -> sea_orm::Select<runner_project
 }
 
 /// The ids of the project runners in whose projects a user has at least the role.
-pub fn with_role(user_id: i64, least: AccessLevel) -> SelectStatement {
+pub fn with_role(user_id: i64, least: Role) -> SelectStatement {
     runner_project::Entity::find()
         .select_only()
         .column(runner_project::Column::RunnerId)
         .join(JoinType::InnerJoin, runner_project::Relation::Project.def())
-        .filter(members::projects_with_role(user_id, least))
+        .filter(roles::projects_with_role(user_id, least))
         .into_query()
 }

@@ -1,6 +1,7 @@
 //! Users. The username is the path of the personal namespace, so it is unique among users and groups.
 
 use chassis::db::paging::{Paged, Window};
+use proto::timestamp::millis;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -87,7 +88,7 @@ pub async fn create(tx: &DatabaseTransaction, new: New, now: OffsetDateTime) -> 
         name: Set(new.name),
         email: Set(new.email),
         admin: Set(new.admin),
-        created_at: Set(now),
+        created_at: Set(millis(now)),
     };
     let user = row.insert(tx).await.map_err(email_taken)?;
     routes::take(tx, &user.username, Holder::User(user.id), "username").await?;

@@ -1,15 +1,19 @@
 //! Personal access tokens: making them, and telling whose they are.
 
-use proto::paddock::{
-    contract::v1::{CredentialKind, TokenScope},
-    directory::v1::{
-        AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
-        CreatePersonalAccessTokenResponse, DeleteUserRequest, UpdateUserRequest,
+use proto::{
+    paddock::{
+        contract::v1::{CredentialKind, TokenScope},
+        directory::v1::{
+            AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, CreatePersonalAccessTokenRequest,
+            CreatePersonalAccessTokenResponse, DeleteUserRequest, UpdateUserRequest,
+        },
     },
+    timestamp::millis,
 };
 use runner_registry::{
-    entity::personal_access_token,
-    token::{RunnerToken, UserToken},
+    UserToken,
+    entity::{personal_access_token, runner::RunnerType},
+    runner::token::RunnerToken,
 };
 use sea_orm::{ActiveModelTrait as _, ActiveValue::Set, EntityTrait as _, IntoActiveModel as _};
 use time::Duration;
@@ -118,7 +122,7 @@ both_databases! {
     async fn what_is_wrong_with_a_token_is_told_apart(registry) {
         let alice = registry.user("alice").await;
         let created = create(registry, new(&alice)).await;
-        let runner = RunnerToken::generate(runner_registry::entity::runner::RunnerType::Project).unwrap();
+        let runner = RunnerToken::generate(RunnerType::Project).unwrap();
         let prefix = CredentialKind::UserToken.spec().unwrap().prefix;
         let cases = [
             (UserToken::generate().unwrap().expose().to_owned(), "user_token_unknown"),
@@ -136,7 +140,7 @@ both_databases! {
         }
 
         let mut revoked = row(registry, created.id).await.into_active_model();
-        revoked.revoked_at = Set(Some(START));
+        revoked.revoked_at = Set(Some(millis(START)));
         revoked.update(&registry.database).await.unwrap();
         assert_eq!(authenticate(registry, &created.token).await.reason(), "user_token_revoked");
     }
@@ -167,7 +171,7 @@ both_databases! {
             // The last two: the clock was set back.
             registry.clock.set(START + Duration::seconds(after));
             authenticate(registry, &created.token).await.answer();
-            let expected = Some(START + Duration::seconds(noted));
+            let expected = Some(millis(START + Duration::seconds(noted)));
             assert_eq!(row(registry, created.id).await.last_used_at, expected, "after {after} s");
         }
     }

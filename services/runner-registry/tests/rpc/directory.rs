@@ -1,15 +1,15 @@
 //! What other processes are told of projects, groups and users.
 
 use prost::Message as _;
-use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateProjectRequest, DeleteProjectRequest, DescribeGroupsRequest, DescribeProjectsRequest,
-    DescribeUsersRequest, GetGroupRequest, GetProjectAccessRequest, GetProjectAccessResponse, GetProjectRequest, Group,
-    Project, UpdateGroupRequest, UpdateProjectRequest, Visibility,
+use proto::{
+    paddock::directory::v1::{
+        CreateGroupRequest, CreateProjectRequest, DeleteProjectRequest, DescribeGroupsRequest, DescribeProjectsRequest,
+        DescribeUsersRequest, GetGroupRequest, GetProjectAccessRequest, GetProjectAccessResponse, GetProjectRequest,
+        Group, Project, UpdateGroupRequest, UpdateProjectRequest, Visibility,
+    },
+    role::Role::{Developer, Guest, Maintainer, Owner},
 };
-use runner_registry::entity::member::{
-    self,
-    AccessLevel::{Developer, Guest, Maintainer, Owner},
-};
+use runner_registry::entity::member;
 use sea_orm::EntityTrait as _;
 
 use crate::support::{Answer as _, Registry, both_databases};

@@ -1,14 +1,16 @@
 //! Members of projects and groups: who may change them, and up to which role.
 
 use chassis::status::Rejection;
-use proto::paddock::directory::v1::{
-    AddGroupMemberRequest, AddProjectMemberRequest, CreateProjectRequest, DeleteGroupRequest, DeleteUserRequest,
-    GetGroupMemberRequest, GetProjectMemberRequest, GetProjectRequest, Group, ListAllGroupMembersRequest,
-    ListAllProjectMembersRequest, ListGroupMembersRequest, ListProjectMembersRequest, Member, Project,
-    RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest, UpdateGroupRequest,
-    UpdateProjectMemberRequest, Visibility,
+use proto::{
+    paddock::directory::v1::{
+        AddGroupMemberRequest, AddProjectMemberRequest, CreateProjectRequest, DeleteGroupRequest, DeleteUserRequest,
+        GetGroupMemberRequest, GetProjectMemberRequest, GetProjectRequest, Group, ListAllGroupMembersRequest,
+        ListAllProjectMembersRequest, ListGroupMembersRequest, ListProjectMembersRequest, Member, Project,
+        RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest, UpdateGroupRequest,
+        UpdateProjectMemberRequest, Visibility,
+    },
+    role::Role::{Developer, Guest, Maintainer, Owner, Reporter},
 };
-use runner_registry::entity::member::AccessLevel::{Developer, Guest, Maintainer, Owner, Reporter};
 
 use crate::support::{Actor, Answer as _, Registry, both_databases};
 

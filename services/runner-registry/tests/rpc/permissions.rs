@@ -1,19 +1,17 @@
 //! Who may see and do what, walked from no role to the greatest, on a group, a subgroup and a project in it.
 
-use proto::paddock::directory::v1::{
-    CreateGroupRequest, CreateProjectRequest, DeleteGroupRequest, DeleteProjectRequest, GetGroupRequest,
-    GetProjectRequest, Group, ListGroupsRequest, ListProjectsRequest, Project, UpdateGroupRequest,
-    UpdateProjectRequest, Visibility,
+use proto::{
+    paddock::directory::v1::{
+        CreateGroupRequest, CreateProjectRequest, DeleteGroupRequest, DeleteProjectRequest, GetGroupRequest,
+        GetProjectRequest, Group, ListGroupsRequest, ListProjectsRequest, Project, UpdateGroupRequest,
+        UpdateProjectRequest, Visibility,
+    },
+    role::Role::{self, Guest, Maintainer, Owner},
 };
-use runner_registry::entity::member::{
-    self,
-    AccessLevel::{self, Developer, Guest, Maintainer, Owner, Reporter},
-};
+use runner_registry::entity::member;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use crate::support::{Actor, Answer as _, Registry, both_databases};
-
-const ROLES: [AccessLevel; 5] = [Guest, Reporter, Developer, Maintainer, Owner];
 
 /// What a call was refused with; none: it succeeded.
 macro_rules! refused {
@@ -85,7 +83,7 @@ async fn create_project(actor: &Actor, group: &Group, path: &str) -> Option<&'st
 }
 
 /// The refusal for whoever has less than the least role.
-fn unless(reason: &'static str, role: AccessLevel, least: AccessLevel) -> Option<&'static str> {
+fn unless(reason: &'static str, role: Role, least: Role) -> Option<&'static str> {
     (role < least).then_some(reason)
 }
 
@@ -137,7 +135,7 @@ both_databases! {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         let beside = registry.group("beside", None).await;
-        for role in ROLES {
+        for role in Role::ALL {
             let name = format!("{role:?}").to_lowercase();
             let project = registry.project(&name, &sub).await;
             let member = registry.user(&name).await;
@@ -184,7 +182,7 @@ both_databases! {
         let alice = registry.user("alice").await;
         registry.join_group(&alice, &top, Owner).await;
         registry.join_group(&alice, &sub, Guest).await;
-        registry.join_project(&alice, &project, Reporter).await;
+        registry.join_project(&alice, &project, Role::Reporter).await;
         assert_eq!(update_group(&alice, &sub).await, None);
         assert_eq!(visible_projects(&alice).await, ["top/sub/tool"]);
         assert_eq!(delete_project(&alice, &project).await, None);

@@ -4,16 +4,15 @@
 use std::future::Future;
 
 use chassis::status::Rejection;
-use proto::paddock::directory::v1::{
-    AddProjectMemberRequest, CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest,
-    DeleteProjectRequest, RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest,
-    UpdateGroupRequest, UpdateProjectRequest,
+use proto::{
+    paddock::directory::v1::{
+        AddProjectMemberRequest, CreateGroupRequest, CreateProjectRequest, CreateUserRequest, DeleteGroupRequest,
+        DeleteProjectRequest, RemoveGroupMemberRequest, RemoveProjectMemberRequest, UpdateGroupMemberRequest,
+        UpdateGroupRequest, UpdateProjectRequest,
+    },
+    role::Role,
 };
-use runner_registry::entity::{
-    group,
-    member::{self, AccessLevel},
-    project, route,
-};
+use runner_registry::entity::{group, member, project, route};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use tonic::{Response, Status};
 
@@ -222,7 +221,7 @@ both_databases! {
             let mut owners = vec![registry.root()];
             for number in 1..CALLS {
                 let owner = registry.user(&format!("owner{round}-{number}")).await;
-                registry.join_group(&owner, &group, AccessLevel::Owner).await;
+                registry.join_group(&owner, &group, Role::Owner).await;
                 owners.push(owner);
             }
             let calls = owners.into_iter().enumerate().map(|(number, owner)| {
@@ -241,7 +240,7 @@ both_databases! {
             assert_eq!((won, refused), (CALLS - 1, vec!["last_owner"]));
             let owners = member::Entity::find()
                 .filter(member::Column::GroupId.eq(group.id))
-                .filter(member::Column::AccessLevel.eq(AccessLevel::Owner));
+                .filter(member::Column::AccessLevel.eq(Role::Owner.number()));
             assert_eq!(owners.count(&registry.database).await.unwrap(), 1);
         }
     }

@@ -1,10 +1,13 @@
 //! Users: what they are made of, who sees what of them, and what goes along with them.
 
-use proto::paddock::directory::v1::{
-    CreateProjectRequest, CreateUserRequest, DeleteUserRequest, GetCurrentUserRequest, GetProjectRequest,
-    GetUserRequest, ListUsersRequest, UpdateUserRequest, User,
+use proto::{
+    paddock::directory::v1::{
+        CreateProjectRequest, CreateUserRequest, DeleteUserRequest, GetCurrentUserRequest, GetProjectRequest,
+        GetUserRequest, ListUsersRequest, UpdateUserRequest, User,
+    },
+    role::Role,
 };
-use runner_registry::entity::{member::AccessLevel, personal_access_token, route};
+use runner_registry::entity::{personal_access_token, route};
 use sea_orm::{EntityTrait as _, PaginatorTrait as _};
 
 use crate::support::{Actor, Answer as _, Registry, START, both_databases, mask};
@@ -192,7 +195,7 @@ both_databases! {
     async fn a_deleted_user_leaves_no_token_project_or_path_but_what_others_have(registry) {
         let alice = registry.user("alice").await;
         let group = registry.group("team", None).await;
-        registry.join_group(&alice, &group, AccessLevel::Maintainer).await;
+        registry.join_group(&alice, &group, Role::Maintainer).await;
         let request = CreateProjectRequest { name: Some("mine".to_owned()), ..Default::default() };
         let personal = alice.projects().create_project(request.clone()).await.answer().project.unwrap();
         let request = CreateProjectRequest { namespace_id: Some(group.id), ..request };

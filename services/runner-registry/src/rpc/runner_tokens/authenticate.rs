@@ -1,7 +1,7 @@
 //! From a presented token to the runner that it belongs to. The first use of a successor promotes it here, whatever the call
 //! is about.
 
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{paddock::contract::v1::CredentialKind, timestamp};
 use time::OffsetDateTime;
 use token::FormError;
 
@@ -9,10 +9,12 @@ use super::contact::Contact;
 use crate::{
     entity::{runner, runner_manager, runner_token},
     error::{Error, Result},
-    rotation::{self, Authentication, Dead},
     rpc::State,
-    store::{self, tokens},
-    token::RunnerToken,
+    runner::{
+        rotation::{self, Authentication, Dead},
+        token::RunnerToken,
+    },
+    store::{self, runner_tokens},
 };
 
 /// A token that authenticates, and whose it is.
@@ -42,8 +44,8 @@ impl From<Dead> for Error {
 pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Result<Authenticated> {
     let digest = parse(text)?.digest();
     let now = state.clock.now();
-    let presented = tokens::find(&state.database, &digest, &contact.system_id).await?;
-    let tokens::Presented { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
+    let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
+    let runner_tokens::Presented { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
     let token = match rotation::authenticate(&(&token).into(), now) {
         Authentication::Accepted => token,
         Authentication::AcceptedAsSuccessor => promote(state, &token, now).await?,
@@ -84,12 +86,12 @@ fn has_prefix(text: &str, kind: CredentialKind) -> bool {
 /// Promotes a successor. Whoever comes second finds it promoted.
 async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
     let tx = store::begin(&state.database).await?;
-    let runner = tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = tokens::living_and(&tx, runner.id, token.id).await?;
+    let runner = runner_tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
     let token = rows.into_iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
     let promoted = match rotation::authenticate(&(&token).into(), now) {
         Authentication::Accepted => token,
-        Authentication::AcceptedAsSuccessor => tokens::promote(&tx, token, now).await?,
+        Authentication::AcceptedAsSuccessor => runner_tokens::promote(&tx, token, now).await?,
         Authentication::Refused(dead) => return Err(dead.into()),
     };
     tx.commit().await?;
@@ -108,7 +110,7 @@ fn report(token: &runner_token::Model, dead: Dead, contact: &Contact, now: Offse
         generation = token.generation,
         system_id = contact.system_id,
         address = contact.info.ip_address,
-        superseded_since_seconds = since.map(|since| (now - since).whole_seconds()),
+        superseded_since_seconds = since.map(|since| (now - timestamp::time(since)).whole_seconds()),
         "superseded runner token presented"
     );
 }

@@ -3,17 +3,20 @@
 
 use std::net::IpAddr;
 
-use proto::paddock::runner::v1::RunnerInfo;
-use time::OffsetDateTime;
+use proto::{paddock::runner::v1::RunnerInfo, timestamp};
+use time::{Duration, OffsetDateTime};
 
 use super::Authenticated;
 use crate::{
+    directory::text,
     entity::runner_manager,
     error::{Error, Result},
     rpc::State,
-    runner_validation::MAX_NAME,
-    store::{self, managers, managers::Info},
-    text,
+    runner::validation::MAX_NAME,
+    store::{
+        self,
+        managers::{self, Info},
+    },
 };
 
 /// The system id of a runner program that sends none.
@@ -77,15 +80,15 @@ fn clean(text: Option<String>) -> Option<String> {
 /// clock was ahead, and a runner that is gone would count as online until then. A failure is logged and changes nothing for
 /// the caller: the token has authenticated.
 pub async fn record(state: &State, authenticated: &Authenticated, contact: &Contact) {
-    let due = |contacted_at: Option<OffsetDateTime>| {
-        let interval = state.config.heartbeat.write_interval();
-        contacted_at.is_none_or(|contacted_at| (authenticated.now - contacted_at).abs() >= interval)
-    };
-    let manager = authenticated.manager.as_ref();
-    let manager_due = contact.has_manager()
-        && (due(manager.map(|manager| manager.contacted_at))
-            || manager.is_some_and(|manager| is_news(manager, &contact.info)));
-    if !manager_due && !due(authenticated.runner.contacted_at) {
+    let interval = state.config.heartbeat.write_interval();
+    let now = authenticated.now;
+    let is_runner_due = is_due(authenticated.runner.contacted_at, interval, now);
+    let is_manager_due = contact.has_manager()
+        && match &authenticated.manager {
+            None => true,
+            Some(manager) => is_due(Some(manager.contacted_at), interval, now) || is_news(manager, &contact.info),
+        };
+    if !is_manager_due && !is_runner_due {
         return;
     }
     let runner_id = authenticated.runner.id;
@@ -94,6 +97,11 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
         Ok(Err(error)) => tracing::warn!(%error, runner_id, "contact of a runner not recorded"),
         Err(_) => tracing::warn!(runner_id, "contact of a runner not recorded in time"),
     }
+}
+
+/// Reports whether the last recorded contact is old enough, or lies far enough in the future, to be written again.
+fn is_due(contacted_at: Option<i64>, interval: Duration, now: OffsetDateTime) -> bool {
+    contacted_at.is_none_or(|contacted_at| (now - timestamp::time(contacted_at)).abs() >= interval)
 }
 
 /// Whether the runner program says something of itself that is not recorded. Its address may change with every call.
@@ -110,7 +118,8 @@ fn is_news(manager: &runner_manager::Model, info: &Info) -> bool {
 }
 
 async fn write(state: &State, authenticated: &Authenticated, contact: &Contact) -> Result<()> {
-    let (runner_id, now) = (authenticated.runner.id, authenticated.now);
+    let runner_id = authenticated.runner.id;
+    let now = authenticated.now;
     let tx = store::begin(&state.database).await?;
     // The runner first: its row orders all changes below it.
     let exists = managers::record_contact(&tx, runner_id, &contact.info, now).await?;

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use chassis::access;
-use proto::paddock::runner::v1::{self as message, runner_token_service_server::RunnerTokenService};
-use proto::timestamp;
+use proto::{
+    paddock::runner::v1::{self as message, runner_token_service_server::RunnerTokenService},
+    timestamp,
+};
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
@@ -57,7 +59,7 @@ impl RunnerTokenService for RunnerTokens {
         Ok(Response::new(message::RegisterRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
-            token_expires_at: authenticated.token.expires_at.map(timestamp::from_time),
+            token_expires_at: authenticated.token.expires_at.map(timestamp::from_millis),
         }))
     }
 
@@ -70,7 +72,7 @@ impl RunnerTokenService for RunnerTokens {
         Ok(Response::new(message::VerifyRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
-            token_expires_at: authenticated.token.expires_at.map(timestamp::from_time),
+            token_expires_at: authenticated.token.expires_at.map(timestamp::from_millis),
         }))
     }
 

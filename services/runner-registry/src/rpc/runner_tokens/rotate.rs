@@ -1,6 +1,7 @@
 //! The rotation of a token. What needs no new successor is answered without a lock; a new one is minted under the lock of
 //! its runner, so that two calls never mint two.
 
+use proto::timestamp;
 use sea_orm::DatabaseTransaction;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -12,12 +13,14 @@ use super::{
 use crate::{
     entity::runner_token::{self, TokenState},
     error::{Error, Result},
-    expiry,
-    rotation::{self, Rotation},
     rpc::State,
-    seal::{Place, SealKeys},
-    store::{self, intervals, tokens},
-    token::RunnerToken,
+    runner::{
+        expiry,
+        rotation::{self, Rotation},
+        seal::{Place, SealKeys},
+        token::RunnerToken,
+    },
+    store::{self, intervals, runner_tokens},
 };
 
 const ROTATIONS: &str = "paddock_rotations_total";
@@ -59,7 +62,7 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
     // What needs no write is decided without a lock, so that clients that are refused do not hold up the others. The token is
     // read again with its successor: one that was superseded in between must not get the successor of another token.
     let rows = match token.overlap_ends_at {
-        Some(_) => tokens::living_and(&state.database, runner.id, token.id).await?,
+        Some(_) => runner_tokens::living_and(&state.database, runner.id, token.id).await?,
         None => vec![token.clone()],
     };
     let unassigned = store::runners::is_unassigned(&state.database, &runner).await?;
@@ -102,7 +105,7 @@ fn successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
 fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
     let (sealed, key_id) = (successor.sealed.as_ref()?, successor.sealed_key_id.as_ref()?);
     match seal.open(sealed, key_id, place(successor.runner_id, successor.generation)) {
-        Ok(text) => Some(Rotated { text, expires_at: successor.expires_at }),
+        Ok(text) => Some(Rotated { text, expires_at: successor.expires_at.map(timestamp::time) }),
         Err(error) => {
             tracing::warn!(%error, runner_id = successor.runner_id, key_id, "sealed successor is replaced");
             None
@@ -117,8 +120,8 @@ fn place(runner_id: i64, generation: i32) -> Place {
 /// Mints a successor, unless another call did so in the meantime: everything is read and decided again under the lock.
 async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
-    let runner = tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = tokens::living_and(&tx, runner.id, token.id).await?;
+    let runner = runner_tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
     let token = presented(&rows, token)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
     if let Some(same) = decide(&state.seal, token, &rows, scope.is_unassigned(), now)? {
@@ -126,17 +129,17 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
         return Ok(Answer::Repeated(same));
     }
     if successor(&rows).is_some() {
-        tokens::discard_successor(&tx, runner.id, now).await?;
+        runner_tokens::discard_successor(&tx, runner.id, now).await?;
     }
     let begins_as = make_room(&tx, token, state.config.rotation.overlap(), now).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
-    let generation = tokens::next_generation(&rows)?;
+    let generation = runner_tokens::next_generation(&rows)?;
     let sealed = (begins_as == TokenState::Successor)
         .then(|| state.seal.seal(minted.expose(), place(runner.id, generation)))
         .transpose()
         .map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);
-    let new = tokens::NewToken {
+    let new = runner_tokens::NewToken {
         runner_id: runner.id,
         generation,
         digest: minted.digest(),
@@ -146,10 +149,11 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
         rotation_deadline: None,
         sealed,
     };
-    let row = tokens::insert(&tx, new, now).await?;
+    let row = runner_tokens::insert(&tx, new, now).await?;
     tx.commit().await?;
-    tracing::info!(runner_id = runner.id, generation, expires_at = ?row.expires_at, "runner token rotated");
-    Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at: row.expires_at }))
+    let expires_at = row.expires_at.map(timestamp::time);
+    tracing::info!(runner_id = runner.id, generation, ?expires_at, "runner token rotated");
+    Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at }))
 }
 
 /// Says until when the rotated token stays valid, and what the new one begins as. Without an overlap the new one takes the
@@ -162,10 +166,10 @@ async fn make_room(
     now: OffsetDateTime,
 ) -> Result<TokenState> {
     if overlap.is_zero() {
-        tokens::supersede(tx, token.runner_id, now).await?;
+        runner_tokens::supersede(tx, token.runner_id, now).await?;
         return Ok(TokenState::Current);
     }
-    tokens::set_overlap(tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
+    runner_tokens::set_overlap(tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
     Ok(TokenState::Successor)
 }
 

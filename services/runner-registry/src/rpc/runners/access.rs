@@ -1,11 +1,12 @@
 //! What a caller is to a runner.
 
 use chassis::access::User;
+use proto::role::Role;
 
 use crate::{
-    entity::{member::AccessLevel, runner},
+    directory::permission::Standing,
+    entity::runner,
     error::{Error, Result},
-    permission::Standing,
     rpc::State,
     store::runners,
 };
@@ -20,7 +21,7 @@ pub async fn to_runner(state: &State, user: &User, runner: &runner::Model) -> Re
         && !user.admin
         && runner.creator_id == Some(user.id)
         && runners::is_unassigned(&state.database, runner).await?;
-    Ok(Standing { admin: user.admin, role: role.or(abandoned.then_some(AccessLevel::Maintainer)) })
+    Ok(Standing { admin: user.admin, role: role.or(abandoned.then_some(Role::Maintainer)) })
 }
 
 /// The runner, if the caller sees it.

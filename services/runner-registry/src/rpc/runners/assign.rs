@@ -4,10 +4,12 @@ use chassis::access::User;
 
 use super::access;
 use crate::{
-    entity::{project, runner},
+    entity::{
+        project,
+        runner::{self, RunnerType},
+    },
     error::{Error, Result},
     rpc::State,
-    runner_type::RunnerType,
     store::runners,
 };
 

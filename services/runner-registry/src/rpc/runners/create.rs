@@ -1,25 +1,31 @@
 //! The creation of a runner. The parameters are checked before the permission, as GitLab does.
 
 use chassis::access::User;
-use proto::paddock::runner::v1::{CreateRunnerRequest, CreateRunnerResponse};
-use proto::timestamp;
+use proto::{
+    paddock::runner::v1::{CreateRunnerRequest, CreateRunnerResponse},
+    timestamp,
+};
 use time::OffsetDateTime;
 
 use super::message;
 use crate::{
-    entity::{runner::RunnerAccessLevel, runner_token::TokenState},
+    entity::{
+        runner::{RunnerAccessLevel, RunnerType},
+        runner_token::TokenState,
+    },
     error::{Error, Result},
-    expiry::{self, FirstToken},
     rpc::{State, objects},
-    runner_type::RunnerType,
-    runner_validation::{self, Fields},
+    runner::{
+        expiry::{self, FirstToken},
+        token::RunnerToken,
+        validation::{self, Fields},
+    },
     store::{
         self,
         intervals::{self, Owner},
+        runner_tokens::{self, NewToken},
         runners::{self, NewRunner},
-        tokens::{self, NewToken},
     },
-    token::RunnerToken,
 };
 
 /// The text for a group or a project that does not exist. It is GitLab's.
@@ -77,7 +83,7 @@ fn read_runner(user: &User, owner: Owner, request: CreateRunnerRequest) -> Resul
         access_level: access_level.unwrap_or(RunnerAccessLevel::NotProtected),
         run_untagged: request.run_untagged.unwrap_or(true),
         maximum_timeout: request.maximum_timeout,
-        tags: runner_validation::normalize_tags(&request.tag_list),
+        tags: validation::normalize_tags(&request.tag_list),
         creator_id: user.id,
     })
 }
@@ -99,7 +105,7 @@ async fn is_permitted(state: &State, user: &User, owner: Owner) -> Result<bool> 
 }
 
 fn validate(new: &NewRunner) -> Result<()> {
-    let errors = runner_validation::validate(&Fields {
+    let errors = validation::validate(&Fields {
         description: new.description.as_deref(),
         maintenance_note: new.maintenance_note.as_deref(),
         name: None,
@@ -107,7 +113,7 @@ fn validate(new: &NewRunner) -> Result<()> {
         run_untagged: new.run_untagged,
         maximum_timeout: new.maximum_timeout,
     });
-    if errors.is_empty() { Ok(()) } else { Err(Error::BadRequest(runner_validation::sentence(&errors))) }
+    if errors.is_empty() { Ok(()) } else { Err(Error::BadRequest(validation::sentence(&errors))) }
 }
 
 /// The expiry and the deadline of the first token: as stated, within what the settings in force allow.
@@ -137,7 +143,7 @@ async fn insert(
     if let Owner::Project(project_id) = owner {
         runners::assign(&tx, runner.id, project_id, now).await?;
     }
-    let row = NewToken {
+    let new_token = NewToken {
         runner_id: runner.id,
         generation: 1,
         digest: token.digest(),
@@ -147,12 +153,12 @@ async fn insert(
         rotation_deadline: first.rotation_deadline,
         sealed: None,
     };
-    tokens::insert(&tx, row, now).await?;
+    let row = runner_tokens::insert(&tx, new_token, now).await?;
     tx.commit().await?;
     Ok(CreateRunnerResponse {
         id: runner.id,
         token: token.expose().to_owned(),
-        token_expires_at: first.expires_at.map(timestamp::from_time),
-        token_rotation_deadline: first.rotation_deadline.map(timestamp::from_time),
+        token_expires_at: row.expires_at.map(timestamp::from_millis),
+        token_rotation_deadline: row.rotation_deadline.map(timestamp::from_millis),
     })
 }

@@ -5,12 +5,14 @@ use proto::paddock::runner::v1 as message;
 
 use super::message::{not_in_list, runner_type};
 use crate::{
+    directory::text,
+    entity::runner::RunnerType,
     error::{Error, Result},
-    runner_status::RunnerStatus,
-    runner_type::RunnerType,
-    runner_validation::{MAX_NAME as MAX_INFO, MAX_TAGS, normalize_tags},
+    runner::{
+        status::RunnerStatus,
+        validation::{MAX_NAME as MAX_INFO, MAX_TAGS, normalize_tags},
+    },
     store::runner_lists::Filter,
-    text,
 };
 
 /// The parameters as they came.

@@ -3,20 +3,21 @@
 use std::collections::{HashMap, HashSet};
 
 use chassis::db::paging::Paged;
-use proto::paddock::{page::v1::Page, runner::v1 as message};
-use proto::timestamp;
+use proto::{
+    paddock::{page::v1::Page, runner::v1 as message},
+    timestamp,
+};
 use sea_orm::ConnectionTrait;
 use time::OffsetDateTime;
 
 use crate::{
     entity::{
-        runner::{self, RunnerAccessLevel},
+        runner::{self, RunnerAccessLevel, RunnerType},
         runner_manager, runner_token,
     },
     error::{Error, Result},
-    runner_status::RunnerStatus,
-    runner_type::RunnerType,
-    store::{projects::Located, runners, tokens},
+    runner::status::RunnerStatus,
+    store::{projects::Located, runner_tokens, runners},
 };
 
 /// What is shown of runners besides their own rows, for a whole page at once.
@@ -30,7 +31,7 @@ impl Surroundings {
     /// Reads what belongs to the runners.
     pub async fn of(db: &impl ConnectionTrait, runners: &[runner::Model], now: OffsetDateTime) -> Result<Self> {
         let ids: Vec<_> = runners.iter().map(|runner| runner.id).collect();
-        Ok(Self { tokens: tokens::current(db, &ids).await?, assigned: runners::assigned(db, &ids).await?, now })
+        Ok(Self { tokens: runner_tokens::current(db, &ids).await?, assigned: runners::assigned(db, &ids).await?, now })
     }
 
     /// A runner in a list.
@@ -46,9 +47,9 @@ impl Surroundings {
             runner_type: row.runner_type.message().into(),
             online: online(&row, status),
             status: status.message().into(),
-            created_at: Some(timestamp::from_time(row.created_at)),
-            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_time),
-            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_time),
+            created_at: Some(timestamp::from_millis(row.created_at)),
+            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_millis),
+            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_millis),
             unassigned: self.is_unassigned(&row),
             description: row.description,
             name: row.name,
@@ -74,9 +75,9 @@ impl Surroundings {
             runner_type: row.runner_type.message().into(),
             online: online(&row, status),
             status: status.message().into(),
-            created_at: Some(timestamp::from_time(row.created_at)),
-            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_time),
-            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_time),
+            created_at: Some(timestamp::from_millis(row.created_at)),
+            token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_millis),
+            token_rotation_deadline: token.and_then(|token| token.rotation_deadline).map(timestamp::from_millis),
             unassigned: self.is_unassigned(&row),
             description: row.description,
             name: row.name,
@@ -89,7 +90,7 @@ impl Surroundings {
             revision: row.revision,
             platform: row.platform,
             architecture: row.architecture,
-            contacted_at: row.contacted_at.map(timestamp::from_time),
+            contacted_at: row.contacted_at.map(timestamp::from_millis),
             maintenance_note: row.maintenance_note.filter(|_| may_administer),
             projects,
             groups,
@@ -97,7 +98,7 @@ impl Surroundings {
     }
 
     fn status(&self, row: &runner::Model) -> RunnerStatus {
-        RunnerStatus::at(self.now, row.created_at, row.contacted_at)
+        RunnerStatus::at(self.now, timestamp::time(row.created_at), row.contacted_at.map(timestamp::time))
     }
 
     fn is_unassigned(&self, row: &runner::Model) -> bool {
@@ -133,7 +134,7 @@ pub fn project(located: Located) -> message::RunnerProject {
 
 /// A manager.
 pub fn manager(row: runner_manager::Model, now: OffsetDateTime) -> message::RunnerManager {
-    let status = RunnerStatus::at(now, row.created_at, Some(row.contacted_at));
+    let status = RunnerStatus::at(now, timestamp::time(row.created_at), Some(timestamp::time(row.contacted_at)));
     message::RunnerManager {
         id: row.id,
         system_id: row.system_id,
@@ -141,8 +142,8 @@ pub fn manager(row: runner_manager::Model, now: OffsetDateTime) -> message::Runn
         revision: row.revision,
         platform: row.platform,
         architecture: row.architecture,
-        created_at: Some(timestamp::from_time(row.created_at)),
-        contacted_at: Some(timestamp::from_time(row.contacted_at)),
+        created_at: Some(timestamp::from_millis(row.created_at)),
+        contacted_at: Some(timestamp::from_millis(row.contacted_at)),
         ip_address: row.ip_address,
         status: status.message().into(),
     }

@@ -7,9 +7,9 @@ use wire::runner_service_server::RunnerService;
 
 use self::{list::Parameters, message::Surroundings};
 use crate::{
+    directory::permission::Standing,
     entity::{project, runner},
     error::{Error, Result},
-    permission::Standing,
     rpc::{
         State, by_user,
         objects::{self, Seen},

@@ -7,11 +7,10 @@ use crate::{
     entity::runner::{self, RunnerAccessLevel},
     error::{Error, Result},
     rpc::{State, mask::Mask},
-    runner_validation::{self, Fields},
+    runner::validation::{self, Fields},
     store::{
-        self,
+        self, runner_tokens,
         runners::{self, Changes},
-        tokens,
     },
 };
 
@@ -38,7 +37,7 @@ pub fn read(request: UpdateRunnerRequest) -> Result<Changes> {
     }
     let access_level = request.access_level.map(message::access_level).transpose()?;
     // A list has no presence of its own: without a mask, an empty one was not sent.
-    let tags = Some(runner_validation::normalize_tags(&request.tag_list)).filter(|_| !request.tag_list.is_empty());
+    let tags = Some(validation::normalize_tags(&request.tag_list)).filter(|_| !request.tag_list.is_empty());
     let changes = Changes {
         description: mask.clearable("description", request.description),
         maintenance_note: mask.clearable("maintenance_note", request.maintenance_note),
@@ -55,7 +54,7 @@ pub fn read(request: UpdateRunnerRequest) -> Result<Changes> {
 /// Changes a runner.
 pub async fn update(state: &State, runner_id: i64, changes: Changes) -> Result<runner::Model> {
     let tx = store::begin(&state.database).await?;
-    let runner = tokens::lock_runner(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
+    let runner = runner_tokens::lock_runner(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
     validate(&runner, &changes)?;
     let runner = runners::update(&tx, runner, changes).await?;
     tx.commit().await?;
@@ -72,5 +71,5 @@ fn validate(runner: &runner::Model, changes: &Changes) -> Result<()> {
         run_untagged: changes.run_untagged.unwrap_or(runner.run_untagged),
         maximum_timeout: changes.maximum_timeout.unwrap_or(runner.maximum_timeout),
     };
-    runner_validation::validate(&fields).check()
+    validation::validate(&fields).check()
 }

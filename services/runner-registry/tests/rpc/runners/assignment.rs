@@ -1,13 +1,15 @@
 //! Who may assign a project runner to which project, and take it from there. The project that owns a runner keeps it.
 
-use proto::paddock::{
-    directory::v1::Project,
-    runner::v1::{
-        AssignRunnerRequest, AssignRunnerResponse, CreateRunnerRequest, DeleteRunnerRequest, UnassignRunnerRequest,
-        UnassignRunnerResponse,
+use proto::{
+    paddock::{
+        directory::v1::Project,
+        runner::v1::{
+            AssignRunnerRequest, AssignRunnerResponse, CreateRunnerRequest, DeleteRunnerRequest, UnassignRunnerRequest,
+            UnassignRunnerResponse,
+        },
     },
+    role::Role,
 };
-use runner_registry::entity::member::AccessLevel;
 use sea_orm::ConnectionTrait as _;
 use tonic::{Response, Status};
 
@@ -33,8 +35,8 @@ async fn scene(registry: &Registry) -> (Project, Project, Actor, Actor) {
     let group = registry.group("group", None).await;
     let (first, second) = (registry.project("first", &group).await, registry.project("second", &group).await);
     let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
-    registry.join_group(&alice, &group, AccessLevel::Maintainer).await;
-    registry.join_project(&bob, &second, AccessLevel::Maintainer).await;
+    registry.join_group(&alice, &group, Role::Maintainer).await;
+    registry.join_project(&bob, &second, Role::Maintainer).await;
     (first, second, alice, bob)
 }
 
@@ -89,7 +91,7 @@ both_databases! {
         assert_eq!(assign(&bob, &second, runner.id).await.reason(), "access_denied");
         assert_eq!(assign(&bob, &first, runner.id).await.reason(), "project_not_found");
         let developer = registry.user("developer").await;
-        registry.join_project(&developer, &second, AccessLevel::Developer).await;
+        registry.join_project(&developer, &second, Role::Developer).await;
         assert_eq!(assign(&developer, &second, runner.id).await.reason(), "access_denied");
         assign(&alice, &second, runner.id).await.answer();
         assert_eq!(unassign(&developer, &second, runner.id).await.reason(), "access_denied");

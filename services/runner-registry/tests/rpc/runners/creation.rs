@@ -1,10 +1,13 @@
 //! The creation of runners: what is kept, what is refused in which words, and who may create what.
 
-use proto::paddock::{
-    contract::v1::CredentialKind,
-    runner::v1::{CreateRunnerRequest, RunnerAccessLevel, RunnerStatus, RunnerType},
+use proto::{
+    paddock::{
+        contract::v1::CredentialKind,
+        runner::v1::{CreateRunnerRequest, RunnerAccessLevel, RunnerStatus, RunnerType},
+    },
+    role::Role,
 };
-use runner_registry::entity::{member::AccessLevel, runner_token};
+use runner_registry::entity::runner_token;
 use sea_orm::EntityTrait as _;
 use sha2::{Digest as _, Sha256};
 
@@ -154,10 +157,10 @@ both_databases! {
         let below = registry.group("below", Some(&group)).await;
         let project = registry.project("project", &below).await;
         let roles = [
-            ("guest", AccessLevel::Guest, false, false),
-            ("developer", AccessLevel::Developer, false, false),
-            ("maintainer", AccessLevel::Maintainer, false, true),
-            ("owner", AccessLevel::Owner, true, true),
+            ("guest", Role::Guest, false, false),
+            ("developer", Role::Developer, false, false),
+            ("maintainer", Role::Maintainer, false, true),
+            ("owner", Role::Owner, true, true),
         ];
         for (name, role, in_group, in_project) in roles {
             let user = registry.user(name).await;
@@ -196,7 +199,7 @@ both_databases! {
     async fn the_creator_sees_what_was_created(registry) {
         let group = registry.group("group", None).await;
         let user = registry.user("user").await;
-        registry.join_group(&user, &group, AccessLevel::Owner).await;
+        registry.join_group(&user, &group, Role::Owner).await;
         let request = CreateRunnerRequest { maintenance_note: Some("note".into()), ..of_group(&group) };
         let created = user.runners().create_runner(request).await.answer();
         assert_eq!(details(&user, created.id).await.maintenance_note.as_deref(), Some("note"));

@@ -1,13 +1,15 @@
 //! The lists of runners: which runners each is about, and every filter. What is filtered by is what is shown.
 
-use proto::paddock::{
-    directory::v1::{Group, Project},
-    runner::v1::{
-        CreateRunnerRequest, ListAllRunnersRequest, ListGroupRunnersRequest, ListProjectRunnersRequest,
-        ListRunnersRequest, RequestJobRequest, Runner, RunnerInfo, RunnerStatus, RunnerType,
+use proto::{
+    paddock::{
+        directory::v1::{Group, Project},
+        runner::v1::{
+            CreateRunnerRequest, ListAllRunnersRequest, ListGroupRunnersRequest, ListProjectRunnersRequest,
+            ListRunnersRequest, RequestJobRequest, Runner, RunnerInfo, RunnerStatus, RunnerType,
+        },
     },
+    role::Role,
 };
-use runner_registry::entity::member::AccessLevel;
 
 use super::{after, at, instance, of_group, of_project, seconds};
 use crate::support::{Actor, Answer as _, Registry, both_databases};
@@ -57,14 +59,14 @@ both_databases! {
         let Scene { project, runners: [shared, top, sub, _, own, _], .. } = scene(registry).await;
         let request = ListProjectRunnersRequest { id: project.id.to_string(), ..Default::default() };
         let maintainer = registry.user("maintainer").await;
-        registry.join_project(&maintainer, &project, AccessLevel::Maintainer).await;
+        registry.join_project(&maintainer, &project, Role::Maintainer).await;
         for actor in [registry.root(), maintainer] {
             let list = actor.runners().list_project_runners(request.clone()).await.answer();
             assert_eq!(ids(&list.runners), [own, sub, top, shared], "newest first");
         }
         let developer = registry.user("developer").await;
         assert_eq!(developer.runners().list_project_runners(request.clone()).await.reason(), "project_not_found");
-        registry.join_project(&developer, &project, AccessLevel::Developer).await;
+        registry.join_project(&developer, &project, Role::Developer).await;
         assert_eq!(developer.runners().list_project_runners(request).await.reason(), "access_denied");
     }
 
@@ -83,7 +85,7 @@ both_databases! {
         let request = ListGroupRunnersRequest { id: sub.id.to_string(), ..Default::default() };
         let developer = registry.user("developer").await;
         assert_eq!(developer.runners().list_group_runners(request.clone()).await.reason(), "group_not_found");
-        registry.join_group(&developer, &top, AccessLevel::Developer).await;
+        registry.join_group(&developer, &top, Role::Developer).await;
         assert_eq!(developer.runners().list_group_runners(request).await.reason(), "access_denied");
     }
 
@@ -92,13 +94,13 @@ both_databases! {
         let nobody = registry.user("nobody").await;
         assert_eq!(own(&nobody).await, [0i64; 0]);
         let maintainer = registry.user("maintainer").await;
-        registry.join_group(&maintainer, &sub, AccessLevel::Maintainer).await;
+        registry.join_group(&maintainer, &sub, Role::Maintainer).await;
         assert_eq!(own(&maintainer).await, [of_project]);
         let owner = registry.user("owner").await;
-        registry.join_group(&owner, &sub, AccessLevel::Owner).await;
+        registry.join_group(&owner, &sub, Role::Owner).await;
         assert_eq!(own(&owner).await, [of_project, of_sub]);
         let of_one = registry.user("of_one").await;
-        registry.join_project(&of_one, &project, AccessLevel::Maintainer).await;
+        registry.join_project(&of_one, &project, Role::Maintainer).await;
         assert_eq!(own(&of_one).await, [of_project]);
     }
 

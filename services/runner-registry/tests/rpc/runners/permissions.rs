@@ -1,13 +1,15 @@
 //! What each role may do with a runner, and how much of it each role sees.
 
-use proto::paddock::{
-    directory::v1::{Group, Project, UpdateProjectRequest, Visibility},
-    runner::v1::{
-        DeleteRunnerRequest, GetRunnerRequest, ListRunnerManagersRequest, ResetRunnerAuthenticationTokenRequest,
-        UpdateRunnerRequest,
+use proto::{
+    paddock::{
+        directory::v1::{Group, Project, UpdateProjectRequest, Visibility},
+        runner::v1::{
+            DeleteRunnerRequest, GetRunnerRequest, ListRunnerManagersRequest, ResetRunnerAuthenticationTokenRequest,
+            UpdateRunnerRequest,
+        },
     },
+    role::Role,
 };
-use runner_registry::entity::member::AccessLevel;
 
 use super::{details, instance, of_group, of_project};
 use crate::support::{Actor, Answer as _, Registry, both_databases};
@@ -46,10 +48,10 @@ both_databases! {
         let (group, project) = scene(registry).await;
         let roles = [
             ("none", None, SEEN, NOTHING, NOTHING),
-            ("guest", Some(AccessLevel::Guest), SEEN, NOTHING, NOTHING),
-            ("developer", Some(AccessLevel::Developer), SEEN, NOTHING, NOTHING),
-            ("maintainer", Some(AccessLevel::Maintainer), SEEN, SEEN, ALL),
-            ("owner", Some(AccessLevel::Owner), SEEN, ALL, ALL),
+            ("guest", Some(Role::Guest), SEEN, NOTHING, NOTHING),
+            ("developer", Some(Role::Developer), SEEN, NOTHING, NOTHING),
+            ("maintainer", Some(Role::Maintainer), SEEN, SEEN, ALL),
+            ("owner", Some(Role::Owner), SEEN, ALL, ALL),
         ];
         for (name, role, shared, grouped, of_the_project) in roles {
             let user = registry.user(name).await;
@@ -73,10 +75,10 @@ both_databases! {
         let runner = registry.create(of_project(&project)).await;
         let stranger = registry.user("stranger").await;
         let other = registry.project("other", &group).await;
-        registry.join_project(&stranger, &other, AccessLevel::Owner).await;
+        registry.join_project(&stranger, &other, Role::Owner).await;
         assert_eq!(outcomes(&stranger, runner.id).await, NOTHING);
         let maintainer = registry.user("maintainer").await;
-        registry.join_project(&maintainer, &project, AccessLevel::Maintainer).await;
+        registry.join_project(&maintainer, &project, Role::Maintainer).await;
         assert_eq!(outcomes(&maintainer, runner.id).await, ALL);
     }
 
@@ -99,8 +101,8 @@ both_databases! {
             registry.root().runners().assign_runner(assign).await.answer();
         }
         let maintainer = registry.user("maintainer").await;
-        registry.join_project(&maintainer, &project, AccessLevel::Maintainer).await;
-        registry.join_project(&maintainer, &shown, AccessLevel::Guest).await;
+        registry.join_project(&maintainer, &project, Role::Maintainer).await;
+        registry.join_project(&maintainer, &shown, Role::Guest).await;
         let ids = |runner: proto::paddock::runner::v1::RunnerDetails| -> Vec<i64> {
             runner.projects.iter().map(|project| project.id).collect()
         };
@@ -119,7 +121,7 @@ both_databases! {
         };
         let runner = registry.create(request).await;
         let maintainer = registry.user("maintainer").await;
-        registry.join_group(&maintainer, &group, AccessLevel::Maintainer).await;
+        registry.join_group(&maintainer, &group, Role::Maintainer).await;
         assert_eq!(details(&maintainer, runner.id).await.maintenance_note, None);
         assert_eq!(registry.details(runner.id).await.maintenance_note.as_deref(), Some("note"));
     }

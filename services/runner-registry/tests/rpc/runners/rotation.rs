@@ -9,7 +9,13 @@ use proto::paddock::{
         CreateRunnerRequest, RegisterRunnerRequest, ResetAuthenticationTokenRequest, UnregisterRunnerManagerRequest,
     },
 };
-use runner_registry::entity::runner_token::{self, TokenState};
+use runner_registry::{
+    entity::{
+        runner::RunnerType,
+        runner_token::{self, TokenState},
+    },
+    runner::token::RunnerToken,
+};
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use tokio::task::JoinSet;
 
@@ -191,8 +197,7 @@ both_databases! {
     }
 
     async fn a_token_that_was_never_made_here_is_unknown(registry) {
-        let foreign = runner_registry::token::RunnerToken::generate(runner_registry::runner_type::RunnerType::Instance);
-        let foreign = foreign.unwrap();
+        let foreign = RunnerToken::generate(RunnerType::Instance).unwrap();
         assert_eq!(registry.rotate(foreign.expose()).await.reason(), "runner_token_unknown");
         assert_eq!(registry.verify(foreign.expose()).await.reason(), "runner_token_unknown");
     }

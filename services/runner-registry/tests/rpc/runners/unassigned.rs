@@ -1,13 +1,15 @@
 //! A project runner that has no project left: nothing that its client does is an error of ours, and its token is unchanged.
 
-use proto::paddock::{
-    directory::v1::{DeleteProjectRequest, Project},
-    runner::v1::{
-        AssignRunnerRequest, CreateRunnerResponse, DeleteRunnerRequest, ListRunnersRequest,
-        ResetAuthenticationTokenRequest, ResetRunnerAuthenticationTokenRequest, UnregisterRunnerRequest,
+use proto::{
+    paddock::{
+        directory::v1::{DeleteProjectRequest, Project},
+        runner::v1::{
+            AssignRunnerRequest, CreateRunnerResponse, DeleteRunnerRequest, ListRunnersRequest,
+            ResetAuthenticationTokenRequest, ResetRunnerAuthenticationTokenRequest, UnregisterRunnerRequest,
+        },
     },
+    role::Role,
 };
-use runner_registry::entity::member::AccessLevel;
 use tokio::task::JoinSet;
 
 use super::{details, of_group, of_project};
@@ -117,7 +119,7 @@ both_databases! {
     async fn its_creator_can_mend_or_delete_it(registry) {
         let group = registry.group("group", None).await;
         let creator = registry.user("creator").await;
-        registry.join_group(&creator, &group, AccessLevel::Maintainer).await;
+        registry.join_group(&creator, &group, Role::Maintainer).await;
         let (project, other) = (registry.project("project", &group).await, registry.project("other", &group).await);
         let runner = creator.runners().create_runner(of_project(&project)).await.answer();
         let second = creator.runners().create_runner(of_project(&project)).await.answer();
@@ -129,7 +131,7 @@ both_databases! {
         creator.runners().assign_runner(assign).await.answer();
         creator.runners().delete_runner(DeleteRunnerRequest { id: second.id }).await.answer();
         let bystander = registry.user("bystander").await;
-        registry.join_group(&bystander, &group, AccessLevel::Developer).await;
+        registry.join_group(&bystander, &group, Role::Developer).await;
         let answer = bystander.runners().delete_runner(DeleteRunnerRequest { id: runner.id }).await;
         assert_eq!(answer.reason(), "access_denied");
     }

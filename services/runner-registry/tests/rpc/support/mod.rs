@@ -20,15 +20,17 @@ use chassis::{
     identity::IdentityKeys,
 };
 use prost_types::FieldMask;
-use proto::paddock::{
-    contract::v1::{CredentialKind, Process, TokenScope},
-    directory::v1::{CreateGroupRequest, CreateProjectRequest, CreateUserRequest, Group, Project},
+use proto::{
+    paddock::{
+        contract::v1::{CredentialKind, Process, TokenScope},
+        directory::v1::{CreateGroupRequest, CreateProjectRequest, CreateUserRequest, Group, Project},
+    },
+    role::Role,
 };
 use runner_registry::{
-    Config, Deps, Error,
+    Config, Deps, Error, SealKeys,
     config::{DEFAULTS, ProcessConfig},
-    entity::{member, member::AccessLevel, user},
-    seal::SealKeys,
+    entity::{member, user},
 };
 use sea_orm::{
     ActiveModelTrait as _,
@@ -215,22 +217,22 @@ impl Registry {
     }
 
     /// Gives a user a role in a group.
-    pub async fn join_group(&self, actor: &Actor, group: &Group, access_level: AccessLevel) {
-        self.join(actor.user_id(), Some(group.id), None, access_level).await;
+    pub async fn join_group(&self, actor: &Actor, group: &Group, role: Role) {
+        self.join(actor.user_id(), Some(group.id), None, role).await;
     }
 
     /// Gives a user a role in a project.
-    pub async fn join_project(&self, actor: &Actor, project: &Project, access_level: AccessLevel) {
-        self.join(actor.user_id(), None, Some(project.id), access_level).await;
+    pub async fn join_project(&self, actor: &Actor, project: &Project, role: Role) {
+        self.join(actor.user_id(), None, Some(project.id), role).await;
     }
 
-    async fn join(&self, user_id: i64, group_id: Option<i64>, project_id: Option<i64>, access_level: AccessLevel) {
+    async fn join(&self, user_id: i64, group_id: Option<i64>, project_id: Option<i64>, role: Role) {
         let row = member::ActiveModel {
             id: NotSet,
             user_id: Set(user_id),
             group_id: Set(group_id),
             project_id: Set(project_id),
-            access_level: Set(access_level),
+            access_level: Set(role.number()),
         };
         row.insert(&self.database).await.unwrap();
     }

@@ -3,11 +3,9 @@
 //!
 //! A role in a group holds in every group and project below it; the greatest role that is found that way is the role.
 
-use crate::entity::{
-    Visibility,
-    member::AccessLevel::{self, Maintainer, Owner},
-    runner::RunnerType,
-};
+use proto::role::Role::{self, Maintainer, Owner};
+
+use crate::entity::{Visibility, runner::RunnerType};
 
 /// What a caller is to one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +13,7 @@ pub struct Standing {
     /// Whether the caller is an administrator.
     pub admin: bool,
     /// The caller's role in the object. None: not a member.
-    pub role: Option<AccessLevel>,
+    pub role: Option<Role>,
 }
 
 impl Standing {
@@ -57,7 +55,7 @@ impl Standing {
 
     /// Whether the caller may give this role to somebody, or take it away: nobody gives more than they have.
     #[must_use]
-    pub fn may_hand_out(self, role: AccessLevel) -> bool {
+    pub fn may_hand_out(self, role: Role) -> bool {
         self.has(role)
     }
 
@@ -83,7 +81,7 @@ impl Standing {
         }
     }
 
-    fn has(self, least: AccessLevel) -> bool {
+    fn has(self, least: Role) -> bool {
         self.admin || self.role.is_some_and(|role| role >= least)
     }
 }
@@ -91,9 +89,9 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use AccessLevel::{Developer, Guest, Reporter};
+    use Role::{Developer, Guest, Reporter};
 
-    const ROLES: [Option<AccessLevel>; 6] =
+    const ROLES: [Option<Role>; 6] =
         [None, Some(Guest), Some(Reporter), Some(Developer), Some(Maintainer), Some(Owner)];
 
     type Rule = fn(Standing) -> bool;

@@ -3,9 +3,8 @@
 //! Source of the rules: <https://docs.gitlab.com/ci/runners/configure_runners/#security-of-runner-tokens> and
 //! <https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user>.
 
-use time::{Duration, OffsetDateTime};
-
 use proto::iso8601;
+use time::{Duration, OffsetDateTime};
 
 /// The least time that a stated expiry lies ahead.
 pub const MIN_LIFETIME: Duration = Duration::minutes(5);

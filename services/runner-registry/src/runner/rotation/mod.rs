@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-pub use crate::entity::runner_token::TokenState;
+use crate::entity::runner_token::TokenState;
 
 /// What decides about a token. Every instant belongs to the time after it: a token is expired at its expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
-//! What a runner serves, as the token form and the messages name it.
+//! How tokens and messages name the types of runners.
 
 use proto::paddock::runner::v1::RunnerType as Message;
 
-pub use crate::entity::runner::RunnerType;
+use crate::entity::runner::RunnerType;
 
 impl RunnerType {
     /// Every type.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use proto::role::Role;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, RelationTrait as _,
@@ -9,17 +10,13 @@ use sea_orm::{
 };
 
 use super::{
-    members,
     projects::{self, Located, Namespace},
+    roles,
 };
 use crate::{
-    entity::{
-        Visibility, group, group_ancestor,
-        member::{self, AccessLevel},
-        project, user,
-    },
+    directory::paths::ObjectId,
+    entity::{Visibility, group, group_ancestor, member, project, user},
     error::Result,
-    paths::ObjectId,
 };
 
 /// Whose sight counts.
@@ -57,18 +54,19 @@ pub async fn user_in_project(
     db: &impl ConnectionTrait,
     user_id: i64,
     project: &project::Model,
-) -> Result<Option<(user::Model, Option<AccessLevel>)>> {
+) -> Result<Option<(user::Model, Option<Role>)>> {
     let role = Query::select()
         .expr(member::Column::AccessLevel.max())
         .from(member::Entity)
         .and_where(member::Column::UserId.eq(user_id))
-        .cond_where(members::in_project(project))
+        .cond_where(roles::in_project(project))
         .to_owned();
     let found = user::Entity::find_by_id(user_id).expr_as(Expr::from(role), "role").into_model::<WithRole>();
     let found = found.one(db).await?;
     Ok(found.map(|WithRole { user, role }| {
-        let owns = (project.owner_id == Some(user.id)).then_some(AccessLevel::Owner);
-        (user, owns.or(role))
+        let is_owner = project.owner_id == Some(user.id);
+        let role = if is_owner { Some(Role::Owner) } else { role.and_then(Role::from_number) };
+        (user, role)
     }))
 }
 
@@ -76,7 +74,7 @@ pub async fn user_in_project(
 struct WithRole {
     #[sea_orm(nested)]
     user: user::Model,
-    role: Option<AccessLevel>,
+    role: Option<i32>,
 }
 
 /// The projects with these ids, and which of them the viewer sees.
@@ -89,7 +87,7 @@ pub async fn projects(db: &impl ConnectionTrait, ids: &[i64], viewer: Viewer) ->
     {
         let with_role = Condition::all()
             .add(project::Column::Id.is_in(ids.iter().copied()))
-            .add(members::projects_with_role(user_id, AccessLevel::Guest));
+            .add(roles::projects_with_role(user_id, Role::Guest));
         let query = project::Entity::find().filter(with_role).select_only().column(project::Column::Id);
         visible.extend(query.into_tuple::<i64>().all(db).await?);
     }
@@ -110,7 +108,7 @@ pub async fn groups(
     {
         let with_role = Condition::all()
             .add(group::Column::Id.is_in(ids.iter().copied()))
-            .add(group::Column::Id.in_subquery(members::groups_with_role(user_id, AccessLevel::Guest)));
+            .add(group::Column::Id.in_subquery(roles::groups_with_role(user_id, Role::Guest)));
         let query = group::Entity::find().filter(with_role).select_only().column(group::Column::Id);
         visible.extend(query.into_tuple::<i64>().all(db).await?);
     }

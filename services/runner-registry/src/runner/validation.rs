@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use crate::{error::FieldErrors, text};
+use crate::{directory::text, error::FieldErrors};
 
 /// The most characters of a description.
 pub const MAX_DESCRIPTION: usize = 1024;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use proto::timestamp::{self, millis};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
     IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult,
@@ -18,8 +19,7 @@ use crate::{
         runner_token::{self, Column, Relation, TokenState},
     },
     error::{Error, Result},
-    rotation,
-    seal::Sealed,
+    runner::{rotation, seal::Sealed},
 };
 
 /// The states in which a token can authenticate.
@@ -50,9 +50,9 @@ impl From<&runner_token::Model> for rotation::Token {
     fn from(row: &runner_token::Model) -> Self {
         Self {
             state: row.state,
-            expires_at: row.expires_at,
-            rotation_deadline: row.rotation_deadline,
-            overlap_ends_at: row.overlap_ends_at,
+            expires_at: row.expires_at.map(timestamp::time),
+            rotation_deadline: row.rotation_deadline.map(timestamp::time),
+            overlap_ends_at: row.overlap_ends_at.map(timestamp::time),
         }
     }
 }
@@ -139,9 +139,9 @@ pub async fn insert(tx: &DatabaseTransaction, new: NewToken, now: OffsetDateTime
         digest: Set(new.digest.as_bytes().to_vec()),
         state: Set(new.state),
         predecessor_id: Set(new.predecessor_id),
-        expires_at: Set(new.expires_at),
-        rotation_deadline: Set(new.rotation_deadline),
-        created_at: Set(now),
+        expires_at: Set(new.expires_at.map(millis)),
+        rotation_deadline: Set(new.rotation_deadline.map(millis)),
+        created_at: Set(millis(now)),
         overlap_ends_at: Set(None),
         sealed: Set(sealed),
         sealed_key_id: Set(sealed_key_id),
@@ -167,7 +167,7 @@ pub async fn promote(
     supersede(tx, successor.runner_id, now).await?;
     let mut row = successor.into_active_model();
     row.state = Set(TokenState::Current);
-    row.promoted_at = Set(Some(now));
+    row.promoted_at = Set(Some(millis(now)));
     row.sealed = Set(None);
     row.sealed_key_id = Set(None);
     Ok(row.update(tx).await?)
@@ -194,7 +194,7 @@ pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTim
 /// Says when a rotated token stops to authenticate although its successor was never used.
 pub async fn set_overlap(tx: &DatabaseTransaction, token_id: i64, ends_at: OffsetDateTime) -> Result<()> {
     runner_token::Entity::update_many()
-        .col_expr(Column::OverlapEndsAt, Expr::value(ends_at))
+        .col_expr(Column::OverlapEndsAt, Expr::value(millis(ends_at)))
         .filter(Column::Id.eq(token_id))
         .exec(tx)
         .await?;
@@ -210,7 +210,7 @@ async fn end(
 ) -> Result<()> {
     runner_token::Entity::update_many()
         .col_expr(Column::State, Expr::value(to))
-        .col_expr(Column::SupersededAt, Expr::value(now))
+        .col_expr(Column::SupersededAt, Expr::value(millis(now)))
         .col_expr(Column::Sealed, Expr::value(None::<Vec<u8>>))
         .col_expr(Column::SealedKeyId, Expr::value(None::<String>))
         .filter(Column::RunnerId.eq(runner_id))
