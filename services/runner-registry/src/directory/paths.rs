@@ -51,6 +51,15 @@ pub fn join(namespace: &str, segment: &str) -> String {
     format!("{namespace}/{segment}")
 }
 
+/// The full path with another last segment.
+#[must_use]
+pub fn with_last_segment(full_path: &str, segment: &str) -> String {
+    match full_path.rsplit_once('/') {
+        Some((namespace, _)) => join(namespace, segment),
+        None => segment.to_owned(),
+    }
+}
+
 /// Checks a segment for the field that it came in.
 pub fn check_segment(errors: &mut FieldErrors, field: &'static str, segment: &str) {
     if segment.is_empty() {
@@ -83,10 +92,9 @@ pub fn from_name(name: &str) -> String {
 }
 
 fn is_segment(segment: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let lower = key(segment);
     !segment.is_empty()
-        && segment.bytes().all(allowed)
+        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
         && !segment.starts_with(['-', '.'])
         && !RESERVED_ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
@@ -118,7 +126,9 @@ mod tests {
 
     #[test]
     fn an_id_is_a_number_or_a_possible_path() {
-        let path = |text: &str| Some(ObjectId::Path(text.to_owned()));
+        fn path(text: &str) -> Option<ObjectId> {
+            Some(ObjectId::Path(text.to_owned()))
+        }
         let deep = ["seg"; 64].join("/");
         let cases = [
             ("1", Some(ObjectId::Number(1))),
@@ -148,6 +158,12 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(ObjectId::parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_last_segment_is_replaced() {
+        assert_eq!(with_last_segment("a", "b"), "b");
+        assert_eq!(with_last_segment("a/b/c", "d"), "a/b/d");
     }
 
     #[test]

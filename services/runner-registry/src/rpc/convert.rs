@@ -1,10 +1,15 @@
 //! Between the values of messages and those of the records.
 
+use chassis::{access::User, db::paging::Window};
 use proto::paddock::directory::v1::Visibility as Message;
+use tonic::Status;
 
+use super::mask::Mask;
 use crate::{
+    directory::{paths, text},
     entity::Visibility,
     error::{Error, FieldErrors, Result},
+    store::search::Listing,
 };
 
 /// The greatest interval that a setting can have, in seconds: a hundred years.
@@ -33,6 +38,55 @@ pub fn visibility_message(visibility: Visibility) -> i32 {
         Visibility::Public => Message::Public,
     };
     message.into()
+}
+
+/// The visibility that an update asks for; cleared means private.
+pub fn changed_visibility(mask: &Mask, message: Option<i32>) -> Result<Option<Visibility>> {
+    let private = visibility_message(Visibility::Private);
+    mask.value_or("visibility", message, private).map(visibility).transpose()
+}
+
+/// The parameters that lists of groups and of projects share.
+pub fn listing<'a>(
+    user: &User,
+    page: Option<i32>,
+    per_page: Option<i32>,
+    search: Option<&'a str>,
+) -> Result<Listing<'a>, Status> {
+    Ok(Listing {
+        window: Window::new(page, per_page)?,
+        search: text::search("search", search)?,
+        seen_by: (!user.admin).then_some(user.id),
+    })
+}
+
+/// Checks those of the texts of a group or a project that are to be written.
+pub fn check_texts(
+    errors: &mut FieldErrors,
+    name: Option<&str>,
+    path: Option<&str>,
+    description: Option<&str>,
+    max_description: usize,
+) {
+    if let Some(name) = name {
+        text::check_required(errors, "name", name, text::MAX_NAME);
+    }
+    if let Some(path) = path {
+        paths::check_segment(errors, "path", path);
+    }
+    text::check_optional(errors, "description", description, max_description);
+}
+
+/// The interval in seconds that an update asks for.
+pub fn changed_interval(
+    errors: &mut FieldErrors,
+    mask: &Mask,
+    field: &'static str,
+    interval: Option<i64>,
+) -> Option<Option<i64>> {
+    let change = mask.clearable(field, interval);
+    check_interval(errors, field, change.flatten());
+    change
 }
 
 /// Checks an interval in seconds.

@@ -119,7 +119,7 @@ fn viewer(id: Option<i64>, is_admin: bool) -> Viewer {
     match id {
         _ if is_admin => Viewer::Admin,
         Some(id) => Viewer::User(id),
-        None => Viewer::Nobody,
+        None => Viewer::SignedOut,
     }
 }
 

@@ -1,9 +1,6 @@
 //! Groups.
 
-use chassis::{
-    access::User,
-    db::paging::{Paged, Window},
-};
+use chassis::{access::User, db::paging::Paged};
 use proto::{
     paddock::directory::v1::{
         CreateGroupRequest, CreateGroupResponse, DeleteGroupRequest, DeleteGroupResponse, GetGroupRequest,
@@ -16,12 +13,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     State, by_user,
-    convert::{check_interval, visibility, visibility_message},
+    convert::{
+        changed_interval, changed_visibility, check_interval, check_texts, listing, visibility, visibility_message,
+    },
     mask::Mask,
     objects,
 };
 use crate::{
-    directory::{paths, permission::Standing, text},
+    directory::permission::Standing,
     entity::{Visibility, group::Model},
     error::{Error, FieldErrors, Result},
     store::groups::{self, Changes, New},
@@ -37,10 +36,8 @@ pub struct Groups(pub State);
 impl GroupService for Groups {
     async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let window = Window::new(request.page, request.per_page)?;
-        let search = text::search("search", request.search.as_deref())?;
-        let seen_by = (!user.admin).then_some(user.id);
-        let Paged { items, page } = groups::list(&self.0.database, seen_by, search, window).await?;
+        let listing = listing(&user, request.page, request.per_page, request.search.as_deref())?;
+        let Paged { items, page } = groups::list(&self.0.database, listing).await?;
         Ok(Response::new(ListGroupsResponse { groups: self.messages(items).await?, page: Some(page) }))
     }
 
@@ -107,9 +104,8 @@ impl Groups {
 fn new(request: CreateGroupRequest) -> Result<New> {
     let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
     let mut errors = FieldErrors::default();
-    text::check_required(&mut errors, "name", &request.name, text::MAX_NAME);
-    paths::check_segment(&mut errors, "path", &request.path);
-    text::check_optional(&mut errors, "description", request.description.as_deref(), MAX_DESCRIPTION);
+    let description = request.description.as_deref();
+    check_texts(&mut errors, Some(&request.name), Some(&request.path), description, MAX_DESCRIPTION);
     let intervals = [
         ("runner_token_expiration_interval", request.runner_token_expiration_interval),
         ("subgroup_runner_token_expiration_interval", request.subgroup_runner_token_expiration_interval),
@@ -133,36 +129,33 @@ fn new(request: CreateGroupRequest) -> Result<New> {
 
 fn changes(request: UpdateGroupRequest) -> Result<Changes> {
     let mask = Mask::new(request.update_mask);
-    let private = visibility_message(Visibility::Private);
-    let visibility = mask.value_or("visibility", request.visibility, private).map(visibility).transpose()?;
     let mut errors = FieldErrors::default();
-    let mut interval = |field: &'static str, value: Option<i64>| {
-        let change = mask.clearable(field, value);
-        check_interval(&mut errors, field, change.flatten());
-        change
-    };
-    let own = interval("runner_token_expiration_interval", request.runner_token_expiration_interval);
-    let subgroup =
-        interval("subgroup_runner_token_expiration_interval", request.subgroup_runner_token_expiration_interval);
-    let project =
-        interval("project_runner_token_expiration_interval", request.project_runner_token_expiration_interval);
     let changes = Changes {
         name: mask.value("name", request.name),
         path: mask.value("path", request.path),
         description: mask.clearable("description", request.description),
-        visibility,
-        runner_token_expiration_interval: own,
-        subgroup_runner_token_expiration_interval: subgroup,
-        project_runner_token_expiration_interval: project,
+        visibility: changed_visibility(&mask, request.visibility)?,
+        runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
+            "runner_token_expiration_interval",
+            request.runner_token_expiration_interval,
+        ),
+        subgroup_runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
+            "subgroup_runner_token_expiration_interval",
+            request.subgroup_runner_token_expiration_interval,
+        ),
+        project_runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
+            "project_runner_token_expiration_interval",
+            request.project_runner_token_expiration_interval,
+        ),
     };
-    if let Some(name) = &changes.name {
-        text::check_required(&mut errors, "name", name, text::MAX_NAME);
-    }
-    if let Some(path) = &changes.path {
-        paths::check_segment(&mut errors, "path", path);
-    }
     let description = changes.description.as_ref().and_then(Option::as_deref);
-    text::check_optional(&mut errors, "description", description, MAX_DESCRIPTION);
+    check_texts(&mut errors, changes.name.as_deref(), changes.path.as_deref(), description, MAX_DESCRIPTION);
     errors.check()?;
     Ok(changes)
 }

@@ -7,7 +7,7 @@ use proto::paddock::directory::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{State, by_user, convert::check_interval, mask::Mask};
+use super::{State, by_user, convert::changed_interval, mask::Mask};
 use crate::{
     entity::application_settings::Model,
     error::{FieldErrors, Result},
@@ -56,21 +56,22 @@ impl InstanceService for Instance {
 fn changes(request: UpdateSettingsRequest) -> Result<Changes> {
     let mut errors = FieldErrors::default();
     let mask = Mask::new(request.update_mask);
-    let mut interval = |field: &'static str, value: Option<i64>| {
-        let change = mask.clearable(field, value);
-        check_interval(&mut errors, field, change.flatten());
-        change
-    };
     let changes = Changes {
-        runner_token_expiration_interval: interval(
+        runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
             "runner_token_expiration_interval",
             request.runner_token_expiration_interval,
         ),
-        group_runner_token_expiration_interval: interval(
+        group_runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
             "group_runner_token_expiration_interval",
             request.group_runner_token_expiration_interval,
         ),
-        project_runner_token_expiration_interval: interval(
+        project_runner_token_expiration_interval: changed_interval(
+            &mut errors,
+            &mask,
             "project_runner_token_expiration_interval",
             request.project_runner_token_expiration_interval,
         ),

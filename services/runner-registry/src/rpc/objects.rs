@@ -1,5 +1,5 @@
 //! From the `:id` of a request to the group or project that it means, if the caller sees it, with what the caller is to
-//! it. Whoever needs an object starts here, so that an invisible one cannot be told from one that does not exist.
+//! it. Every handler finds its object here, so that callers cannot tell an invisible object from one that does not exist.
 
 use chassis::access::User;
 use sea_orm::DatabaseConnection;

@@ -1,9 +1,6 @@
 //! Projects.
 
-use chassis::{
-    access::User,
-    db::paging::{Paged, Window},
-};
+use chassis::{access::User, db::paging::Paged};
 use proto::{
     paddock::directory::v1::{
         CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse, GetProjectRequest,
@@ -16,12 +13,14 @@ use tonic::{Request, Response, Status};
 
 use super::{
     State, by_user,
-    convert::{check_interval, visibility, visibility_message},
+    convert::{
+        changed_interval, changed_visibility, check_interval, check_texts, listing, visibility, visibility_message,
+    },
     mask::Mask,
     objects,
 };
 use crate::{
-    directory::{paths, permission::Standing, text},
+    directory::{paths, permission::Standing},
     entity::{Visibility, project::Model},
     error::{Error, FieldErrors, Result},
     store::projects::{self, Changes, Home, Located, Namespace, New},
@@ -42,11 +41,9 @@ impl ProjectService for Projects {
         request: Request<ListProjectsRequest>,
     ) -> Result<Response<ListProjectsResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let window = Window::new(request.page, request.per_page)?;
-        let search = text::search("search", request.search.as_deref())?;
-        let seen_by = (!user.admin).then_some(user.id);
+        let listing = listing(&user, request.page, request.per_page, request.search.as_deref())?;
         let db = &self.0.database;
-        let Paged { items, page } = projects::list(db, seen_by, search, window).await?;
+        let Paged { items, page } = projects::list(db, listing).await?;
         let projects = projects::locate(db, items).await?.into_iter().map(message).collect();
         Ok(Response::new(ListProjectsResponse { projects, page: Some(page) }))
     }
@@ -117,9 +114,7 @@ fn new(home: Home, request: CreateProjectRequest) -> Result<New> {
         (None, Some(path)) => (path.clone(), path),
     };
     let mut errors = FieldErrors::default();
-    text::check_required(&mut errors, "name", &name, text::MAX_NAME);
-    paths::check_segment(&mut errors, "path", &path);
-    text::check_optional(&mut errors, "description", request.description.as_deref(), MAX_DESCRIPTION);
+    check_texts(&mut errors, Some(&name), Some(&path), request.description.as_deref(), MAX_DESCRIPTION);
     check_interval(&mut errors, INTERVAL, request.runner_token_expiration_interval);
     errors.check()?;
     Ok(New {
@@ -134,24 +129,17 @@ fn new(home: Home, request: CreateProjectRequest) -> Result<New> {
 
 fn changes(request: UpdateProjectRequest) -> Result<Changes> {
     let mask = Mask::new(request.update_mask);
-    let private = visibility_message(Visibility::Private);
+    let mut errors = FieldErrors::default();
+    let interval = request.runner_token_expiration_interval;
     let changes = Changes {
         name: mask.value("name", request.name),
         path: mask.value("path", request.path),
         description: mask.clearable("description", request.description),
-        visibility: mask.value_or("visibility", request.visibility, private).map(visibility).transpose()?,
-        runner_token_expiration_interval: mask.clearable(INTERVAL, request.runner_token_expiration_interval),
+        visibility: changed_visibility(&mask, request.visibility)?,
+        runner_token_expiration_interval: changed_interval(&mut errors, &mask, INTERVAL, interval),
     };
-    let mut errors = FieldErrors::default();
-    if let Some(name) = &changes.name {
-        text::check_required(&mut errors, "name", name, text::MAX_NAME);
-    }
-    if let Some(path) = &changes.path {
-        paths::check_segment(&mut errors, "path", path);
-    }
     let description = changes.description.as_ref().and_then(Option::as_deref);
-    text::check_optional(&mut errors, "description", description, MAX_DESCRIPTION);
-    check_interval(&mut errors, INTERVAL, changes.runner_token_expiration_interval.flatten());
+    check_texts(&mut errors, changes.name.as_deref(), changes.path.as_deref(), description, MAX_DESCRIPTION);
     errors.check()?;
     Ok(changes)
 }

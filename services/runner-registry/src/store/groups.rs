@@ -1,15 +1,15 @@
-//! Groups and their tree. Whatever gives something below a top-level group a path holds a lock on that group's row:
-//! shared to add, exclusive to rename. So a rename sees everything that it has to move.
+//! Groups and their tree. Each transaction that gives something below a top-level group a path locks the row of that
+//! group: shared to add, exclusive to rename. So a rename sees everything that it has to move.
 
 use std::collections::HashMap;
 
-use chassis::db::paging::{Paged, Window};
+use chassis::db::paging::Paged;
 use proto::timestamp::millis;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
-    IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
+    JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _,
     sea_query::LockType,
 };
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ use super::{
     change,
     roles::{self, MemberSource},
     routes::{self, Holder},
-    search,
+    search::Listing,
 };
 use crate::{
     directory::paths::{self, ObjectId},
@@ -72,25 +72,14 @@ pub struct Changes {
 
 /// The group with the id.
 pub async fn find(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<Model>> {
-    let query = match id {
-        ObjectId::Number(number) => Entity::find_by_id(*number),
-        ObjectId::Path(key) => Entity::find().filter(Column::Id.in_subquery(routes::held(route::Column::GroupId, key))),
-    };
-    Ok(query.one(db).await?)
+    routes::find::<Entity>(db, id, Column::Id, route::Column::GroupId).await
 }
 
-/// A page of groups, by name. Only those that the user sees, unless there is none given.
-pub async fn list(
-    db: &impl ConnectionTrait,
-    seen_by: Option<i64>,
-    search: Option<&str>,
-    window: Window,
-) -> Result<Paged<Model>> {
-    let condition = Condition::all()
-        .add_option(seen_by.map(roles::visible_groups))
-        .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
+/// A page of groups, by name.
+pub async fn list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Result<Paged<Model>> {
+    let condition = listing.condition(roles::visible_groups, &[Column::Name, Column::Path]);
     let query = Entity::find().filter(condition).order_by_asc(Column::Name).order_by_asc(Column::Id);
-    Ok(window.fetch(query, db).await?)
+    Ok(listing.window.fetch(query, db).await?)
 }
 
 /// The names of the groups with those of all their ancestors before them, by group id.
@@ -115,9 +104,9 @@ pub async fn full_names(db: &impl ConnectionTrait, ids: Vec<i64>) -> Result<Hash
 /// Creates a group that the user owns.
 pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: OffsetDateTime) -> Result<Model> {
     let tx = super::begin(database).await?;
-    let (full_path, above) = match new.parent_id {
+    let (full_path, ancestor_ids) = match new.parent_id {
         None => (new.path.clone(), Vec::new()),
-        Some(parent_id) => place_below(&tx, parent_id, &new).await?,
+        Some(parent_id) => path_below(&tx, parent_id, &new).await?,
     };
     let row = group::ActiveModel {
         id: NotSet,
@@ -132,28 +121,21 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
         project_runner_token_expiration_interval: Set(new.project_runner_token_expiration_interval),
         created_at: Set(millis(now)),
     };
-    paths::check_length(full_path.len()).map_err(|text| Error::invalid("path", text))?;
+    routes::check_length(full_path.len(), "path")?;
     let group = row.insert(&tx).await.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
     routes::take(&tx, &full_path, Holder::Group(group.id), "path").await?;
-    insert_ancestors(&tx, group.id, above).await?;
+    insert_ancestors(&tx, group.id, ancestor_ids).await?;
     roles::add_owner(&tx, MemberSource::Group(group.id), user_id).await?;
     tx.commit().await?;
     Ok(group)
 }
 
 /// The full path of a new group, and its ancestors from the parent upwards.
-async fn place_below(tx: &DatabaseTransaction, parent_id: i64, new: &New) -> Result<(String, Vec<i64>)> {
+async fn path_below(tx: &DatabaseTransaction, parent_id: i64, new: &New) -> Result<(String, Vec<i64>)> {
     lock_tree(tx, parent_id, LockType::Share).await?;
     let parent = Entity::find_by_id(parent_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
-    if new.visibility > parent.visibility {
-        let text = format!(
-            "{} is not allowed since the parent group has a {} visibility",
-            new.visibility.name(),
-            parent.visibility.name()
-        );
-        return Err(Error::invalid("visibility_level", text));
-    }
-    let above: Vec<i64> = group_ancestor::Entity::find()
+    check_below_parent(&parent, new.visibility)?;
+    let ancestor_ids: Vec<i64> = group_ancestor::Entity::find()
         .filter(group_ancestor::Column::GroupId.eq(parent_id))
         .order_by_asc(group_ancestor::Column::Distance)
         .select_only()
@@ -161,14 +143,14 @@ async fn place_below(tx: &DatabaseTransaction, parent_id: i64, new: &New) -> Res
         .into_tuple()
         .all(tx)
         .await?;
-    if above.len() >= paths::MAX_DEPTH {
+    if ancestor_ids.len() >= paths::MAX_DEPTH {
         return Err(Error::invalid("parent_id", "has too deep level of nesting"));
     }
-    Ok((paths::join(&parent.full_path, &new.path), above))
+    Ok((paths::join(&parent.full_path, &new.path), ancestor_ids))
 }
 
-async fn insert_ancestors(tx: &DatabaseTransaction, group_id: i64, above: Vec<i64>) -> Result<()> {
-    let rows = std::iter::once(group_id).chain(above).zip(0..).map(|(ancestor_id, distance)| {
+async fn insert_ancestors(tx: &DatabaseTransaction, group_id: i64, ancestor_ids: Vec<i64>) -> Result<()> {
+    let rows = std::iter::once(group_id).chain(ancestor_ids).zip(0..).map(|(ancestor_id, distance)| {
         group_ancestor::ActiveModel { group_id: Set(group_id), ancestor_id: Set(ancestor_id), distance: Set(distance) }
     });
     let inserted = group_ancestor::Entity::insert_many(rows).exec_without_returning(tx).await;
@@ -185,10 +167,7 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
         check_visibility(&tx, &group, visibility).await?;
     }
     if let Some(path) = changes.path.as_ref().filter(|path| **path != group.path) {
-        let new = match group.full_path.rsplit_once('/') {
-            Some((above, _)) => paths::join(above, path),
-            None => path.clone(),
-        };
+        let new = paths::with_last_segment(&group.full_path, path);
         routes::rename(&tx, &group.full_path, &new, Holder::Group(id), "path").await?;
     }
     let mut row = group.into_active_model();
@@ -207,26 +186,36 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
 
 /// A group may be seen by no more callers than its parent, and by no fewer than what it holds.
 async fn check_visibility(tx: &DatabaseTransaction, group: &Model, visibility: Visibility) -> Result<()> {
-    let refuse =
-        |why: String| Err(Error::invalid("visibility_level", format!("{} is not allowed {why}", visibility.name())));
     if let Some(parent_id) = group.parent_id {
         let parent = Entity::find_by_id(parent_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
-        if visibility > parent.visibility {
-            return refuse(format!("since the parent group has a {} visibility", parent.visibility.name()));
-        }
+        check_below_parent(&parent, visibility)?;
     }
     let more_visible_project = project::Entity::find()
         .filter(project::Column::GroupId.eq(group.id))
         .filter(project::Column::Visibility.gt(visibility));
     if more_visible_project.one(tx).await?.is_some() {
-        return refuse("since this group contains projects with higher visibility".to_owned());
+        return Err(visibility_refused(visibility, "since this group contains projects with higher visibility"));
     }
     let more_visible_group =
         Entity::find().filter(Column::ParentId.eq(group.id)).filter(Column::Visibility.gt(visibility));
     if more_visible_group.one(tx).await?.is_some() {
-        return refuse("since there are sub-groups with higher visibility".to_owned());
+        return Err(visibility_refused(visibility, "since there are sub-groups with higher visibility"));
     }
     Ok(())
+}
+
+/// A group may be seen by no more callers than its parent.
+fn check_below_parent(parent: &Model, visibility: Visibility) -> Result<()> {
+    if visibility <= parent.visibility {
+        return Ok(());
+    }
+    let why = format!("since the parent group has a {} visibility", parent.visibility.name());
+    Err(visibility_refused(visibility, &why))
+}
+
+/// The refusal of a visibility, of a group or of a project.
+pub fn visibility_refused(visibility: Visibility, why: &str) -> Error {
+    Error::invalid("visibility_level", format!("{} is not allowed {why}", visibility.name()))
 }
 
 /// Deletes a group with everything below it.

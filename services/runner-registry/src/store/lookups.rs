@@ -1,10 +1,10 @@
-//! Look-ups for other processes, in as few statements as they can be: some of them wait for every access of a job.
+//! Look-ups for other processes, in as few statements as possible: each access of a job waits for some of them.
 
 use std::collections::{HashMap, HashSet};
 
 use proto::role::Role;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, JoinType, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait, JoinType, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, RelationTrait as _,
     sea_query::{Expr, Query},
 };
@@ -19,11 +19,11 @@ use crate::{
     error::Result,
 };
 
-/// Whose sight counts.
+/// Who asks which objects are visible.
 #[derive(Clone, Copy, Debug)]
 pub enum Viewer {
-    /// Somebody who is not signed in.
-    Nobody,
+    /// A caller who is not signed in.
+    SignedOut,
     /// A user who is no administrator.
     User(i64),
     /// An administrator.
@@ -77,48 +77,50 @@ struct WithRole {
     role: Option<i32>,
 }
 
-/// The projects with these ids, and which of them the viewer sees.
+/// The projects with these ids, and the ids of those that the viewer sees.
 pub async fn projects(db: &impl ConnectionTrait, ids: &[i64], viewer: Viewer) -> Result<(Vec<Located>, HashSet<i64>)> {
     let found = project::Entity::find().filter(project::Column::Id.is_in(ids.iter().copied())).all(db).await?;
-    let mut visible: HashSet<i64> =
-        found.iter().filter(|project| is_open(project.visibility, viewer)).map(|project| project.id).collect();
-    if let Viewer::User(user_id) = viewer
-        && visible.len() < found.len()
-    {
-        let with_role = Condition::all()
-            .add(project::Column::Id.is_in(ids.iter().copied()))
-            .add(roles::projects_with_role(user_id, Role::Guest));
-        let query = project::Entity::find().filter(with_role).select_only().column(project::Column::Id);
-        visible.extend(query.into_tuple::<i64>().all(db).await?);
-    }
+    let objects = found.iter().map(|project| (project.id, project.visibility)).collect();
+    let visible =
+        visible_ids::<project::Entity>(db, objects, viewer, project::Column::Id, roles::visible_projects).await?;
     Ok((projects::locate(db, found).await?, visible))
 }
 
-/// The groups with these ids, and which of them the viewer sees.
+/// The groups with these ids, and the ids of those that the viewer sees.
 pub async fn groups(
     db: &impl ConnectionTrait,
     ids: &[i64],
     viewer: Viewer,
 ) -> Result<(Vec<group::Model>, HashSet<i64>)> {
     let found = group::Entity::find().filter(group::Column::Id.is_in(ids.iter().copied())).all(db).await?;
-    let mut visible: HashSet<i64> =
-        found.iter().filter(|group| is_open(group.visibility, viewer)).map(|group| group.id).collect();
-    if let Viewer::User(user_id) = viewer
-        && visible.len() < found.len()
-    {
-        let with_role = Condition::all()
-            .add(group::Column::Id.is_in(ids.iter().copied()))
-            .add(group::Column::Id.in_subquery(roles::groups_with_role(user_id, Role::Guest)));
-        let query = group::Entity::find().filter(with_role).select_only().column(group::Column::Id);
-        visible.extend(query.into_tuple::<i64>().all(db).await?);
-    }
+    let objects = found.iter().map(|group| (group.id, group.visibility)).collect();
+    let visible = visible_ids::<group::Entity>(db, objects, viewer, group::Column::Id, roles::visible_groups).await?;
     Ok((found, visible))
+}
+
+/// The ids of those objects that the viewer sees. Roles are read only if visibility alone does not show everything.
+async fn visible_ids<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    objects: Vec<(i64, Visibility)>,
+    viewer: Viewer,
+    id_column: E::Column,
+    visible_to: fn(i64) -> Condition,
+) -> Result<HashSet<i64>> {
+    let open: HashSet<i64> =
+        objects.iter().filter(|(_, visibility)| is_open(*visibility, viewer)).map(|(id, _)| *id).collect();
+    let Viewer::User(user_id) = viewer else { return Ok(open) };
+    if open.len() == objects.len() {
+        return Ok(open);
+    }
+    let ids = objects.into_iter().map(|(id, _)| id);
+    let seen = E::find().filter(id_column.is_in(ids)).filter(visible_to(user_id)).select_only().column(id_column);
+    Ok(seen.into_tuple::<i64>().all(db).await?.into_iter().collect())
 }
 
 /// Whether the viewer sees such an object without a role in it.
 fn is_open(visibility: Visibility, viewer: Viewer) -> bool {
     match viewer {
-        Viewer::Nobody => visibility == Visibility::Public,
+        Viewer::SignedOut => visibility == Visibility::Public,
         Viewer::User(_) => visibility != Visibility::Private,
         Viewer::Admin => true,
     }

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chassis::db::paging::{Paged, Window};
+use chassis::db::paging::Paged;
 use proto::timestamp::millis;
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::LockType,
 };
 use time::OffsetDateTime;
@@ -18,7 +18,8 @@ use super::{
     change, groups,
     roles::{self, MemberSource},
     routes::{self, Holder},
-    search, users,
+    search::Listing,
+    users,
 };
 use crate::{
     directory::paths::{self, ObjectId},
@@ -102,26 +103,13 @@ impl Located {
 
 /// The project with the id.
 pub async fn find(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<Model>> {
-    let query = match id {
-        ObjectId::Number(number) => Entity::find_by_id(*number),
-        ObjectId::Path(key) => {
-            Entity::find().filter(Column::Id.in_subquery(routes::held(route::Column::ProjectId, key)))
-        }
-    };
-    Ok(query.one(db).await?)
+    routes::find::<Entity>(db, id, Column::Id, route::Column::ProjectId).await
 }
 
-/// A page of projects, the newest first. Only those that the user sees, unless there is none given.
-pub async fn list(
-    db: &impl ConnectionTrait,
-    seen_by: Option<i64>,
-    search: Option<&str>,
-    window: Window,
-) -> Result<Paged<Model>> {
-    let condition = Condition::all()
-        .add_option(seen_by.map(roles::visible_projects))
-        .add_option(search.map(|text| search::contains(&[Column::Name, Column::Path], text)));
-    Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
+/// A page of projects, the newest first.
+pub async fn list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Result<Paged<Model>> {
+    let condition = listing.condition(roles::visible_projects, &[Column::Name, Column::Path]);
+    Ok(listing.window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
 /// Adds to each project where it lives. A project whose namespace is gone by now is gone too, and left out.
@@ -151,12 +139,12 @@ pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<V
 /// Creates a project that the user owns.
 pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: OffsetDateTime) -> Result<Model> {
     let tx = super::begin(database).await?;
-    let (group_id, owner_id, above) = match new.home {
-        Home::Group(id) => (Some(id), None, place_in_group(&tx, id, new.visibility).await?),
+    let (group_id, owner_id, namespace_path) = match new.home {
+        Home::Group(id) => (Some(id), None, lock_group(&tx, id, new.visibility).await?),
         Home::User(id) => (None, Some(id), users::lock(&tx, id, LockType::Share).await?.username),
     };
-    let full_path = paths::join(&above, &new.path);
-    paths::check_length(full_path.len()).map_err(|text| Error::invalid("path", text))?;
+    let full_path = paths::join(&namespace_path, &new.path);
+    routes::check_length(full_path.len(), "path")?;
     let row = project::ActiveModel {
         id: NotSet,
         group_id: Set(group_id),
@@ -178,8 +166,8 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
     Ok(project)
 }
 
-/// The full path of the group that gets a project.
-async fn place_in_group(tx: &DatabaseTransaction, group_id: i64, visibility: Visibility) -> Result<String> {
+/// Locks the group that gets a project, and returns its full path.
+async fn lock_group(tx: &DatabaseTransaction, group_id: i64, visibility: Visibility) -> Result<String> {
     groups::lock_tree(tx, group_id, LockType::Share).await?;
     let group = group::Entity::find_by_id(group_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
     check_visibility(&group, visibility)?;
@@ -191,8 +179,8 @@ fn check_visibility(group: &group::Model, visibility: Visibility) -> Result<()> 
     if visibility <= group.visibility {
         return Ok(());
     }
-    let text = format!("{} is not allowed in a {} group", visibility.name(), group.visibility.name());
-    Err(Error::invalid("visibility_level", text))
+    let why = format!("in a {} group", group.visibility.name());
+    Err(groups::visibility_refused(visibility, &why))
 }
 
 /// Changes a project.
@@ -206,8 +194,7 @@ pub async fn update(database: &DatabaseConnection, project: Model, changes: Chan
         check_visibility(&group, visibility)?;
     }
     if let Some(path) = changes.path.as_ref().filter(|path| **path != project.path) {
-        let (above, _) = project.full_path.rsplit_once('/').unwrap_or_default();
-        let new = paths::join(above, path);
+        let new = paths::with_last_segment(&project.full_path, path);
         routes::rename(&tx, &project.full_path, &new, Holder::Project(id), "path").await?;
     }
     let mut row = project.into_active_model();

@@ -1,14 +1,15 @@
-//! The one table of paths. A path is taken by writing it: two callers who want the same one at the same moment meet at
-//! its primary key, and one of them is told that it is taken.
+//! The one table of paths. A path is taken by writing it: of two callers who want the same one at the same moment, the
+//! primary key refuses the second.
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait, QueryFilter as _, QuerySelect as _,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter as _,
+    QuerySelect as _,
     sea_query::{BinOper, Expr, ExprTrait as _, Func, Query, SelectStatement},
 };
 
 use crate::{
-    directory::paths,
+    directory::paths::{self, ObjectId},
     entity::{group, group_ancestor, project, route},
     error::{Error, Result},
 };
@@ -45,8 +46,8 @@ pub async fn take(tx: &DatabaseTransaction, full_path: &str, holder: Holder, fie
     Ok(())
 }
 
-/// Gives the holder another path, and everything below it. The caller has locked whatever could get a path below it in
-/// the meantime.
+/// Gives the holder another path, and everything below it. The caller holds the locks that keep new paths from being
+/// taken below it in the meantime.
 ///
 /// # Errors
 /// A failed validation if the path is taken, or would make one too long.
@@ -54,21 +55,16 @@ pub async fn rename(tx: &DatabaseTransaction, old: &str, new: &str, holder: Hold
     let below = Below::of(holder);
     let longest = longest(tx, &below).await?.max(old.len());
     check_length(longest - old.len() + new.len(), field)?;
-    let moved = |new: &str, column: Expr| {
-        // Both databases count characters from 1; paths are ASCII.
-        let rest = i32::try_from(old.len() + 1).unwrap_or(i32::MAX);
-        Expr::val(new).binary(BinOper::Custom("||"), Func::cust("substr").arg(column).arg(rest))
-    };
-    let key = moved(&paths::key(new), route::Column::PathKey.into_expr());
+    let path_key = with_new_start(old, &paths::key(new), route::Column::PathKey.into_expr());
     route::Entity::update_many()
-        .col_expr(route::Column::PathKey, key)
+        .col_expr(route::Column::PathKey, path_key)
         .filter(below.routes)
         .exec(tx)
         .await
         .map_err(|error| taken(error, field))?;
-    let full_path = moved(new, group::Column::FullPath.into_expr());
+    let full_path = with_new_start(old, new, group::Column::FullPath.into_expr());
     group::Entity::update_many().col_expr(group::Column::FullPath, full_path).filter(below.groups).exec(tx).await?;
-    let full_path = moved(new, project::Column::FullPath.into_expr());
+    let full_path = with_new_start(old, new, project::Column::FullPath.into_expr());
     project::Entity::update_many()
         .col_expr(project::Column::FullPath, full_path)
         .filter(below.projects)
@@ -77,39 +73,61 @@ pub async fn rename(tx: &DatabaseTransaction, old: &str, new: &str, holder: Hold
     Ok(())
 }
 
-/// The rows that carry the path of a holder, at the start of their own or as their own.
+/// The path in the column with `new` in place of its start `old`.
+fn with_new_start(old: &str, new: &str, column: Expr) -> Expr {
+    // Both databases count characters from 1; paths are ASCII.
+    let rest = i32::try_from(old.len() + 1).unwrap_or(i32::MAX);
+    Expr::val(new).binary(BinOper::Custom("||"), Func::cust("substr").arg(column).arg(rest))
+}
+
+/// The rows whose path is that of a holder, or starts with it.
 struct Below {
     routes: Condition,
-    groups: Condition,
-    projects: Condition,
+    groups: Expr,
+    projects: Expr,
 }
 
 impl Below {
     fn of(holder: Holder) -> Self {
-        let none = || Condition::any().add(Expr::val(1).eq(0));
-        let (groups, projects, itself) = match holder {
-            Holder::User(id) => {
-                (none(), Condition::all().add(project::Column::OwnerId.eq(id)), route::Column::UserId.eq(id))
-            }
-            Holder::Project(id) => {
-                (none(), Condition::all().add(project::Column::Id.eq(id)), route::Column::ProjectId.eq(id))
-            }
+        let (groups, projects, own_routes) = match holder {
+            Holder::User(id) => (no_row(), project::Column::OwnerId.eq(id), route::Column::UserId.eq(id)),
+            Holder::Project(id) => (no_row(), project::Column::Id.eq(id), route::Column::ProjectId.eq(id)),
             Holder::Group(id) => (
-                Condition::all().add(group::Column::Id.in_subquery(descendants(id))),
-                Condition::all().add(project::Column::GroupId.in_subquery(descendants(id))),
+                group::Column::Id.in_subquery(descendants(id)),
+                project::Column::GroupId.in_subquery(descendants(id)),
                 route::Column::GroupId.in_subquery(descendants(id)),
             ),
         };
         let project_ids =
-            Query::select().column(project::Column::Id).from(project::Entity).cond_where(projects.clone()).to_owned();
-        let routes = Condition::any().add(itself).add(route::Column::ProjectId.in_subquery(project_ids));
+            Query::select().column(project::Column::Id).from(project::Entity).and_where(projects.clone()).to_owned();
+        let routes = Condition::any().add(own_routes).add(route::Column::ProjectId.in_subquery(project_ids));
         Self { routes, groups, projects }
     }
 }
 
-/// The id in this column of the route with the path, for use in a query.
-pub fn held(column: route::Column, path_key: &str) -> SelectStatement {
-    Query::select().column(column).from(route::Entity).and_where(route::Column::PathKey.eq(path_key)).to_owned()
+fn no_row() -> Expr {
+    Expr::val(1).eq(0)
+}
+
+/// The row with an id or a full path. `held_by` is the column of routes that refers to rows of this kind.
+pub async fn find<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    id: &ObjectId,
+    id_column: E::Column,
+    held_by: route::Column,
+) -> Result<Option<E::Model>> {
+    let is_wanted = match id {
+        ObjectId::Number(number) => id_column.eq(*number),
+        ObjectId::Path(path_key) => {
+            let held = Query::select()
+                .column(held_by)
+                .from(route::Entity)
+                .and_where(route::Column::PathKey.eq(path_key))
+                .to_owned();
+            id_column.in_subquery(held)
+        }
+    };
+    Ok(E::find().filter(is_wanted).one(db).await?)
 }
 
 /// The ids of a group and of all groups below it.
@@ -122,13 +140,17 @@ pub fn descendants(group_id: i64) -> SelectStatement {
 }
 
 async fn longest(tx: &DatabaseTransaction, below: &Below) -> Result<usize> {
-    let length = || Expr::from(Func::max(Func::cust("length").arg(Expr::col(route::Column::PathKey))));
-    let query = route::Entity::find().filter(below.routes.clone()).select_only().expr_as(length(), "length");
+    let longest = Expr::from(Func::max(Func::cust("length").arg(Expr::col(route::Column::PathKey))));
+    let query = route::Entity::find().filter(below.routes.clone()).select_only().expr_as(longest, "length");
     let length: Option<Option<i32>> = query.into_tuple().one(tx).await?;
     Ok(length.flatten().and_then(|length| usize::try_from(length).ok()).unwrap_or(0))
 }
 
-fn check_length(length: usize, field: &'static str) -> Result<()> {
+/// Checks the length of a full path for the field that it came in.
+///
+/// # Errors
+/// A failed validation.
+pub fn check_length(length: usize, field: &'static str) -> Result<()> {
     paths::check_length(length).map_err(|text| Error::invalid(field, text))
 }
 

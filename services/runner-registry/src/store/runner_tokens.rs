@@ -1,5 +1,5 @@
-//! The generations of runner tokens. Whoever changes them locks the runner first, so that changes of one runner's tokens come
-//! one after the other.
+//! The generations of runner tokens. Every change locks the runner first (`runners::lock`), so that the changes of one
+//! runner's tokens come one after the other.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
     IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult,
     QuerySelect as _, RelationDef, RelationTrait as _, Select, Set,
-    sea_query::{Expr, ExprTrait as _, IntoCondition as _, LockType},
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _},
 };
 use time::OffsetDateTime;
 use token::Digest;
@@ -79,11 +79,6 @@ fn to_manager(system_id: &str) -> RelationDef {
     Relation::Manager.def().on_condition(move |_, manager| {
         Expr::col((manager, runner_manager::Column::SystemId)).eq(system_id.as_str()).into_condition()
     })
-}
-
-/// Locks a runner against every other change of its tokens until the transaction ends; none if it is gone.
-pub async fn lock_runner(tx: &DatabaseTransaction, runner_id: i64) -> Result<Option<runner::Model>> {
-    Ok(runner::Entity::find_by_id(runner_id).lock(LockType::NoKeyUpdate).one(tx).await?)
 }
 
 /// The tokens of a runner that can authenticate, and the given one in any state.

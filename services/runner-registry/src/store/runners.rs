@@ -6,7 +6,8 @@ use proto::{role::Role, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
     IntoActiveModel as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, RelationTrait as _, Set, sea_query::SelectStatement,
+    QueryTrait as _, RelationTrait as _, Set,
+    sea_query::{LockType, SelectStatement},
 };
 use time::OffsetDateTime;
 
@@ -26,6 +27,12 @@ use crate::{
 /// [`Error::RunnerNotFound`].
 pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<runner::Model> {
     runner::Entity::find_by_id(id).one(db).await?.ok_or(Error::RunnerNotFound)
+}
+
+/// Locks a runner against every other change of the runner, its tokens and its managers until the transaction ends; none if
+/// it no longer exists.
+pub async fn lock(tx: &DatabaseTransaction, id: i64) -> Result<Option<runner::Model>> {
+    Ok(runner::Entity::find_by_id(id).lock(LockType::NoKeyUpdate).one(tx).await?)
 }
 
 /// A runner to store.
@@ -157,10 +164,19 @@ pub async fn owner_project(db: &impl ConnectionTrait, runner_id: i64) -> Result<
     Ok(oldest.map(|assignment| assignment.project_id))
 }
 
-/// Whether a runner is assigned to a project.
-pub async fn is_assigned(db: &impl ConnectionTrait, runner_id: i64, project_id: i64) -> Result<bool> {
-    let count = assignment(runner_id, project_id).count(db).await?;
-    Ok(count > 0)
+/// The projects that a runner is assigned to, the one that owns it first. Keeps them until the transaction ends: the deletion
+/// of one of them waits, or is over before this returns.
+pub async fn lock_assignments(tx: &DatabaseTransaction, runner_id: i64) -> Result<Vec<i64>> {
+    let project_ids = runner_project::Entity::find()
+        .select_only()
+        .column(runner_project::Column::ProjectId)
+        .filter(runner_project::Column::RunnerId.eq(runner_id))
+        .order_by_asc(runner_project::Column::Id)
+        .lock_exclusive()
+        .into_tuple()
+        .all(tx)
+        .await?;
+    Ok(project_ids)
 }
 
 /// Assigns a runner to a project.
@@ -184,11 +200,11 @@ pub async fn assign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64, 
 }
 
 /// Takes a runner from a project.
-pub async fn unassign(db: &impl ConnectionTrait, runner_id: i64, project_id: i64) -> Result<()> {
+pub async fn unassign(tx: &DatabaseTransaction, runner_id: i64, project_id: i64) -> Result<()> {
     runner_project::Entity::delete_many()
         .filter(runner_project::Column::RunnerId.eq(runner_id))
         .filter(runner_project::Column::ProjectId.eq(project_id))
-        .exec(db)
+        .exec(tx)
         .await?;
     Ok(())
 }
@@ -230,12 +246,6 @@ pub fn projects_of(runner_id: i64) -> SelectStatement {
         .column(runner_project::Column::ProjectId)
         .filter(runner_project::Column::RunnerId.eq(runner_id))
         .into_query()
-}
-
-fn assignment(runner_id: i64, project_id: i64) -> sea_orm::Select<runner_project::Entity> {
-    runner_project::Entity::find()
-        .filter(runner_project::Column::RunnerId.eq(runner_id))
-        .filter(runner_project::Column::ProjectId.eq(project_id))
 }
 
 /// The ids of the project runners in whose projects a user has at least the role.

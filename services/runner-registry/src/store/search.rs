@@ -1,5 +1,6 @@
 //! The `search` parameter of lists: a text that must occur in one of a few columns, regardless of case.
 
+use chassis::db::paging::Window;
 use sea_orm::{
     ColumnTrait, Condition,
     sea_query::{BinOper, Expr, ExprTrait as _, Func},
@@ -7,6 +8,26 @@ use sea_orm::{
 
 /// Marks a character of the text that has a meaning in a pattern.
 const ESCAPE: char = '!';
+
+/// What lists of groups and of projects have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing<'a> {
+    /// Only what this user sees; none: everything.
+    pub seen_by: Option<i64>,
+    /// Only what contains this text.
+    pub search: Option<&'a str>,
+    /// The part of the list.
+    pub window: Window,
+}
+
+impl Listing<'_> {
+    /// The condition on the rows. `visible` is the condition for what a user sees.
+    pub fn condition<C: ColumnTrait>(&self, visible: fn(i64) -> Condition, searched: &[C]) -> Condition {
+        Condition::all()
+            .add_option(self.seen_by.map(visible))
+            .add_option(self.search.map(|text| contains(searched, text)))
+    }
+}
 
 /// Whether one of the columns contains the text. Both sides are lowered by the database, so that it compares like with
 /// like.

@@ -14,7 +14,7 @@ use crate::{
         rotation::{self, Authentication, Dead},
         token::RunnerToken,
     },
-    store::{self, runner_tokens},
+    store::{self, runner_tokens, runners},
 };
 
 /// A token that authenticates, and whose it is.
@@ -86,7 +86,7 @@ fn has_prefix(text: &str, kind: CredentialKind) -> bool {
 /// Promotes a successor. Whoever comes second finds it promoted.
 async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
     let tx = store::begin(&state.database).await?;
-    let runner = runner_tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
     let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
     let token = rows.into_iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
     let promoted = match rotation::authenticate(&(&token).into(), now) {

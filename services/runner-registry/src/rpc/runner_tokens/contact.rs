@@ -1,22 +1,14 @@
-//! What is recorded of a contact, and when: seldom enough that polling costs no writes. A contact that cannot be recorded
-//! refuses nobody.
+//! Who calls with a runner token: the manager and what it reports, checked and cut to size.
 
 use std::net::IpAddr;
 
-use proto::{paddock::runner::v1::RunnerInfo, timestamp};
-use time::{Duration, OffsetDateTime};
+use proto::paddock::runner::v1::RunnerInfo;
 
-use super::Authenticated;
 use crate::{
     directory::text,
-    entity::runner_manager,
     error::{Error, Result},
-    rpc::State,
     runner::validation::MAX_NAME,
-    store::{
-        self,
-        managers::{self, Info},
-    },
+    store::managers::Info,
 };
 
 /// The system id of a runner program that sends none.
@@ -24,9 +16,6 @@ const LEGACY: &str = "<legacy>";
 
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
-
-/// How long a call waits for its contact to be recorded, when others keep the row locked.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Who calls, besides the token.
 #[derive(Debug)]
@@ -65,7 +54,8 @@ impl Contact {
         Self { system_id: String::new(), info }
     }
 
-    fn has_manager(&self) -> bool {
+    /// Reports whether the call comes from a manager.
+    pub fn has_manager(&self) -> bool {
         !self.system_id.is_empty()
     }
 }
@@ -74,59 +64,6 @@ impl Contact {
 fn clean(text: Option<String>) -> Option<String> {
     let text: String = text?.chars().filter(|character| *character != '\0').take(MAX_NAME).collect();
     Some(text).filter(|text| !text.is_empty())
-}
-
-/// Records the contact when the last record is old enough or something changed, and when it lies as far in the future: the
-/// clock was ahead, and a runner that is gone would count as online until then. A failure is logged and changes nothing for
-/// the caller: the token has authenticated.
-pub async fn record(state: &State, authenticated: &Authenticated, contact: &Contact) {
-    let interval = state.config.heartbeat.write_interval();
-    let now = authenticated.now;
-    let is_runner_due = is_due(authenticated.runner.contacted_at, interval, now);
-    let is_manager_due = contact.has_manager()
-        && match &authenticated.manager {
-            None => true,
-            Some(manager) => is_due(Some(manager.contacted_at), interval, now) || is_news(manager, &contact.info),
-        };
-    if !is_manager_due && !is_runner_due {
-        return;
-    }
-    let runner_id = authenticated.runner.id;
-    match tokio::time::timeout(PATIENCE, write(state, authenticated, contact)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, runner_id, "contact of a runner not recorded"),
-        Err(_) => tracing::warn!(runner_id, "contact of a runner not recorded in time"),
-    }
-}
-
-/// Reports whether the last recorded contact is old enough, or lies far enough in the future, to be written again.
-fn is_due(contacted_at: Option<i64>, interval: Duration, now: OffsetDateTime) -> bool {
-    contacted_at.is_none_or(|contacted_at| (now - timestamp::time(contacted_at)).abs() >= interval)
-}
-
-/// Whether the runner program says something of itself that is not recorded. Its address may change with every call.
-fn is_news(manager: &runner_manager::Model, info: &Info) -> bool {
-    [
-        (&manager.version, &info.version),
-        (&manager.revision, &info.revision),
-        (&manager.platform, &info.platform),
-        (&manager.architecture, &info.architecture),
-        (&manager.executor, &info.executor),
-    ]
-    .into_iter()
-    .any(|(known, said)| said.is_some() && known != said)
-}
-
-async fn write(state: &State, authenticated: &Authenticated, contact: &Contact) -> Result<()> {
-    let runner_id = authenticated.runner.id;
-    let now = authenticated.now;
-    let tx = store::begin(&state.database).await?;
-    // The runner first: its row orders all changes below it.
-    let exists = managers::record_contact(&tx, runner_id, &contact.info, now).await?;
-    if exists && contact.has_manager() {
-        managers::record(&tx, runner_id, &contact.system_id, &contact.info, now).await?;
-    }
-    Ok(tx.commit().await?)
 }
 
 #[cfg(test)]

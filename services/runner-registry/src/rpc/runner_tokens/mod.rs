@@ -20,6 +20,7 @@ use crate::{
 
 mod authenticate;
 mod contact;
+mod heartbeat;
 mod rotate;
 
 pub use rotate::describe_metrics;
@@ -42,7 +43,7 @@ impl RunnerTokens {
     ) -> Result<Authenticated> {
         let contact = Contact::new(system_id, info, address)?;
         let authenticated = authenticate::authenticate(&self.0, token, &contact).await?;
-        contact::record(&self.0, &authenticated, &contact).await;
+        heartbeat::record(&self.0, &authenticated, &contact).await;
         Ok(authenticated)
     }
 }

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{
     authenticate::{Authenticated, authenticate},
-    contact::{self, Contact},
+    contact::Contact,
+    heartbeat,
 };
 use crate::{
     entity::runner_token::{self, TokenState},
@@ -20,7 +21,7 @@ use crate::{
         seal::{Place, SealKeys},
         token::RunnerToken,
     },
-    store::{self, intervals, runner_tokens},
+    store::{self, intervals, runner_tokens, runners},
 };
 
 const ROTATIONS: &str = "paddock_rotations_total";
@@ -57,7 +58,7 @@ pub async fn rotate(state: &State, text: &str, contact: &Contact) -> Result<Rota
 
 async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> {
     let authenticated = authenticate(state, text, contact).await?;
-    contact::record(state, &authenticated, contact).await;
+    heartbeat::record(state, &authenticated, contact).await;
     let Authenticated { token, runner, now, .. } = authenticated;
     // What needs no write is decided without a lock, so that clients that are refused do not hold up the others. The token is
     // read again with its successor: one that was superseded in between must not get the successor of another token.
@@ -65,7 +66,7 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
         Some(_) => runner_tokens::living_and(&state.database, runner.id, token.id).await?,
         None => vec![token.clone()],
     };
-    let unassigned = store::runners::is_unassigned(&state.database, &runner).await?;
+    let unassigned = runners::is_unassigned(&state.database, &runner).await?;
     match decide(&state.seal, presented(&rows, &token)?, &rows, unassigned, now)? {
         Some(same) => Ok(Answer::Repeated(same)),
         None => mint(state, &token, now).await,
@@ -120,7 +121,7 @@ fn place(runner_id: i64, generation: i32) -> Place {
 /// Mints a successor, unless another call did so in the meantime: everything is read and decided again under the lock.
 async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
-    let runner = runner_tokens::lock_runner(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
     let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
     let token = presented(&rows, token)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;

@@ -10,7 +10,7 @@ use crate::{
     },
     error::{Error, Result},
     rpc::State,
-    store::runners,
+    store::{self, runners},
 };
 
 /// Assigns a runner to a further project of the caller.
@@ -33,16 +33,23 @@ pub async fn assign(state: &State, user: &User, project: &project::Model, runner
 }
 
 /// Takes a runner from a project of the caller; not from the one that owns it.
+///
+/// All is decided under the locks of one transaction: the deletion of the project that owns the runner makes another project
+/// the owner.
 pub async fn unassign(state: &State, user: &User, project: &project::Model, runner_id: i64) -> Result<()> {
-    let runner = runners::find(&state.database, runner_id).await?;
-    if !runners::is_assigned(&state.database, runner.id, project.id).await? {
+    let tx = store::begin(&state.database).await?;
+    let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
+    let project_ids = runners::lock_assignments(&tx, runner.id).await?;
+    if !project_ids.contains(&project.id) {
         return Err(Error::RunnerNotFound);
     }
     if runner.locked && !user.admin {
         return Err(Error::RunnerLocked);
     }
-    if runners::owner_project(&state.database, runner.id).await? == Some(project.id) {
+    if project_ids.first() == Some(&project.id) {
         return Err(Error::RunnerOwnedByProject);
     }
-    runners::unassign(&state.database, runner.id, project.id).await
+    runners::unassign(&tx, runner.id, project.id).await?;
+    tx.commit().await?;
+    Ok(())
 }

@@ -7,14 +7,14 @@ use crate::{
     error::{Error, Result},
     rpc::State,
     runner::{expiry, token::RunnerToken},
-    store::{self, intervals, runner_tokens},
+    store::{self, intervals, runner_tokens, runners},
 };
 
 /// Revokes every token of a runner and makes a new one.
 pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthenticationTokenResponse> {
     let now = state.clock.now();
     let tx = store::begin(&state.database).await?;
-    let runner = runner_tokens::lock_runner(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
+    let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
     if scope.is_unassigned() {
         return Err(Error::RunnerUnassigned);

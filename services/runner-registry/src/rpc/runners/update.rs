@@ -9,7 +9,7 @@ use crate::{
     rpc::{State, mask::Mask},
     runner::validation::{self, Fields},
     store::{
-        self, runner_tokens,
+        self,
         runners::{self, Changes},
     },
 };
@@ -54,7 +54,7 @@ pub fn read(request: UpdateRunnerRequest) -> Result<Changes> {
 /// Changes a runner.
 pub async fn update(state: &State, runner_id: i64, changes: Changes) -> Result<runner::Model> {
     let tx = store::begin(&state.database).await?;
-    let runner = runner_tokens::lock_runner(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
+    let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
     validate(&runner, &changes)?;
     let runner = runners::update(&tx, runner, changes).await?;
     tx.commit().await?;

@@ -1,18 +1,21 @@
 //! Calls about one runner at the same moment, and a database that refuses a record. Whatever happens first, no call ends with
 //! a fault and no two tokens are current.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use proto::paddock::runner::v1::{
-    ResetAuthenticationTokenRequest, ResetRunnerAuthenticationTokenRequest, UnregisterRunnerRequest,
-    VerifyRunnerRequest,
+    AssignRunnerRequest, ResetAuthenticationTokenRequest, ResetRunnerAuthenticationTokenRequest, UnassignRunnerRequest,
+    UnregisterRunnerRequest, VerifyRunnerRequest,
 };
 use runner_registry::entity::runner_token::{self, TokenState};
 use sea_orm::{ColumnTrait as _, ConnectionTrait as _, DatabaseBackend, EntityTrait as _, QueryFilter as _};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
-use super::instance;
+use super::{instance, of_project};
 use crate::support::{Answer as _, Registry, both_databases};
+
+/// How long a call is watched that has to wait for a lock.
+const WAIT: Duration = Duration::from_millis(300);
 
 /// Calls per kind.
 const TIMES: usize = 16;
@@ -103,6 +106,25 @@ both_databases! {
             }
         }
         assert_eq!((living, current_tokens(registry).await), (1, 1));
+    }
+
+    async fn a_runner_is_not_taken_from_the_project_that_a_deletion_makes_its_owner(registry) {
+        let group = registry.group("group", None).await;
+        let first = registry.project("first", &group).await;
+        let second = registry.project("second", &group).await;
+        let runner = registry.create(of_project(&first)).await;
+        let mut root = registry.root().runners();
+        root.assign_runner(AssignRunnerRequest { id: second.id.to_string(), runner_id: runner.id }).await.answer();
+
+        let deletion = chassis::db::begin_write(&registry.database).await.unwrap();
+        deletion.execute_unprepared(&format!("DELETE FROM projects WHERE id = {}", first.id)).await.unwrap();
+        let request = UnassignRunnerRequest { id: second.id.to_string(), runner_id: runner.id };
+        let mut call = tokio::spawn(async move { root.unassign_runner(request).await });
+        assert!(timeout(WAIT, &mut call).await.is_err(), "the call does not wait for the deletion");
+        deletion.commit().await.unwrap();
+        assert_eq!(call.await.unwrap().reason(), "runner_owned_by_project");
+        let projects = registry.details(runner.id).await.projects;
+        assert_eq!(projects.iter().map(|project| project.id).collect::<Vec<_>>(), [second.id]);
     }
 
     async fn a_contact_that_cannot_be_recorded_refuses_nobody(registry) {

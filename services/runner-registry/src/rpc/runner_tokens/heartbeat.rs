@@ -1,0 +1,72 @@
+//! When a contact of a runner is recorded: seldom enough that polling costs no writes. A contact that cannot be recorded
+//! refuses no call.
+
+use proto::timestamp;
+use time::{Duration, OffsetDateTime};
+
+use super::{authenticate::Authenticated, contact::Contact};
+use crate::{
+    entity::runner_manager,
+    error::Result,
+    rpc::State,
+    store::{
+        self,
+        managers::{self, Info},
+    },
+};
+
+/// How long a call waits for its contact to be recorded, when others keep the row locked.
+const RECORD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Records a contact if the last record is old enough, or if the manager reports something new. A failure is logged and
+/// changes nothing for the caller: the token has authenticated.
+pub async fn record(state: &State, authenticated: &Authenticated, contact: &Contact) {
+    let interval = state.config.heartbeat.write_interval();
+    let now = authenticated.now;
+    let is_runner_due = is_due(authenticated.runner.contacted_at, interval, now);
+    let is_manager_due = contact.has_manager()
+        && match &authenticated.manager {
+            None => true,
+            Some(manager) => is_due(Some(manager.contacted_at), interval, now) || is_news(manager, &contact.info),
+        };
+    if !is_manager_due && !is_runner_due {
+        return;
+    }
+    let runner_id = authenticated.runner.id;
+    match tokio::time::timeout(RECORD_TIMEOUT, write(state, authenticated, contact)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, runner_id, "contact of a runner not recorded"),
+        Err(_) => tracing::warn!(runner_id, "contact of a runner not recorded in time"),
+    }
+}
+
+/// Reports whether the last record is at least an interval away. One in the future counts too: the clock was ahead, and a
+/// runner that is gone would count as online until then.
+fn is_due(contacted_at: Option<i64>, interval: Duration, now: OffsetDateTime) -> bool {
+    contacted_at.is_none_or(|contacted_at| (now - timestamp::time(contacted_at)).abs() >= interval)
+}
+
+/// Reports whether the manager sends something that is not recorded. Its address does not count: it may change with every call.
+fn is_news(manager: &runner_manager::Model, info: &Info) -> bool {
+    [
+        (&manager.version, &info.version),
+        (&manager.revision, &info.revision),
+        (&manager.platform, &info.platform),
+        (&manager.architecture, &info.architecture),
+        (&manager.executor, &info.executor),
+    ]
+    .into_iter()
+    .any(|(known, sent)| sent.is_some() && known != sent)
+}
+
+async fn write(state: &State, authenticated: &Authenticated, contact: &Contact) -> Result<()> {
+    let runner_id = authenticated.runner.id;
+    let now = authenticated.now;
+    let tx = store::begin(&state.database).await?;
+    // The runner first: its row orders all changes below it.
+    let exists = managers::record_contact(&tx, runner_id, &contact.info, now).await?;
+    if exists && contact.has_manager() {
+        managers::record(&tx, runner_id, &contact.system_id, &contact.info, now).await?;
+    }
+    Ok(tx.commit().await?)
+}
