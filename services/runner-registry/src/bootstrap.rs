@@ -57,8 +57,7 @@ pub async fn bootstrap_root(
 /// # Errors
 /// Those of the database, and if the file cannot be written.
 pub async fn bootstrap_root_into(database: &DatabaseConnection, clock: &Clock, file: &Path) -> Result<()> {
-    let keep = |token: &UserToken| write_private(file, token.expose().as_bytes());
-    if bootstrap_root(database, clock, keep).await? {
+    if bootstrap_root(database, clock, |token| write_private(file, token.expose().as_bytes())).await? {
         tracing::info!(file = %file.display(), "created the user root and wrote its token");
     }
     Ok(())

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn texts_are_checked_by_characters_not_bytes() {
-        let (ten, eleven) = ("é".repeat(10), "é".repeat(11));
+        let ten = "é".repeat(10);
+        let eleven = "é".repeat(11);
         let cases = [("name", true), (&ten, true), ("", false), (" \t", false), (&eleven, false), ("na\0me", false)];
         for (text, valid) in cases {
             let mut errors = FieldErrors::default();

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// How many objects one call may ask for: so few that the longest texts which they may have fit into one answer.
+/// How many objects one call may ask for. With it, even the longest texts fit into one answer.
 const MAX_IDS: usize = 100;
 
 /// The service.
@@ -59,18 +59,21 @@ impl DirectoryService for Directory {
         request: Request<DescribeProjectsRequest>,
     ) -> Result<Response<DescribeProjectsResponse>, Status> {
         let request = request.into_inner();
-        check(&request.ids)?;
+        check_count(&request.ids)?;
         let db = &self.0.database;
         let viewer = viewer(request.viewer_id, request.viewer_is_admin);
         let (found, visible) = lookups::projects(db, &request.ids, viewer).await?;
         let group_ids = found.iter().filter_map(|located| located.project.group_id).collect();
         let ancestors = lookups::ancestors(db, group_ids).await?;
-        let describe = |located: store::projects::Located| ProjectDescription {
-            visible: visible.contains(&located.project.id),
-            ancestor_group_ids: located.project.group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
-            project: Some(project(located, request.names_only)),
-        };
-        Ok(Response::new(DescribeProjectsResponse { projects: found.into_iter().map(describe).collect() }))
+        let projects = found.into_iter().map(|located| {
+            let group_id = located.project.group_id;
+            ProjectDescription {
+                visible: visible.contains(&located.project.id),
+                ancestor_group_ids: group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
+                project: Some(project(located, request.names_only)),
+            }
+        });
+        Ok(Response::new(DescribeProjectsResponse { projects: projects.collect() }))
     }
 
     async fn describe_groups(
@@ -78,7 +81,7 @@ impl DirectoryService for Directory {
         request: Request<DescribeGroupsRequest>,
     ) -> Result<Response<DescribeGroupsResponse>, Status> {
         let request = request.into_inner();
-        check(&request.ids)?;
+        check_count(&request.ids)?;
         let db = &self.0.database;
         let viewer = viewer(request.viewer_id, request.viewer_is_admin);
         let (found, visible) = lookups::groups(db, &request.ids, viewer).await?;
@@ -96,7 +99,7 @@ impl DirectoryService for Directory {
         request: Request<DescribeUsersRequest>,
     ) -> Result<Response<DescribeUsersResponse>, Status> {
         let ids = request.into_inner().ids;
-        check(&ids)?;
+        check_count(&ids)?;
         let users = lookups::users(&self.0.database, &ids).await?.into_iter().map(|user| UserDescription {
             id: user.id,
             username: user.username,
@@ -123,7 +126,7 @@ fn viewer(id: Option<i64>, is_admin: bool) -> Viewer {
     }
 }
 
-fn check(ids: &[i64]) -> Result<()> {
+fn check_count(ids: &[i64]) -> Result<()> {
     if ids.len() <= MAX_IDS {
         return Ok(());
     }

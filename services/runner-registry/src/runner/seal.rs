@@ -32,9 +32,9 @@ pub struct Sealed {
     pub key_id: String,
 }
 
-/// The row that a sealed text belongs to.
+/// The row of a token, which a sealed text is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct TokenRow {
     /// The runner.
     pub runner_id: i64,
     /// The generation of its token.
@@ -102,11 +102,11 @@ impl SealKeys {
     ///
     /// # Errors
     /// When the system gives no random nonce.
-    pub fn seal(&self, text: &str, place: Place) -> Result<Sealed, SealError> {
+    pub fn seal(&self, text: &str, row: TokenRow) -> Result<Sealed, SealError> {
         // Room for the tag, so that the growing buffer leaves no copy of the text behind.
         let mut buffer = Vec::with_capacity(text.len() + AES_256_GCM.tag_len());
         buffer.extend_from_slice(text.as_bytes());
-        let nonce = self.current.key.seal_in_place_append_tag(Aad::from(place.bytes()), &mut buffer);
+        let nonce = self.current.key.seal_in_place_append_tag(Aad::from(row.bytes()), &mut buffer);
         let nonce = nonce.map_err(|_| SealError::Seal)?;
         let bytes = nonce.as_ref().iter().copied().chain(buffer).collect();
         Ok(Sealed { bytes, key_id: self.current.id.clone() })
@@ -116,12 +116,12 @@ impl SealKeys {
     ///
     /// # Errors
     /// When the key is not loaded, or the sealed text was changed or moved.
-    pub fn open(&self, bytes: &[u8], key_id: &str, place: Place) -> Result<Zeroizing<String>, SealError> {
+    pub fn open(&self, bytes: &[u8], key_id: &str, row: TokenRow) -> Result<Zeroizing<String>, SealError> {
         let key = self.keys().find(|key| key.id == key_id).ok_or(SealError::UnknownKey)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
-        let text = key.key.open_in_place(nonce, Aad::from(place.bytes()), &mut buffer);
+        let text = key.key.open_in_place(nonce, Aad::from(row.bytes()), &mut buffer);
         let text = std::str::from_utf8(text.map_err(|_| SealError::Open)?).map_err(|_| SealError::Open)?;
         Ok(Zeroizing::new(text.to_owned()))
     }
@@ -154,7 +154,7 @@ impl From<Fault> for LoadError {
     }
 }
 
-impl Place {
+impl TokenRow {
     fn bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..8].copy_from_slice(&self.runner_id.to_be_bytes());
@@ -184,51 +184,56 @@ impl Key {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { runner_id: 7, generation: 2 };
+    const ROW: TokenRow = TokenRow { runner_id: 7, generation: 2 };
+
+    fn secret(byte: u8) -> SecretBytes {
+        SecretBytes::from(vec![byte; 32])
+    }
 
     fn keys(current: u8, previous: Option<u8>) -> SealKeys {
-        let secret = |byte| SecretBytes::from(vec![byte; 32]);
         SealKeys::from_bytes(&secret(current), previous.map(secret).as_ref()).unwrap()
     }
 
     #[test]
-    fn what_was_sealed_opens_in_its_place_only() {
+    fn what_was_sealed_opens_for_its_row_only() {
         let keys = SealKeys::generate().unwrap();
-        let sealed = keys.seal("a text", PLACE).unwrap();
+        let sealed = keys.seal("a text", ROW).unwrap();
         assert!(!sealed.bytes.windows(6).any(|window| window == b"a text"));
-        assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, PLACE).unwrap().as_str(), "a text");
-        for place in [Place { runner_id: 8, ..PLACE }, Place { generation: 3, ..PLACE }] {
-            assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, place).err(), Some(SealError::Open));
+        assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().as_str(), "a text");
+        for row in [TokenRow { runner_id: 8, ..ROW }, TokenRow { generation: 3, ..ROW }] {
+            assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, row).err(), Some(SealError::Open));
         }
     }
 
     #[test]
     fn no_two_seals_are_alike() {
         let keys = keys(1, None);
-        assert_ne!(keys.seal("a text", PLACE).unwrap(), keys.seal("a text", PLACE).unwrap());
+        assert_ne!(keys.seal("a text", ROW).unwrap(), keys.seal("a text", ROW).unwrap());
     }
 
     #[test]
     fn any_changed_or_missing_byte_is_noticed() {
         let keys = keys(1, None);
-        let sealed = keys.seal("a text", PLACE).unwrap();
+        let sealed = keys.seal("a text", ROW).unwrap();
         for at in 0..sealed.bytes.len() {
             let mut changed = sealed.bytes.clone();
             changed[at] ^= 1;
-            assert_eq!(keys.open(&changed, &sealed.key_id, PLACE).err(), Some(SealError::Open));
-            assert_eq!(keys.open(&sealed.bytes[..at], &sealed.key_id, PLACE).err(), Some(SealError::Open));
+            assert_eq!(keys.open(&changed, &sealed.key_id, ROW).err(), Some(SealError::Open));
+            assert_eq!(keys.open(&sealed.bytes[..at], &sealed.key_id, ROW).err(), Some(SealError::Open));
         }
     }
 
     #[test]
     fn the_previous_key_opens_and_does_not_seal() {
-        let (old, new, newest) = (keys(1, None), keys(2, Some(1)), keys(3, Some(2)));
-        let sealed = old.seal("a text", PLACE).unwrap();
-        assert_eq!(new.open(&sealed.bytes, &sealed.key_id, PLACE).unwrap().as_str(), "a text");
-        assert_eq!(newest.open(&sealed.bytes, &sealed.key_id, PLACE).err(), Some(SealError::UnknownKey));
-        let again = new.seal("a text", PLACE).unwrap();
+        let old = keys(1, None);
+        let new = keys(2, Some(1));
+        let newest = keys(3, Some(2));
+        let sealed = old.seal("a text", ROW).unwrap();
+        assert_eq!(new.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().as_str(), "a text");
+        assert_eq!(newest.open(&sealed.bytes, &sealed.key_id, ROW).err(), Some(SealError::UnknownKey));
+        let again = new.seal("a text", ROW).unwrap();
         assert_eq!(again.key_id, new.key_ids()[0]);
-        assert_eq!(old.open(&again.bytes, &again.key_id, PLACE).err(), Some(SealError::UnknownKey));
+        assert_eq!(old.open(&again.bytes, &again.key_id, ROW).err(), Some(SealError::UnknownKey));
         assert_eq!(new.key_ids().len(), 2);
         assert_eq!(new.key_ids()[1], old.key_ids()[0]);
     }

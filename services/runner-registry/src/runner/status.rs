@@ -59,7 +59,8 @@ mod tests {
     fn the_status_changes_at_the_exact_instants() {
         let now = datetime!(2026-01-31 12:00 UTC);
         let milli = Duration::MILLISECOND;
-        let (old, week) = (now - Duration::days(30), now - STALE);
+        let old = now - Duration::days(30);
+        let week = now - STALE;
         let cases = [
             (now, None, RunnerStatus::NeverContacted),
             (week, None, RunnerStatus::NeverContacted),

@@ -78,13 +78,13 @@ pub fn sentence(errors: &FieldErrors) -> String {
     }
 }
 
-/// The tags as they are stored: at each comma apart, without space around them, no empty one, none twice, in the given order.
+/// The tags as they are stored: split at commas, trimmed, without empty ones and repetitions, in the given order.
 #[must_use]
 pub fn normalize_tags(given: &[String]) -> Vec<String> {
-    // A set, because a body has room for a hundred thousand tags before they are counted.
+    // A set, because a request can hold a hundred thousand tags, and only the result is checked against the limit.
     let mut known = HashSet::new();
-    let each = given.iter().flat_map(|text| text.split(',')).map(str::trim);
-    each.filter(|tag| !tag.is_empty() && known.insert(*tag)).map(str::to_owned).collect()
+    let tags = given.iter().flat_map(|text| text.split(',')).map(str::trim);
+    tags.filter(|tag| !tag.is_empty() && known.insert(*tag)).map(str::to_owned).collect()
 }
 
 fn humanize(field: &str) -> String {
@@ -107,14 +107,19 @@ mod tests {
         validate(fields).iter().map(|(field, text)| (field, text.to_owned())).collect()
     }
 
+    fn too_long(max: usize) -> String {
+        format!("is too long (maximum is {max} characters)")
+    }
+
     #[test]
     fn each_bound_is_held_to_the_character() {
-        let long = |count| "\u{e9}".repeat(count);
-        let (fits, over) = (long(1024), long(1025));
-        let (name_fits, name_over) = (long(256), long(257));
-        let (fifty, fifty_one) = (tags(50), tags(51));
+        let fits = "\u{e9}".repeat(1024);
+        let over = "\u{e9}".repeat(1025);
+        let name_fits = "\u{e9}".repeat(256);
+        let name_over = "\u{e9}".repeat(257);
+        let fifty = tags(50);
+        let fifty_one = tags(51);
         let valid = Fields { run_untagged: true, ..Fields::default() };
-        let too_long = |most: usize| format!("is too long (maximum is {most} characters)");
         let cases = [
             (valid.clone(), vec![]),
             (Fields { description: Some(&fits), maintenance_note: Some(&fits), ..valid.clone() }, vec![]),

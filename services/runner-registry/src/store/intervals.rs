@@ -70,45 +70,54 @@ pub async fn scope(db: &impl ConnectionTrait, owner: Owner) -> Result<Scope> {
 }
 
 async fn group_scope(db: &impl ConnectionTrait, group_id: i64) -> Result<Scope> {
-    let lines = lines(db, group_ancestor::Column::GroupId.eq(group_id).into()).await?;
-    let (own, ancestors): (Vec<_>, Vec<_>) = lines.into_values().flatten().partition(|step| step.distance == 0);
-    let group = own.first().map(|step| step.intervals).unwrap_or_default();
-    Ok(Scope::Group { group, ancestors: ancestors.into_iter().map(|step| step.intervals).collect() })
+    let lineages = lineages(db, group_ancestor::Column::GroupId.eq(group_id).into()).await?;
+    let mut group = GroupIntervals::default();
+    let mut ancestors = Vec::new();
+    for member in lineages.into_values().flatten() {
+        if member.distance == 0 {
+            group = member.intervals;
+        } else {
+            ancestors.push(member.intervals);
+        }
+    }
+    Ok(Scope::Group { group, ancestors })
 }
 
 async fn project_scope(db: &impl ConnectionTrait, wanted: Condition) -> Result<Scope> {
     let projects = project::Entity::find().filter(wanted.clone()).all(db).await?;
     let groups = project::Entity::find().select_only().column(project::Column::GroupId).filter(wanted);
-    let lines = lines(db, group_ancestor::Column::GroupId.in_subquery(groups.into_query()).into()).await?;
-    let above = |project: &project::Model| project.group_id.and_then(|group_id| lines.get(&group_id));
-    let intervals = projects.iter().map(|project| ProjectIntervals {
-        own_runner: project.runner_token_expiration_interval,
-        groups: above(project).into_iter().flatten().map(|step| step.intervals).collect(),
+    let lineages = lineages(db, group_ancestor::Column::GroupId.in_subquery(groups.into_query()).into()).await?;
+    let intervals = projects.iter().map(|project| {
+        let lineage = project.group_id.and_then(|group_id| lineages.get(&group_id));
+        ProjectIntervals {
+            own_runner: project.runner_token_expiration_interval,
+            groups: lineage.into_iter().flatten().map(|member| member.intervals).collect(),
+        }
     });
     Ok(Scope::Project(intervals.collect()))
 }
 
-/// A group on the way from a group up to its root.
-struct Step {
+/// A group in the lineage of a group: the group itself, or one above it.
+struct LineageMember {
     /// 0: the group itself.
     distance: i32,
     intervals: GroupIntervals,
 }
 
-/// For each wanted group: itself and all groups above.
-async fn lines(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMap<i64, Vec<Step>>> {
+/// The lineage of each wanted group, by the id of the group.
+async fn lineages(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMap<i64, Vec<LineageMember>>> {
     let rows = group_ancestor::Entity::find()
         .select_also(group::Entity)
         .join(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
         .filter(wanted)
         .all(db)
         .await?;
-    let mut lines = HashMap::<i64, Vec<Step>>::new();
-    for (step, group) in rows {
+    let mut lineages = HashMap::<i64, Vec<LineageMember>>::new();
+    for (ancestor, group) in rows {
         let intervals = group.as_ref().map(intervals).unwrap_or_default();
-        lines.entry(step.group_id).or_default().push(Step { distance: step.distance, intervals });
+        lineages.entry(ancestor.group_id).or_default().push(LineageMember { distance: ancestor.distance, intervals });
     }
-    Ok(lines)
+    Ok(lineages)
 }
 
 fn intervals(group: &group::Model) -> GroupIntervals {

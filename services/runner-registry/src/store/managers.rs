@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What a runner program says of itself, and where it was seen.
+/// What a runner program reports about itself, and where it calls from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
     /// Its name.
@@ -57,17 +57,13 @@ pub async fn delete(db: &impl ConnectionTrait, runner_id: i64, system_id: &str) 
     if deleted.rows_affected == 0 { Err(Error::RunnerManagerNotFound) } else { Ok(()) }
 }
 
-/// Records a contact of a runner; nothing when the runner is gone by now.
+/// Records a contact of a runner, and reports whether the runner still exists.
 pub async fn record_contact(
     tx: &DatabaseTransaction,
     runner_id: i64,
     info: &Info,
     now: OffsetDateTime,
 ) -> Result<bool> {
-    let set_if_known = |update: sea_orm::UpdateMany<runner::Entity>, column, value: &Option<String>| match value {
-        Some(value) => update.col_expr(column, Expr::value(value.clone())),
-        None => update,
-    };
     let columns = [
         (runner::Column::Name, &info.name),
         (runner::Column::Version, &info.version),
@@ -75,13 +71,17 @@ pub async fn record_contact(
         (runner::Column::Platform, &info.platform),
         (runner::Column::Architecture, &info.architecture),
     ];
-    let update = runner::Entity::update_many().col_expr(runner::Column::ContactedAt, Expr::value(millis(now)));
-    let update = columns.into_iter().fold(update, |update, (column, value)| set_if_known(update, column, value));
+    let mut update = runner::Entity::update_many().col_expr(runner::Column::ContactedAt, Expr::value(millis(now)));
+    for (column, value) in columns {
+        if let Some(value) = value {
+            update = update.col_expr(column, Expr::value(value.clone()));
+        }
+    }
     let updated = update.filter(runner::Column::Id.eq(runner_id)).exec(tx).await?;
     Ok(updated.rows_affected > 0)
 }
 
-/// Records a manager of a runner, new or known. What it does not say of itself stays as it was.
+/// Records a manager of a runner, new or known. What it does not report stays as it was.
 pub async fn record(
     tx: &DatabaseTransaction,
     runner_id: i64,

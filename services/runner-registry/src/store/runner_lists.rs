@@ -5,7 +5,7 @@ use proto::{role::Role, timestamp::millis};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DatabaseBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, QueryTrait as _,
-    sea_query::{Expr, ExprTrait as _, IntoCondition as _, Query, UnionType},
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _, Query, SelectStatement, UnionType},
 };
 use time::OffsetDateTime;
 
@@ -57,13 +57,13 @@ pub async fn list(
     now: OffsetDateTime,
 ) -> Result<Paged<runner::Model>> {
     let query = runner::Entity::find()
-        .filter(about(within))
+        .filter(in_list(within))
         .filter(matching(db.get_database_backend(), filter, now))
         .order_by_desc(Column::Id);
     Ok(window.fetch(query, db).await?)
 }
 
-fn about(within: Within) -> Condition {
+fn in_list(within: Within) -> Condition {
     match within {
         Within::All => Condition::all(),
         Within::AdministeredBy(user_id) => administered_by(user_id),
@@ -82,12 +82,10 @@ fn about(within: Within) -> Condition {
     }
 }
 
-/// See `permission`: the owner of its group, a maintainer of one of its projects, or the creator of one without a project. A
-/// union of what each index finds, because alternatives in one condition make the databases read every runner.
+/// The rule of `permission` as a condition: the user owns the group of the runner, maintains one of its projects, or created a
+/// project runner that has no project. It is a union of what each index finds, because alternatives in one condition make
+/// the databases read every runner.
 fn administered_by(user_id: i64) -> Condition {
-    let ids = |condition: Condition| {
-        Query::select().column((runner::Entity, Column::Id)).from(runner::Entity).cond_where(condition).to_owned()
-    };
     let assignments = Query::select()
         .expr(Expr::val(1))
         .from(runner_project::Entity)
@@ -95,16 +93,20 @@ fn administered_by(user_id: i64) -> Condition {
             Expr::col((runner_project::Entity, runner_project::Column::RunnerId)).equals((runner::Entity, Column::Id)),
         )
         .to_owned();
-    let orphan = Condition::all()
+    let unassigned = Condition::all()
         .add(Column::RunnerType.eq(RunnerType::Project))
         .add(Column::CreatorId.eq(user_id))
         .add(Expr::exists(assignments).not());
     let owned = Column::GroupId.in_subquery(roles::groups_with_role(user_id, Role::Owner));
-    let any = ids(owned.into_condition())
+    let ids = ids_where(owned.into_condition())
         .union(UnionType::Distinct, runners::with_role(user_id, Role::Maintainer))
-        .union(UnionType::Distinct, ids(orphan))
+        .union(UnionType::Distinct, ids_where(unassigned))
         .to_owned();
-    Column::Id.in_subquery(any).into_condition()
+    Column::Id.in_subquery(ids).into_condition()
+}
+
+fn ids_where(condition: Condition) -> SelectStatement {
+    Query::select().column((runner::Entity, Column::Id)).from(runner::Entity).cond_where(condition).to_owned()
 }
 
 fn matching(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Condition {

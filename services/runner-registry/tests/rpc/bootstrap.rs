@@ -1,3 +1,5 @@
+use std::io::ErrorKind;
+
 use proto::paddock::{
     contract::v1::TokenScope,
     directory::v1::{AuthenticateUserTokenRequest, DeleteUserRequest},
@@ -44,10 +46,10 @@ both_databases! {
         assert_eq!(user::Entity::find().count(&registry.database).await.unwrap(), 1);
     }
 
-    async fn without_a_place_for_its_token_no_administrator_is_made(registry) {
+    async fn no_administrator_is_made_if_its_token_cannot_be_kept(registry) {
         user::Entity::delete_many().exec(&registry.database).await.unwrap();
-        let full = |_: &_| Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
-        assert!(bootstrap_root(&registry.database, &registry.clock, full).await.is_err());
+        let failed = bootstrap_root(&registry.database, &registry.clock, |_| Err(ErrorKind::StorageFull.into())).await;
+        assert!(failed.is_err());
         assert_eq!(user::Entity::find().count(&registry.database).await.unwrap(), 0);
         assert!(bootstrap_root(&registry.database, &registry.clock, |_| Ok(())).await.unwrap());
     }

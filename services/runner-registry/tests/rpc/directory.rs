@@ -20,7 +20,8 @@ async fn access(registry: &Registry, project: impl ToString, user_id: Option<i64
 }
 
 async fn show(registry: &Registry, group: &Group, project: &Project, visibility: Visibility) {
-    let (id, visibility) = (group.id.to_string(), Some(visibility.into()));
+    let id = group.id.to_string();
+    let visibility = Some(visibility.into());
     let request = UpdateGroupRequest { id, visibility, ..Default::default() };
     registry.root().groups().update_group(request).await.answer();
     let request = UpdateProjectRequest { id: project.id.to_string(), visibility, ..Default::default() };
@@ -48,8 +49,24 @@ async fn groups(registry: &Registry, ids: &[i64], viewer: Option<i64>, admin: bo
     described
 }
 
+/// What [`projects`] returns for these projects and their ancestors.
+fn with_visibility(ancestors: &[(i64, Vec<i64>); 3], visible: [bool; 3]) -> Vec<(i64, bool, Vec<i64>)> {
+    let both = ancestors.iter().zip(visible);
+    both.map(|((project_id, group_ids), visible)| (*project_id, visible, group_ids.clone())).collect()
+}
+
+/// What [`groups`] returns for a top-level group and a subgroup.
+fn top_and_sub(top_visible: bool, sub_visible: bool) -> [(String, bool); 2] {
+    [("TOP".to_owned(), top_visible), ("TOP / SUB".to_owned(), sub_visible)]
+}
+
+/// The longest text of this many characters, in bytes.
+fn longest(characters: usize) -> String {
+    "\u{10ffff}".repeat(characters)
+}
+
 both_databases! {
-    async fn a_project_in_groups_is_told_with_all_above_it_and_what_the_user_is_to_it(registry) {
+    async fn a_project_in_groups_comes_with_its_ancestors_and_the_role_of_the_user(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         let deep = registry.group("deep", Some(&sub)).await;
@@ -88,7 +105,8 @@ both_databases! {
     }
 
     async fn a_personal_project_is_owned_by_the_user_of_its_namespace(registry) {
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         let request = CreateProjectRequest { path: Some("tool".to_owned()), ..Default::default() };
         let project = alice.projects().create_project(request).await.answer().project.unwrap();
         // Without a row of its own, too.
@@ -113,29 +131,24 @@ both_databases! {
     async fn projects_are_described_without_those_that_do_not_exist(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
-        let (shallow, deep) = (registry.project("a", &top).await, registry.project("b", &sub).await);
+        let shallow = registry.project("a", &top).await;
+        let deep = registry.project("b", &sub).await;
         let alice = registry.user("alice").await;
         let request = CreateProjectRequest { path: Some("own".to_owned()), ..Default::default() };
         let own = alice.projects().create_project(request).await.answer().project.unwrap();
         let ids = [shallow.id, deep.id, own.id, 9_999, deep.id];
-        let described = |seen: [bool; 3]| {
-            vec![
-                (shallow.id, seen[0], vec![top.id]),
-                (deep.id, seen[1], vec![sub.id, top.id]),
-                (own.id, seen[2], Vec::new()),
-            ]
-        };
+        let ancestors = [(shallow.id, vec![top.id]), (deep.id, vec![sub.id, top.id]), (own.id, Vec::new())];
         let alice_id = Some(alice.user_id());
-        assert_eq!(projects(registry, &ids, None, false).await, described([false; 3]));
-        assert_eq!(projects(registry, &ids, None, true).await, described([true; 3]));
-        assert_eq!(projects(registry, &ids, alice_id, false).await, described([false, false, true]));
+        assert_eq!(projects(registry, &ids, None, false).await, with_visibility(&ancestors, [false; 3]));
+        assert_eq!(projects(registry, &ids, None, true).await, with_visibility(&ancestors, [true; 3]));
+        assert_eq!(projects(registry, &ids, alice_id, false).await, with_visibility(&ancestors, [false, false, true]));
         assert_eq!(projects(registry, &[], alice_id, false).await, []);
         // A role below does not show what is above; one above shows all that is below.
         registry.join_group(&alice, &sub, Guest).await;
-        assert_eq!(projects(registry, &ids, alice_id, false).await, described([false, true, true]));
+        assert_eq!(projects(registry, &ids, alice_id, false).await, with_visibility(&ancestors, [false, true, true]));
         registry.join_group(&alice, &top, Guest).await;
-        assert_eq!(projects(registry, &ids, alice_id, false).await, described([true; 3]));
-        // What is described is what the project says of itself.
+        assert_eq!(projects(registry, &ids, alice_id, false).await, with_visibility(&ancestors, [true; 3]));
+        // The description is what a request for the project returns.
         let request = DescribeProjectsRequest { ids: vec![deep.id], ..Default::default() };
         let answer = registry.process().directory().describe_projects(request).await.answer();
         let itself = GetProjectRequest { id: deep.id.to_string() };
@@ -164,9 +177,8 @@ both_databases! {
         let alice = registry.user("alice").await;
         registry.join_group(&alice, &sub, Guest).await;
         let ids = [sub.id, 9_999, top.id];
-        let named = |top: bool, sub: bool| vec![("TOP".to_owned(), top), ("TOP / SUB".to_owned(), sub)];
-        assert_eq!(groups(registry, &ids, Some(alice.user_id()), false).await, named(false, true));
-        assert_eq!(groups(registry, &ids, Some(alice.user_id()), true).await, named(true, true));
+        assert_eq!(groups(registry, &ids, Some(alice.user_id()), false).await, top_and_sub(false, true));
+        assert_eq!(groups(registry, &ids, Some(alice.user_id()), true).await, top_and_sub(true, true));
         let request = DescribeGroupsRequest { ids: vec![sub.id], ..Default::default() };
         let answer = registry.process().directory().describe_groups(request).await.answer();
         let itself = registry.root().groups().get_group(GetGroupRequest { id: sub.id.to_string() }).await.answer().group;
@@ -175,27 +187,31 @@ both_databases! {
         let root = registry.root().user_id();
         let request = DescribeUsersRequest { ids: vec![alice.user_id(), 9_999, root] };
         let users = registry.process().directory().describe_users(request).await.answer().users;
-        let mut told: Vec<_> = users.into_iter().map(|user| (user.id, user.username, user.name, user.is_admin)).collect();
-        told.sort();
+        let mut described: Vec<_> = users.into_iter().map(|user| (user.id, user.username, user.name, user.is_admin)).collect();
+        described.sort();
         let alice = (alice.user_id(), "alice".to_owned(), "alice the user".to_owned(), false);
-        assert_eq!(told.len(), 2);
-        assert!(told.contains(&alice) && told.iter().any(|user| user.0 == root && user.3));
+        assert_eq!(described.len(), 2);
+        assert!(described.contains(&alice) && described.iter().any(|user| user.0 == root && user.3));
     }
 
     async fn the_largest_answers_fit_into_a_message(registry) {
         // The longest that each text may be, in characters of the most bytes, in as many groups as may lie in each other.
-        let long = |length| Some("\u{10ffff}".repeat(length));
-        let (alice, mut parent_id) = (registry.user("alice").await, None);
+        let alice = registry.user("alice").await;
+        let mut parent_id = None;
         for _ in 0..20 {
-            let (name, path, description) = (long(255).unwrap(), "g".to_owned(), long(500));
+            let name = longest(255);
+            let path = "g".to_owned();
+            let description = Some(longest(500));
             let request = CreateGroupRequest { name, path, description, parent_id, ..Default::default() };
             parent_id = Some(alice.groups().create_group(request).await.answer().group.unwrap().id);
         }
-        let (mut projects, mut groups) = (Vec::new(), Vec::new());
+        let mut projects = Vec::new();
+        let mut groups = Vec::new();
         for number in 0..100 {
             // With what is above it, the path is 255 characters long.
-            let (path, namespace_id) = (Some(format!("{number:0215}")), parent_id);
-            let request = CreateProjectRequest { name: long(255), path, namespace_id, description: long(2000), ..Default::default() };
+            let path = Some(format!("{number:0215}"));
+            let namespace_id = parent_id;
+            let request = CreateProjectRequest { name: Some(longest(255)), path, namespace_id, description: Some(longest(2000)), ..Default::default() };
             projects.push(alice.projects().create_project(request).await.answer().project.unwrap());
             groups.push(parent_id.unwrap());
         }
@@ -205,7 +221,7 @@ both_databases! {
         let all = client.describe_projects(request.clone()).await.answer();
         assert_eq!(all.projects.len(), 100);
         assert!((3 << 20..4 << 20).contains(&all.encoded_len()), "{}", all.encoded_len());
-        // Whoever lists names is not sent what others may make long.
+        // A caller that lists names is not sent texts that others may make long.
         request.names_only = true;
         let names = client.describe_projects(request).await.answer();
         let mut shown: Vec<_> = names.projects.into_iter().map(|found| found.project.unwrap()).collect();
@@ -224,12 +240,14 @@ both_databases! {
         let mut client = registry.process().directory();
         let few: Vec<i64> = (1..=100).collect();
         let many: Vec<i64> = (1..=101).collect();
-        let request = |ids: &[i64]| DescribeProjectsRequest { ids: ids.to_vec(), viewer_id: Some(1), ..Default::default() };
-        client.describe_projects(request(&few)).await.answer();
-        assert_eq!(client.describe_projects(request(&many)).await.reason(), "parameter_invalid");
-        let request = |ids: &[i64]| DescribeGroupsRequest { ids: ids.to_vec(), viewer_id: Some(1), viewer_is_admin: false };
-        client.describe_groups(request(&few)).await.answer();
-        assert_eq!(client.describe_groups(request(&many)).await.reason(), "parameter_invalid");
+        let request = DescribeProjectsRequest { ids: few.clone(), viewer_id: Some(1), ..Default::default() };
+        client.describe_projects(request.clone()).await.answer();
+        let request = DescribeProjectsRequest { ids: many.clone(), ..request };
+        assert_eq!(client.describe_projects(request).await.reason(), "parameter_invalid");
+        let request = DescribeGroupsRequest { ids: few.clone(), viewer_id: Some(1), viewer_is_admin: false };
+        client.describe_groups(request.clone()).await.answer();
+        let request = DescribeGroupsRequest { ids: many.clone(), ..request };
+        assert_eq!(client.describe_groups(request).await.reason(), "parameter_invalid");
         client.describe_users(DescribeUsersRequest { ids: few }).await.answer();
         let refusal = client.describe_users(DescribeUsersRequest { ids: many }).await.refusal();
         assert_eq!(refusal.message(), "ids does not have a valid value");

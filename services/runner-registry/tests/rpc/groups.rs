@@ -38,6 +38,14 @@ async fn group_runner(registry: &Registry, group_id: i64) -> i64 {
     registry.root().runners().create_runner(request).await.answer().id
 }
 
+fn rename(group: &Group, path: &str) -> UpdateGroupRequest {
+    UpdateGroupRequest { path: Some(path.to_owned()), ..update(group) }
+}
+
+fn show(group: &Group, level: Visibility) -> UpdateGroupRequest {
+    UpdateGroupRequest { visibility: visibility(level), ..update(group) }
+}
+
 both_databases! {
     async fn a_created_group_is_complete_and_its_creators(registry) {
         let alice = registry.user("alice").await;
@@ -236,12 +244,12 @@ both_databases! {
         let deep = registry.group("deep", Some(&sub)).await;
         let project = registry.project("project", &deep).await;
         // Paths that only look as if they were below, the sign `_` included.
-        let (near, wild) = (registry.group("top-2", None).await, registry.group("t_p", None).await);
+        let near = registry.group("top-2", None).await;
+        let wild = registry.group("t_p", None).await;
         let beside = registry.project("sub", &near).await;
 
         let mut client = registry.root().groups();
-        let rename = |to: &str| UpdateGroupRequest { path: Some(to.to_owned()), ..update(&top) };
-        let renamed = client.update_group(rename("Renamed.Top")).await.answer().group.unwrap();
+        let renamed = client.update_group(rename(&top, "Renamed.Top")).await.answer().group.unwrap();
         assert_eq!((renamed.path.as_str(), renamed.full_path.as_str()), ("Renamed.Top", "Renamed.Top"));
         assert_eq!(get(registry, "renamed.top/SUB/deep").await.full_path, "Renamed.Top/sub/deep");
         let by_path = GetProjectRequest { id: "Renamed.Top/sub/deep/project".to_owned() };
@@ -256,7 +264,7 @@ both_databases! {
         registry.group("top", None).await;
         let request = UpdateGroupRequest { path: Some("New-Sub".to_owned()), ..update(&sub) };
         assert_eq!(client.update_group(request).await.answer().group.unwrap().full_path, "Renamed.Top/New-Sub");
-        assert_eq!(client.update_group(rename("RENAMED.top")).await.answer().group.unwrap().full_path, "RENAMED.top");
+        assert_eq!(client.update_group(rename(&top, "RENAMED.top")).await.answer().group.unwrap().full_path, "RENAMED.top");
         assert_eq!(get(registry, &deep.id.to_string()).await.full_path, "RENAMED.top/New-Sub/deep");
     }
 
@@ -286,7 +294,8 @@ both_databases! {
     }
 
     async fn a_deleted_group_takes_everything_below_along(registry) {
-        let (top, other) = (registry.group("top", None).await, registry.group("other", None).await);
+        let top = registry.group("top", None).await;
+        let other = registry.group("other", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         registry.project("a", &top).await;
         registry.project("b", &sub).await;
@@ -318,7 +327,6 @@ both_databases! {
     async fn a_group_shows_no_more_than_its_parent_and_no_less_than_what_it_holds(registry) {
         let top = registry.group("top", None).await;
         let mut client = registry.root().groups();
-        let see = |group: &Group, level| UpdateGroupRequest { visibility: visibility(level), ..update(group) };
         let request =
             CreateGroupRequest { parent_id: Some(top.id), visibility: visibility(Visibility::Internal), ..new("x") };
         let wrong = client.create_group(request).await.invalid();
@@ -328,12 +336,12 @@ both_databases! {
         );
 
         let sub = registry.group("sub", Some(&top)).await;
-        let wrong = client.update_group(see(&sub, Visibility::Public)).await.invalid();
+        let wrong = client.update_group(show(&sub, Visibility::Public)).await.invalid();
         assert_eq!(wrong, ["visibility_level: public is not allowed since the parent group has a private visibility"]);
 
-        client.update_group(see(&top, Visibility::Public)).await.answer();
-        client.update_group(see(&sub, Visibility::Internal)).await.answer();
-        let wrong = client.update_group(see(&top, Visibility::Private)).await.invalid();
+        client.update_group(show(&top, Visibility::Public)).await.answer();
+        client.update_group(show(&sub, Visibility::Internal)).await.answer();
+        let wrong = client.update_group(show(&top, Visibility::Private)).await.invalid();
         assert_eq!(
             wrong,
             ["visibility_level: private is not allowed since there are sub-groups with higher visibility"]
@@ -346,12 +354,12 @@ both_databases! {
             ..Default::default()
         };
         registry.root().projects().create_project(request).await.answer();
-        let wrong = client.update_group(see(&sub, Visibility::Private)).await.invalid();
+        let wrong = client.update_group(show(&sub, Visibility::Private)).await.invalid();
         assert_eq!(
             wrong,
             ["visibility_level: private is not allowed since this group contains projects with higher visibility"]
         );
-        client.update_group(see(&top, Visibility::Internal)).await.answer();
+        client.update_group(show(&top, Visibility::Internal)).await.answer();
     }
 
     async fn groups_are_listed_by_name(registry) {

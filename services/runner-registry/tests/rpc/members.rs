@@ -1,6 +1,6 @@
 //! Members of projects and groups: who may change them, and up to which role.
 
-use chassis::status::Rejection;
+use chassis::status::{Refusal, Rejection};
 use proto::{
     paddock::directory::v1::{
         AddGroupMemberRequest, AddProjectMemberRequest, CreateProjectRequest, DeleteGroupRequest, DeleteUserRequest,
@@ -71,6 +71,31 @@ async fn expect_group(registry: &Registry, group: &Group, direct: &[(&str, i32)]
     assert_eq!(pairs(&answer.members), all);
 }
 
+fn expect_last_owner(refusal: Refusal) {
+    let shown = (refusal.spec().code, refusal.spec().http_status, refusal.message());
+    assert_eq!(shown, ("last_owner", 403, "403 Forbidden - the group would have no owner"));
+}
+
+/// Adds, changes and removes `member` as the caller, each of which is refused or not.
+async fn expect_changes_in_group(
+    registry: &Registry,
+    caller: &Actor,
+    group: &Group,
+    member: &Actor,
+    expected: Option<&str>,
+) {
+    let mut client = caller.members();
+    assert_eq!(refused!(client.add_group_member(add_to_group(group, member, 10))), expected);
+    if expected.is_some() {
+        registry.join_group(member, group, Guest).await;
+    }
+    assert_eq!(refused!(client.update_group_member(update_in_group(group, member, 50))), expected);
+    assert_eq!(refused!(client.remove_group_member(remove_from_group(group, member))), expected);
+    if expected.is_some() {
+        registry.root().members().remove_group_member(remove_from_group(group, member)).await.answer();
+    }
+}
+
 both_databases! {
     async fn a_member_of_a_project_is_added_changed_and_removed(registry) {
         let project = registry.project("tool", &registry.group("top", None).await).await;
@@ -87,15 +112,15 @@ both_databases! {
             ..Default::default()
         };
         assert_eq!(added, expected);
-        let get = || GetProjectMemberRequest { id: "TOP/tool".to_owned(), user_id: alice.user_id() };
-        assert_eq!(client.get_project_member(get()).await.answer().member.unwrap(), expected);
+        let get = GetProjectMemberRequest { id: "TOP/tool".to_owned(), user_id: alice.user_id() };
+        assert_eq!(client.get_project_member(get.clone()).await.answer().member.unwrap(), expected);
         let changed = client.update_project_member(update_in_project(&project, &alice, 40)).await.answer();
         assert_eq!(changed.member.unwrap(), Member { access_level: 40, ..expected });
         expect_direct(registry, &project, &[("root", 50), ("alice", 40)]).await;
         client.remove_project_member(remove_from_project(&project, &alice)).await.answer();
         expect_direct(registry, &project, &[("root", 50)]).await;
 
-        assert_eq!(client.get_project_member(get()).await.reason(), "member_not_found");
+        assert_eq!(client.get_project_member(get).await.reason(), "member_not_found");
         let again = client.update_project_member(update_in_project(&project, &alice, 40)).await;
         assert_eq!(again.reason(), "member_not_found");
         let again = client.remove_project_member(remove_from_project(&project, &alice)).await;
@@ -106,19 +131,20 @@ both_databases! {
         let group = registry.group("top", None).await;
         let project = registry.project("tool", &group).await;
         let alice = registry.user("alice").await;
-        let get = || GetProjectRequest { id: project.id.to_string() };
-        assert_eq!(alice.projects().get_project(get()).await.reason(), "project_not_found");
+        let get = GetProjectRequest { id: project.id.to_string() };
+        assert_eq!(alice.projects().get_project(get.clone()).await.reason(), "project_not_found");
         registry.root().members().add_group_member(add_to_group(&group, &alice, 10)).await.answer();
-        alice.projects().get_project(get()).await.answer();
+        alice.projects().get_project(get.clone()).await.answer();
         registry.root().members().remove_group_member(remove_from_group(&group, &alice)).await.answer();
-        assert_eq!(alice.projects().get_project(get()).await.reason(), "project_not_found");
+        assert_eq!(alice.projects().get_project(get).await.reason(), "project_not_found");
     }
 
     async fn inherited_members_are_listed_with_their_greatest_role(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         let project = registry.project("tool", &sub).await;
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         let carol = registry.user("carol").await;
         registry.join_group(&alice, &top, Developer).await;
         registry.join_group(&alice, &sub, Maintainer).await;
@@ -138,8 +164,8 @@ both_databases! {
         let get = GetGroupMemberRequest { id: sub.id.to_string(), user_id: bob.user_id() };
         assert_eq!(client.get_group_member(get).await.reason(), "member_not_found");
         assert_eq!(client.remove_group_member(remove_from_group(&sub, &bob)).await.reason(), "member_not_found");
-        let page = |page| ListAllProjectMembersRequest { id: project.id.to_string(), page: Some(page), per_page: Some(3) };
-        let last = client.list_all_project_members(page(2)).await.answer();
+        let request = ListAllProjectMembersRequest { id: project.id.to_string(), page: Some(2), per_page: Some(3) };
+        let last = client.list_all_project_members(request).await.answer();
         assert_eq!(pairs(&last.members), [("carol", 10)]);
         assert_eq!((last.page.unwrap().total, last.page.unwrap().has_next), (Some(4), false));
     }
@@ -182,7 +208,8 @@ both_databases! {
 
     async fn members_of_a_project_are_changed_from_maintainer_up_to_the_own_role(registry) {
         let project = registry.project("tool", &registry.group("top", None).await).await;
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         let mut root = registry.root().members();
         let denied = Some("access_denied");
         let roles = [(Guest, 10), (Reporter, 20), (Developer, 30), (Maintainer, 40), (Owner, 50)];
@@ -213,23 +240,12 @@ both_databases! {
     async fn members_of_a_group_are_changed_by_owners(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
-        let mut client = alice.members();
-        let mut check = async |expected: Option<&str>| {
-            assert_eq!(refused!(client.add_group_member(add_to_group(&sub, &bob, 10))), expected);
-            if expected.is_some() {
-                registry.join_group(&bob, &sub, Guest).await;
-            }
-            assert_eq!(refused!(client.update_group_member(update_in_group(&sub, &bob, 50))), expected);
-            assert_eq!(refused!(client.remove_group_member(remove_from_group(&sub, &bob))), expected);
-            if expected.is_some() {
-                registry.root().members().remove_group_member(remove_from_group(&sub, &bob)).await.answer();
-            }
-        };
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         registry.join_group(&alice, &top, Maintainer).await;
-        check(Some("access_denied")).await;
+        expect_changes_in_group(registry, &alice, &sub, &bob, Some("access_denied")).await;
         registry.root().members().update_group_member(update_in_group(&top, &alice, 50)).await.answer();
-        check(None).await;
+        expect_changes_in_group(registry, &alice, &sub, &bob, None).await;
     }
 
     async fn an_object_that_the_caller_does_not_see_does_not_exist(registry) {
@@ -237,7 +253,8 @@ both_databases! {
         let project = registry.project("tool", &group).await;
         let alice = registry.user("alice").await;
         let mut client = alice.members();
-        let (id, user_id) = (project.id.to_string(), alice.user_id());
+        let id = project.id.to_string();
+        let user_id = alice.user_id();
         let refusals = [
             refused!(client.list_project_members(ListProjectMembersRequest { id: id.clone(), ..Default::default() })),
             refused!(client.list_all_project_members(ListAllProjectMembersRequest { id: id.clone(), ..Default::default() })),
@@ -271,27 +288,24 @@ both_databases! {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         let project = registry.project("tool", &sub).await;
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         registry.join_project(&alice, &project, Guest).await;
         alice.members().remove_project_member(remove_from_project(&project, &alice)).await.answer();
         registry.join_group(&alice, &top, Guest).await;
         alice.members().remove_group_member(remove_from_group(&top, &alice)).await.answer();
 
-        let last = |refusal: chassis::status::Refusal| {
-            let told = (refusal.spec().code, refusal.spec().http_status, refusal.message().to_owned());
-            assert_eq!(told, ("last_owner", 403, "403 Forbidden - the group would have no owner".to_owned()));
-        };
         let root = registry.root();
         // An administrator could mend it, and is held back all the same.
-        last(root.members().remove_group_member(remove_from_group(&top, &root)).await.refusal());
-        last(root.members().update_group_member(update_in_group(&top, &root, 40)).await.refusal());
+        expect_last_owner(root.members().remove_group_member(remove_from_group(&top, &root)).await.refusal());
+        expect_last_owner(root.members().update_group_member(update_in_group(&top, &root, 40)).await.refusal());
         root.members().update_group_member(update_in_group(&top, &root, 50)).await.answer();
         // A subgroup has the owners above; a project those of its namespace.
         root.members().remove_group_member(remove_from_group(&sub, &root)).await.answer();
         root.members().remove_project_member(remove_from_project(&project, &root)).await.answer();
         registry.join_group(&bob, &top, Owner).await;
         root.members().remove_group_member(remove_from_group(&top, &root)).await.answer();
-        last(bob.members().remove_group_member(remove_from_group(&top, &bob)).await.refusal());
+        expect_last_owner(bob.members().remove_group_member(remove_from_group(&top, &bob)).await.refusal());
         expect_group(registry, &top, &[("bob", 50)], &[("bob", 50)]).await;
     }
 
@@ -302,8 +316,8 @@ both_databases! {
         let mut client = registry.root().members();
         client.add_group_member(add_to_group(&group, &alice, 30)).await.answer();
         let again = client.add_group_member(add_to_group(&group, &alice, 30)).await.refusal();
-        let told = (again.spec().code, again.spec().http_status, again.message());
-        assert_eq!(told, ("member_exists", 409, "Member already exists"));
+        let refusal = (again.spec().code, again.spec().http_status, again.message());
+        assert_eq!(refusal, ("member_exists", 409, "Member already exists"));
         // A role from above does not keep one of its own away.
         client.add_project_member(add_to_project(&project, &alice, 10)).await.answer();
         let again = client.add_project_member(add_to_project(&project, &alice, 40)).await;

@@ -157,7 +157,8 @@ both_databases! {
     async fn a_role_in_a_subgroup_or_project_does_not_hold_above_it(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
-        let (above, within) = (registry.project("above", &top).await, registry.project("within", &sub).await);
+        let above = registry.project("above", &top).await;
+        let within = registry.project("within", &sub).await;
         let alice = registry.user("alice").await;
         registry.join_group(&alice, &sub, Owner).await;
         assert_eq!(get_group(&alice, &top).await, Some("group_not_found"));
@@ -189,7 +190,8 @@ both_databases! {
     }
 
     async fn a_creator_owns_what_is_created(registry) {
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         let request = CreateGroupRequest { name: "team".to_owned(), path: "team".to_owned(), ..Default::default() };
         let team = alice.groups().create_group(request).await.answer().group.unwrap();
         let request = CreateProjectRequest { name: Some("own".to_owned()), ..Default::default() };

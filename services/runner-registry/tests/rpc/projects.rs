@@ -128,7 +128,8 @@ both_databases! {
     }
 
     async fn a_path_is_taken_once_per_namespace_regardless_of_case_and_kind(registry) {
-        let (alice, top) = (registry.user("alice").await, registry.group("top", None).await);
+        let alice = registry.user("alice").await;
+        let top = registry.group("top", None).await;
         registry.group("sub", Some(&top)).await;
         registry.project("tool", &top).await;
         let mut client = registry.root().projects();
@@ -238,7 +239,8 @@ both_databases! {
 
     async fn a_deleted_project_leaves_its_runners_unassigned(registry) {
         let top = registry.group("top", None).await;
-        let (gone, kept) = (registry.project("gone", &top).await, registry.project("kept", &top).await);
+        let gone = registry.project("gone", &top).await;
+        let kept = registry.project("kept", &top).await;
         let only = project_runner(registry, &gone, &[]).await;
         let shared = project_runner(registry, &gone, &[&kept]).await;
         let request = DeleteProjectRequest { id: "top/GONE".to_owned() };

@@ -41,21 +41,26 @@ where
     (total - refused.len(), refused)
 }
 
+/// The full path of a segment below a group, or at the top.
+fn path_below(groups: &[group::Model], group_id: Option<i64>, segment: &str) -> String {
+    match groups.iter().find(|group| Some(group.id) == group_id) {
+        Some(group) => format!("{}/{segment}", group.full_path),
+        None => segment.to_owned(),
+    }
+}
+
 /// Every group and project has the path that its parents and its own segment make, and its route says the same.
 async fn assert_paths_fit(registry: &Registry) {
     let db = &registry.database;
     let groups = group::Entity::find().all(db).await.unwrap();
     let routes = route::Entity::find().all(db).await.unwrap();
-    let full_path =
-        |id: Option<i64>| groups.iter().find(|group| Some(group.id) == id).map(|group| group.full_path.clone());
-    let expected = |above: Option<String>, path: &str| above.map_or(path.to_owned(), |above| format!("{above}/{path}"));
     for group in &groups {
-        assert_eq!(group.full_path, expected(full_path(group.parent_id), &group.path));
+        assert_eq!(group.full_path, path_below(&groups, group.parent_id, &group.path));
         let route = routes.iter().find(|route| route.group_id == Some(group.id)).unwrap();
         assert_eq!(route.path_key, group.full_path.to_lowercase());
     }
     for project in project::Entity::find().all(db).await.unwrap() {
-        assert_eq!(project.full_path, expected(full_path(project.group_id), &project.path));
+        assert_eq!(project.full_path, path_below(&groups, project.group_id, &project.path));
         let route = routes.iter().find(|route| route.project_id == Some(project.id)).unwrap();
         assert_eq!(route.path_key, project.full_path.to_lowercase());
     }
@@ -111,8 +116,10 @@ both_databases! {
         let sub = registry.group("sub", Some(&top)).await;
         let root = registry.root();
         let calls = (0..3 * CALLS).map(|number| {
-            let (mut groups, mut projects) = (root.groups(), root.projects());
-            let (top_id, sub_id) = (top.id, sub.id);
+            let mut groups = root.groups();
+            let mut projects = root.projects();
+            let top_id = top.id;
+            let sub_id = sub.id;
             async move {
                 match number % 3 {
                     0 => groups.update_group(rename(top_id, &format!("top{number}"))).await.map(drop),
@@ -132,8 +139,10 @@ both_databases! {
         let project = registry.project("tool", &top).await;
         let root = registry.root();
         let calls = (0..2 * CALLS).map(|number| {
-            let (mut groups, mut projects) = (root.groups(), root.projects());
-            let (group_id, id) = (top.id, project.id.to_string());
+            let mut groups = root.groups();
+            let mut projects = root.projects();
+            let group_id = top.id;
+            let id = project.id.to_string();
             let name = format!("n{}", "x".repeat(number));
             async move {
                 if number % 2 == 0 {
@@ -157,7 +166,8 @@ both_databases! {
             projects.push(registry.project(&format!("p{number}"), &top).await.id);
         }
         let calls = projects.into_iter().enumerate().map(|(number, id)| {
-            let (mut groups, mut projects) = (root.groups(), root.projects());
+            let mut groups = root.groups();
+            let mut projects = root.projects();
             let group_id = top.id;
             async move {
                 groups.update_group(rename(group_id, &format!("top{number}"))).await?;
@@ -174,7 +184,8 @@ both_databases! {
         for round in 0..4 {
             let group = registry.group(&format!("round{round}"), None).await;
             let calls = (0..CALLS).map(|number| {
-                let (mut groups, mut projects) = (root.groups(), root.projects());
+                let mut groups = root.groups();
+                let mut projects = root.projects();
                 let id = group.id;
                 async move {
                     match number {
@@ -200,15 +211,18 @@ both_databases! {
         let project = registry.project("tool", &group).await;
         let alice = registry.user("alice").await;
         let root = registry.root();
-        let (id, user_id) = (project.id.to_string(), alice.user_id());
+        let id = project.id.to_string();
+        let user_id = alice.user_id();
         let calls = (0..CALLS).map(|_| {
-            let (mut client, id) = (root.members(), id.clone());
+            let mut client = root.members();
+            let id = id.clone();
             async move { client.add_project_member(AddProjectMemberRequest { id, user_id, access_level: 30 }).await }
         });
         let (won, refused) = race(calls).await;
         assert_eq!((won, refused), (1, vec!["member_exists"; CALLS - 1]));
         let calls = (0..CALLS).map(|_| {
-            let (mut client, id) = (root.members(), id.clone());
+            let mut client = root.members();
+            let id = id.clone();
             async move { client.remove_project_member(RemoveProjectMemberRequest { id, user_id }).await }
         });
         let (won, refused) = race(calls).await;
@@ -225,7 +239,9 @@ both_databases! {
                 owners.push(owner);
             }
             let calls = owners.into_iter().enumerate().map(|(number, owner)| {
-                let (mut client, id, user_id) = (owner.members(), group.id.to_string(), owner.user_id());
+                let mut client = owner.members();
+                let id = group.id.to_string();
+                let user_id = owner.user_id();
                 async move {
                     if number % 2 == 0 {
                         client.remove_group_member(RemoveGroupMemberRequest { id, user_id }).await.map(drop)

@@ -29,6 +29,10 @@ async fn project_path(registry: &Registry, id: i64) -> String {
     registry.root().projects().get_project(request).await.answer().project.unwrap().path_with_namespace
 }
 
+fn rename(id: i64, username: &str) -> UpdateUserRequest {
+    UpdateUserRequest { username: Some(username.to_owned()), ..update(id) }
+}
+
 both_databases! {
     async fn a_created_user_is_complete(registry) {
         let request = CreateUserRequest { admin: Some(true), ..new("Al.ice_1-x", "Alice@Example.COM") };
@@ -82,7 +86,8 @@ both_databases! {
     }
 
     async fn address_and_rank_are_private(registry) {
-        let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+        let alice = registry.user("alice").await;
+        let bob = registry.user("bob").await;
         let seen = get(&bob, alice.user_id()).await;
         assert_eq!((seen.username.as_str(), seen.email, seen.is_admin), ("alice", None, None));
         let own = get(&alice, alice.user_id()).await;
@@ -174,8 +179,8 @@ both_databases! {
         assert_eq!(project.path_with_namespace, "alice/tool");
 
         let mut client = registry.root().users();
-        let rename = |to: &str| UpdateUserRequest { username: Some(to.to_owned()), ..update(alice.user_id()) };
-        client.update_user(rename("Alice.Longer")).await.answer();
+        let id = alice.user_id();
+        client.update_user(rename(id, "Alice.Longer")).await.answer();
         assert_eq!(project_path(registry, project.id).await, "Alice.Longer/tool");
         let by_path = GetProjectRequest { id: "ALICE.longer/Tool".to_owned() };
         assert_eq!(alice.projects().get_project(by_path).await.answer().project.unwrap().id, project.id);
@@ -184,10 +189,10 @@ both_databases! {
 
         // The old name is free again, the new one is not, and a name too long for what is below is refused.
         registry.group("alice", None).await;
-        assert_eq!(client.update_user(rename("alice")).await.invalid(), ["username: has already been taken"]);
-        let too_long = client.update_user(rename(&"a".repeat(251))).await.invalid();
+        assert_eq!(client.update_user(rename(id, "alice")).await.invalid(), ["username: has already been taken"]);
+        let too_long = client.update_user(rename(id, &"a".repeat(251))).await.invalid();
         assert_eq!(too_long, ["username: is too long (maximum is 255 characters)"]);
-        client.update_user(rename(&"a".repeat(250))).await.answer();
+        client.update_user(rename(id, &"a".repeat(250))).await.answer();
         let taken = UpdateUserRequest { email: Some("root@localhost".to_owned()), ..update(alice.user_id()) };
         assert_eq!(client.update_user(taken).await.invalid(), ["email: has already been taken"]);
     }
@@ -206,9 +211,10 @@ both_databases! {
         let request = DeleteUserRequest { id: alice.user_id() };
         registry.root().users().delete_user(request).await.answer();
         let mut projects = registry.root().projects();
-        let get = |id: i64| GetProjectRequest { id: id.to_string() };
-        assert_eq!(projects.get_project(get(personal.id)).await.reason(), "project_not_found");
-        let kept = projects.get_project(get(shared.id)).await.answer().project.unwrap();
+        let request = GetProjectRequest { id: personal.id.to_string() };
+        assert_eq!(projects.get_project(request).await.reason(), "project_not_found");
+        let request = GetProjectRequest { id: shared.id.to_string() };
+        let kept = projects.get_project(request).await.answer().project.unwrap();
         assert_eq!((kept.path_with_namespace.as_str(), kept.creator_id), ("team/mine", None));
         assert_eq!(personal_access_token::Entity::find().count(&registry.database).await.unwrap(), tokens);
         let routes = route::Entity::find().all(&registry.database).await.unwrap();
@@ -228,7 +234,8 @@ both_databases! {
 
     async fn users_are_managed_by_administrators(registry) {
         let alice = registry.user("alice").await;
-        let (mut client, id) = (alice.users(), alice.user_id());
+        let mut client = alice.users();
+        let id = alice.user_id();
         assert_eq!(client.create_user(new("bob", "bob@example.com")).await.reason(), "admin_required");
         let promotion = UpdateUserRequest { admin: Some(true), ..update(id) };
         assert_eq!(client.update_user(promotion).await.reason(), "admin_required");

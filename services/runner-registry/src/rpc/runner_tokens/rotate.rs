@@ -18,7 +18,7 @@ use crate::{
     runner::{
         expiry,
         rotation::{self, Rotation},
-        seal::{Place, SealKeys},
+        seal::{SealKeys, TokenRow},
         token::RunnerToken,
     },
     store::{self, intervals, runner_tokens, runners},
@@ -104,18 +104,15 @@ fn successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
 
 /// Opens a sealed successor. One that does not open is of no use to anybody, so it is replaced.
 fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
-    let (sealed, key_id) = (successor.sealed.as_ref()?, successor.sealed_key_id.as_ref()?);
-    match seal.open(sealed, key_id, place(successor.runner_id, successor.generation)) {
+    let sealed = successor.sealed.as_ref()?;
+    let key_id = successor.sealed_key_id.as_ref()?;
+    match seal.open(sealed, key_id, TokenRow { runner_id: successor.runner_id, generation: successor.generation }) {
         Ok(text) => Some(Rotated { text, expires_at: successor.expires_at.map(timestamp::time) }),
         Err(error) => {
             tracing::warn!(%error, runner_id = successor.runner_id, key_id, "sealed successor is replaced");
             None
         }
     }
-}
-
-fn place(runner_id: i64, generation: i32) -> Place {
-    Place { runner_id, generation }
 }
 
 /// Mints a successor, unless another call did so in the meantime: everything is read and decided again under the lock.
@@ -136,7 +133,7 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let generation = runner_tokens::next_generation(&rows)?;
     let sealed = (begins_as == TokenState::Successor)
-        .then(|| state.seal.seal(minted.expose(), place(runner.id, generation)))
+        .then(|| state.seal.seal(minted.expose(), TokenRow { runner_id: runner.id, generation }))
         .transpose()
         .map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);

@@ -57,11 +57,11 @@ fn a_group_runner_takes_the_smallest_of_own_instance_and_ancestors() {
 
 #[test]
 fn a_project_runner_takes_the_smallest_over_all_its_projects() {
-    let project = |own, groups: &[Interval]| ProjectIntervals {
-        own_runner: own,
+    fn project(own: Interval, groups: &[Interval]) -> ProjectIntervals {
         // The own and the subgroup interval of a group never bind a project runner.
-        groups: groups.iter().map(|interval| group(Some(1), Some(1), *interval)).collect(),
-    };
+        let groups = groups.iter().map(|interval| group(Some(1), Some(1), *interval)).collect();
+        ProjectIntervals { own_runner: own, groups }
+    }
     let cases = [
         (None, vec![project(None, &[])], None),
         (Some(3000), vec![project(None, &[])], Some(3000)),
@@ -149,8 +149,10 @@ fn a_stated_expiry_is_held_against_both_bounds() {
 
 #[test]
 fn the_bounds_hold_to_the_millisecond() {
-    let now = NOW + Duration::milliseconds(500);
-    let check = |text: &str| first_token(now, None, Some(text), None).map_err(|error| error.to_string());
+    fn check(text: &str) -> Result<FirstToken, String> {
+        let now = NOW + Duration::milliseconds(500);
+        first_token(now, None, Some(text), None).map_err(|error| error.to_string())
+    }
     assert!(check("2026-01-01T00:05:00.499Z").is_err());
     assert!(check("2026-01-01T00:05:00.500Z").is_ok());
     assert!(check("2026-01-16T00:00:00.500Z").is_ok());

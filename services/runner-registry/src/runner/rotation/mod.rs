@@ -46,17 +46,20 @@ pub enum Authentication {
 /// Decides whether a token authenticates.
 #[must_use]
 pub fn authenticate(token: &Token, now: OffsetDateTime) -> Authentication {
-    let passed = |instant: Option<OffsetDateTime>| instant.is_some_and(|instant| now >= instant);
     match token.state {
         TokenState::Revoked => Authentication::Refused(Dead::Revoked),
         TokenState::Superseded => Authentication::Refused(Dead::Superseded),
-        TokenState::Current if passed(token.overlap_ends_at) => Authentication::Refused(Dead::Superseded),
-        TokenState::Current | TokenState::Successor if passed(token.expires_at) => {
+        TokenState::Current if has_passed(token.overlap_ends_at, now) => Authentication::Refused(Dead::Superseded),
+        TokenState::Current | TokenState::Successor if has_passed(token.expires_at, now) => {
             Authentication::Refused(Dead::Expired)
         }
         TokenState::Current => Authentication::Accepted,
         TokenState::Successor => Authentication::AcceptedAsSuccessor,
     }
+}
+
+fn has_passed(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
+    instant.is_some_and(|instant| now >= instant)
 }
 
 /// What a rotation answers.
@@ -88,7 +91,7 @@ pub fn rotate(token: &Token, successor: Option<&Token>, unassigned: bool, now: O
     if successor.is_some_and(|successor| authenticate(successor, now) == Authentication::AcceptedAsSuccessor) {
         return Rotation::SameSuccessor;
     }
-    if token.rotation_deadline.is_some_and(|deadline| now >= deadline) {
+    if has_passed(token.rotation_deadline, now) {
         return Rotation::DeadlinePassed;
     }
     Rotation::Mint

@@ -7,6 +7,9 @@ use super::*;
 
 const NOW: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
 const SECOND: Duration = Duration::SECOND;
+const BEFORE: Option<OffsetDateTime> = Some(datetime!(2026-01-01 11:59:59 UTC));
+const AT: Option<OffsetDateTime> = Some(NOW);
+const AFTER: Option<OffsetDateTime> = Some(datetime!(2026-01-01 12:00:01 UTC));
 
 fn current() -> Token {
     Token { state: TokenState::Current, expires_at: None, rotation_deadline: None, overlap_ends_at: None }
@@ -19,27 +22,26 @@ fn unused() -> Token {
 #[test]
 fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
     use Authentication::{Accepted, AcceptedAsSuccessor, Refused};
-    let (before, at, after) = (Some(NOW - SECOND), Some(NOW), Some(NOW + SECOND));
     let cases = [
         (current(), Accepted),
         (unused(), AcceptedAsSuccessor),
         (Token { state: TokenState::Superseded, ..current() }, Refused(Dead::Superseded)),
         (Token { state: TokenState::Revoked, ..current() }, Refused(Dead::Revoked)),
-        (Token { expires_at: after, ..current() }, Accepted),
-        (Token { expires_at: at, ..current() }, Refused(Dead::Expired)),
-        (Token { expires_at: before, ..current() }, Refused(Dead::Expired)),
-        (Token { expires_at: after, ..unused() }, AcceptedAsSuccessor),
-        (Token { expires_at: at, ..unused() }, Refused(Dead::Expired)),
-        (Token { overlap_ends_at: after, ..current() }, Accepted),
-        (Token { overlap_ends_at: at, ..current() }, Refused(Dead::Superseded)),
-        (Token { overlap_ends_at: before, ..current() }, Refused(Dead::Superseded)),
+        (Token { expires_at: AFTER, ..current() }, Accepted),
+        (Token { expires_at: AT, ..current() }, Refused(Dead::Expired)),
+        (Token { expires_at: BEFORE, ..current() }, Refused(Dead::Expired)),
+        (Token { expires_at: AFTER, ..unused() }, AcceptedAsSuccessor),
+        (Token { expires_at: AT, ..unused() }, Refused(Dead::Expired)),
+        (Token { overlap_ends_at: AFTER, ..current() }, Accepted),
+        (Token { overlap_ends_at: AT, ..current() }, Refused(Dead::Superseded)),
+        (Token { overlap_ends_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
         // The deadline concerns the rotation alone.
-        (Token { rotation_deadline: before, ..current() }, Accepted),
+        (Token { rotation_deadline: BEFORE, ..current() }, Accepted),
         // What the holder can mend by using the successor is named before the expiry.
-        (Token { overlap_ends_at: before, expires_at: before, ..current() }, Refused(Dead::Superseded)),
-        (Token { overlap_ends_at: after, expires_at: before, ..current() }, Refused(Dead::Expired)),
-        (Token { state: TokenState::Superseded, expires_at: before, ..current() }, Refused(Dead::Superseded)),
-        (Token { state: TokenState::Revoked, expires_at: before, ..current() }, Refused(Dead::Revoked)),
+        (Token { overlap_ends_at: BEFORE, expires_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
+        (Token { overlap_ends_at: AFTER, expires_at: BEFORE, ..current() }, Refused(Dead::Expired)),
+        (Token { state: TokenState::Superseded, expires_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
+        (Token { state: TokenState::Revoked, expires_at: BEFORE, ..current() }, Refused(Dead::Revoked)),
     ];
     for (token, expected) in cases {
         assert_eq!(authenticate(&token, NOW), expected, "{token:?}");
@@ -48,28 +50,27 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
 
 #[test]
 fn a_rotation_mints_repeats_or_is_refused() {
-    let (before, at, after) = (Some(NOW - SECOND), Some(NOW), Some(NOW + SECOND));
-    let rotated = Token { overlap_ends_at: after, ..current() };
+    let rotated = Token { overlap_ends_at: AFTER, ..current() };
     let cases = [
         (current(), None, false, Rotation::Mint),
-        (Token { rotation_deadline: after, ..current() }, None, false, Rotation::Mint),
-        (Token { rotation_deadline: at, ..current() }, None, false, Rotation::DeadlinePassed),
-        (Token { rotation_deadline: before, ..current() }, None, false, Rotation::DeadlinePassed),
+        (Token { rotation_deadline: AFTER, ..current() }, None, false, Rotation::Mint),
+        (Token { rotation_deadline: AT, ..current() }, None, false, Rotation::DeadlinePassed),
+        (Token { rotation_deadline: BEFORE, ..current() }, None, false, Rotation::DeadlinePassed),
         (rotated, Some(unused()), false, Rotation::SameSuccessor),
-        (Token { rotation_deadline: at, ..rotated }, Some(unused()), false, Rotation::SameSuccessor),
-        (Token { overlap_ends_at: at, ..current() }, Some(unused()), false, Rotation::Refused(Dead::Superseded)),
+        (Token { rotation_deadline: AT, ..rotated }, Some(unused()), false, Rotation::SameSuccessor),
+        (Token { overlap_ends_at: AT, ..current() }, Some(unused()), false, Rotation::Refused(Dead::Superseded)),
         // A successor that expired unused is replaced, unless the deadline forbids a new one.
-        (rotated, Some(Token { expires_at: after, ..unused() }), false, Rotation::SameSuccessor),
-        (rotated, Some(Token { expires_at: at, ..unused() }), false, Rotation::Mint),
+        (rotated, Some(Token { expires_at: AFTER, ..unused() }), false, Rotation::SameSuccessor),
+        (rotated, Some(Token { expires_at: AT, ..unused() }), false, Rotation::Mint),
         (
-            Token { rotation_deadline: at, ..rotated },
-            Some(Token { expires_at: at, ..unused() }),
+            Token { rotation_deadline: AT, ..rotated },
+            Some(Token { expires_at: AT, ..unused() }),
             false,
             Rotation::DeadlinePassed,
         ),
         // Authentication comes first, then the project, then the deadline.
-        (Token { expires_at: at, rotation_deadline: at, ..current() }, None, true, Rotation::Refused(Dead::Expired)),
-        (Token { rotation_deadline: at, ..current() }, None, true, Rotation::Unassigned),
+        (Token { expires_at: AT, rotation_deadline: AT, ..current() }, None, true, Rotation::Refused(Dead::Expired)),
+        (Token { rotation_deadline: AT, ..current() }, None, true, Rotation::Unassigned),
         (rotated, Some(unused()), true, Rotation::Unassigned),
     ];
     for (token, successor, unassigned, expected) in cases {
@@ -88,6 +89,10 @@ fn the_overlap_window_opens_once() {
     assert_eq!(authenticate(&ended, NOW), Authentication::Refused(Dead::Superseded));
 }
 
+fn instants() -> impl Strategy<Value = Option<OffsetDateTime>> {
+    proptest::option::of((-3i64..=3).prop_map(|seconds| NOW + Duration::seconds(seconds)))
+}
+
 fn tokens() -> impl Strategy<Value = Token> {
     let state = prop::sample::select(vec![
         TokenState::Current,
@@ -95,12 +100,8 @@ fn tokens() -> impl Strategy<Value = Token> {
         TokenState::Superseded,
         TokenState::Revoked,
     ]);
-    let instant = || proptest::option::of((-3i64..=3).prop_map(|seconds| NOW + Duration::seconds(seconds)));
-    (state, instant(), instant(), instant()).prop_map(|(state, expires_at, rotation_deadline, overlap_ends_at)| Token {
-        state,
-        expires_at,
-        rotation_deadline,
-        overlap_ends_at,
+    (state, instants(), instants(), instants()).prop_map(|(state, expires_at, rotation_deadline, overlap_ends_at)| {
+        Token { state, expires_at, rotation_deadline, overlap_ends_at }
     })
 }
 

@@ -33,8 +33,10 @@ async fn unassign(
 /// Two projects of which alice maintains both, and bob the second only.
 async fn scene(registry: &Registry) -> (Project, Project, Actor, Actor) {
     let group = registry.group("group", None).await;
-    let (first, second) = (registry.project("first", &group).await, registry.project("second", &group).await);
-    let (alice, bob) = (registry.user("alice").await, registry.user("bob").await);
+    let first = registry.project("first", &group).await;
+    let second = registry.project("second", &group).await;
+    let alice = registry.user("alice").await;
+    let bob = registry.user("bob").await;
     registry.join_group(&alice, &group, Role::Maintainer).await;
     registry.join_project(&bob, &second, Role::Maintainer).await;
     (first, second, alice, bob)
@@ -67,7 +69,8 @@ both_databases! {
     async fn only_project_runners_are_assigned(registry) {
         let (first, second, alice, _) = scene(registry).await;
         let group = proto::paddock::directory::v1::Group { id: first.namespace.as_ref().unwrap().id, ..Default::default() };
-        let (shared, grouped) = (registry.create(instance()).await, registry.create(of_group(&group)).await);
+        let shared = registry.create(instance()).await;
+        let grouped = registry.create(of_group(&group)).await;
         for actor in [&alice, &registry.root()] {
             assert_eq!(assign(actor, &second, shared.id).await.reason(), "runner_is_instance_runner");
             assert_eq!(assign(actor, &second, grouped.id).await.reason(), "runner_is_group_runner");

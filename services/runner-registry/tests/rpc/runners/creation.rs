@@ -14,6 +14,10 @@ use sha2::{Digest as _, Sha256};
 use super::{details, instance, of_group, of_project, seconds};
 use crate::support::{Answer as _, both_databases};
 
+fn of_type(runner_type: i32, group_id: Option<i64>, project_id: Option<i64>) -> CreateRunnerRequest {
+    CreateRunnerRequest { runner_type, group_id, project_id, ..Default::default() }
+}
+
 both_databases! {
     async fn each_type_gets_a_token_that_names_it_and_works(registry) {
         let group = registry.group("group", None).await;
@@ -93,26 +97,21 @@ both_databases! {
     async fn the_type_decides_which_id_must_come(registry) {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;
-        let with = |runner_type: i32, group_id, project_id| CreateRunnerRequest {
-            runner_type,
-            group_id,
-            project_id,
-            ..Default::default()
-        };
-        let (group, project) = (Some(group.id), Some(project.id));
+        let group = Some(group.id);
+        let project = Some(project.id);
         let cases = [
-            (with(0, None, None), "parameter_missing", "runner_type is missing"),
-            (with(4, None, None), "parameter_invalid", "runner_type does not have a valid value"),
-            (with(2, None, None), "parameter_missing", "group_id is missing"),
-            (with(3, None, None), "parameter_missing", "project_id is missing"),
-            (with(1, group, None), "parameter_invalid", "group_id is invalid"),
-            (with(1, None, project), "parameter_invalid", "project_id is invalid"),
-            (with(2, None, project), "parameter_invalid", "project_id is invalid"),
-            (with(3, group, None), "parameter_invalid", "group_id is invalid"),
-            (with(2, group, project), "parameter_invalid", "group_id, project_id are mutually exclusive"),
-            (with(2, Some(9_999), None), "bad_request", "400 Bad request - Missing/invalid scope"),
-            (with(3, None, Some(i64::MAX)), "bad_request", "400 Bad request - Missing/invalid scope"),
-            (with(3, None, Some(-1)), "bad_request", "400 Bad request - Missing/invalid scope"),
+            (of_type(0, None, None), "parameter_missing", "runner_type is missing"),
+            (of_type(4, None, None), "parameter_invalid", "runner_type does not have a valid value"),
+            (of_type(2, None, None), "parameter_missing", "group_id is missing"),
+            (of_type(3, None, None), "parameter_missing", "project_id is missing"),
+            (of_type(1, group, None), "parameter_invalid", "group_id is invalid"),
+            (of_type(1, None, project), "parameter_invalid", "project_id is invalid"),
+            (of_type(2, None, project), "parameter_invalid", "project_id is invalid"),
+            (of_type(3, group, None), "parameter_invalid", "group_id is invalid"),
+            (of_type(2, group, project), "parameter_invalid", "group_id, project_id are mutually exclusive"),
+            (of_type(2, Some(9_999), None), "bad_request", "400 Bad request - Missing/invalid scope"),
+            (of_type(3, None, Some(i64::MAX)), "bad_request", "400 Bad request - Missing/invalid scope"),
+            (of_type(3, None, Some(-1)), "bad_request", "400 Bad request - Missing/invalid scope"),
             (
                 CreateRunnerRequest { access_level: Some(3), ..instance() },
                 "parameter_invalid",
@@ -179,14 +178,17 @@ both_databases! {
 
     async fn parameters_are_checked_before_the_permission(registry) {
         let user = registry.user("user").await;
-        let create = async |request| user.runners().create_runner(request).await.reason();
-        assert_eq!(create(CreateRunnerRequest { maximum_timeout: Some(1), ..instance() }).await, "bad_request");
-        let stated = CreateRunnerRequest { token_expires_at: Some("no time".into()), ..instance() };
-        assert_eq!(create(stated).await, "bad_request");
-        assert_eq!(create(instance()).await, "insufficient_permissions");
+        let cases = [
+            (CreateRunnerRequest { maximum_timeout: Some(1), ..instance() }, "bad_request"),
+            (CreateRunnerRequest { token_expires_at: Some("no time".into()), ..instance() }, "bad_request"),
+            (instance(), "insufficient_permissions"),
+        ];
+        for (request, reason) in cases {
+            assert_eq!(user.runners().create_runner(request).await.reason(), reason);
+        }
     }
 
-    async fn a_place_that_the_caller_does_not_see_does_not_exist_for_it(registry) {
+    async fn a_group_or_project_that_the_caller_does_not_see_does_not_exist(registry) {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;
         let stranger = registry.user("stranger").await;

@@ -73,13 +73,12 @@ impl<'a> Tree<'a> {
 
     /// Sets one interval, or clears it.
     async fn set(&self, level: Level, interval: Option<i64>) {
-        let only = |kind, wanted| interval.filter(|_| kind == wanted);
         match level {
             Level::Instance(kind) => {
                 let settings = Settings {
-                    runner_token_expiration_interval: only(kind, Runner),
-                    group_runner_token_expiration_interval: only(kind, Descendant),
-                    project_runner_token_expiration_interval: only(kind, OfProject),
+                    runner_token_expiration_interval: interval.filter(|_| kind == Runner),
+                    group_runner_token_expiration_interval: interval.filter(|_| kind == Descendant),
+                    project_runner_token_expiration_interval: interval.filter(|_| kind == OfProject),
                 };
                 self.registry.set_intervals(settings).await;
             }
@@ -99,12 +98,11 @@ impl<'a> Tree<'a> {
     }
 
     async fn set_group(&self, at: usize, kind: Kind, interval: Option<i64>) {
-        let only = |wanted| interval.filter(|_| kind == wanted);
         let request = UpdateGroupRequest {
             id: self.groups[at].id.to_string(),
-            runner_token_expiration_interval: only(Runner),
-            subgroup_runner_token_expiration_interval: only(Descendant),
-            project_runner_token_expiration_interval: only(OfProject),
+            runner_token_expiration_interval: interval.filter(|_| kind == Runner),
+            subgroup_runner_token_expiration_interval: interval.filter(|_| kind == Descendant),
+            project_runner_token_expiration_interval: interval.filter(|_| kind == OfProject),
             update_mask: mask(&[
                 "runner_token_expiration_interval",
                 "subgroup_runner_token_expiration_interval",

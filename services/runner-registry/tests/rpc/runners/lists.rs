@@ -54,6 +54,19 @@ async fn scene(registry: &Registry) -> Scene {
     Scene { top, sub, beside, project, runners }
 }
 
+/// Creates a runner with these tags.
+async fn tagged(registry: &Registry, tags: &[&str]) -> i64 {
+    let tag_list = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    registry.create(CreateRunnerRequest { tag_list, ..instance() }).await.id
+}
+
+/// The expiry and the deadline that a list shows of the one runner.
+async fn listed_times(registry: &Registry) -> (Option<i64>, Option<i64>) {
+    let list = registry.root().runners().list_all_runners(ListAllRunnersRequest::default()).await.answer();
+    let [runner] = list.runners.try_into().unwrap();
+    (seconds(runner.token_expires_at), seconds(runner.token_rotation_deadline))
+}
+
 both_databases! {
     async fn a_project_lists_its_own_those_of_its_groups_and_the_shared(registry) {
         let Scene { project, runners: [shared, top, sub, _, own, _], .. } = scene(registry).await;
@@ -200,14 +213,10 @@ both_databases! {
     }
 
     async fn a_runner_is_found_by_all_of_the_tags(registry) {
-        let tagged = async |tags: &[&str]| {
-            let tag_list = tags.iter().map(|tag| (*tag).to_owned()).collect();
-            registry.create(CreateRunnerRequest { tag_list, ..instance() }).await.id
-        };
-        let none = tagged(&[]).await;
-        let a = tagged(&["a"]).await;
-        let ab = tagged(&["b", "a"]).await;
-        let odd = tagged(&["it's \"%_\\"]).await;
+        let none = tagged(registry, &[]).await;
+        let a = tagged(registry, &["a"]).await;
+        let ab = tagged(registry, &["b", "a"]).await;
+        let odd = tagged(registry, &["it's \"%_\\"]).await;
         let cases = [
             (vec![], vec![odd, ab, a, none]),
             (vec!["a"], vec![ab, a]),
@@ -283,15 +292,10 @@ both_databases! {
             ..instance()
         };
         let created = registry.create(request).await;
-        let shown = async || {
-            let list = registry.root().runners().list_all_runners(ListAllRunnersRequest::default()).await.answer();
-            let [runner] = list.runners.try_into().unwrap();
-            (seconds(runner.token_expires_at), seconds(runner.token_rotation_deadline))
-        };
-        assert_eq!(shown().await, (Some(7200), Some(600)));
+        assert_eq!(listed_times(registry).await, (Some(7200), Some(600)));
         let successor = registry.rotate(&created.token).await.answer().token;
-        assert_eq!(shown().await, (Some(7200), Some(600)), "the successor was not used yet");
+        assert_eq!(listed_times(registry).await, (Some(7200), Some(600)), "the successor was not used yet");
         registry.verify(&successor).await.answer();
-        assert_eq!(shown().await, (None, None));
+        assert_eq!(listed_times(registry).await, (None, None));
     }
 }

@@ -2,9 +2,10 @@
 
 use proto::paddock::runner::v1::{
     ListRunnerManagersRequest, RequestJobRequest, RunnerInfo, RunnerManager, RunnerStatus,
-    UnregisterRunnerManagerRequest, UpdateRunnerRequest, VerifyRunnerRequest,
+    UnregisterRunnerManagerRequest, UnregisterRunnerManagerResponse, UpdateRunnerRequest, VerifyRunnerRequest,
 };
 use tokio::task::JoinSet;
+use tonic::{Response, Status};
 
 use super::{instance, seconds};
 use crate::support::{Answer as _, Registry, both_databases};
@@ -35,6 +36,27 @@ async fn managers(registry: &Registry, id: i64) -> Vec<RunnerManager> {
 
 async fn system_ids(registry: &Registry, id: i64) -> Vec<String> {
     managers(registry, id).await.into_iter().map(|manager| manager.system_id).collect()
+}
+
+async fn unregister(
+    registry: &Registry,
+    token: &str,
+    system_id: &str,
+) -> Result<Response<UnregisterRunnerManagerResponse>, Status> {
+    let request = UnregisterRunnerManagerRequest { token: token.to_owned(), system_id: system_id.to_owned() };
+    registry.runner().runner_tokens().unregister_runner_manager(request).await
+}
+
+async fn queue_value(registry: &Registry, token: &str) -> String {
+    let answer = registry.request_job(token).await.answer();
+    assert_eq!(answer.status, 204);
+    answer.last_update
+}
+
+/// The last contacts of the one manager of a runner, and of the runner itself.
+async fn contacts(registry: &Registry, runner_id: i64) -> (Option<i64>, Option<i64>) {
+    let [manager] = managers(registry, runner_id).await.try_into().unwrap();
+    (seconds(manager.contacted_at), seconds(registry.details(runner_id).await.contacted_at))
 }
 
 both_databases! {
@@ -110,45 +132,37 @@ both_databases! {
         for system_id in ["s_1", "s_2"] {
             poll(registry, &runner.token, Some(system_id), None).await;
         }
-        let unregister = async |system_id: &str| {
-            let request = UnregisterRunnerManagerRequest { token: runner.token.clone(), system_id: system_id.into() };
-            registry.runner().runner_tokens().unregister_runner_manager(request).await
-        };
-        unregister("s_1").await.answer();
-        let refusal = unregister("s_1").await.refusal();
+        unregister(registry, &runner.token, "s_1").await.answer();
+        let refusal = unregister(registry, &runner.token, "s_1").await.refusal();
         assert_eq!(refusal.spec().code, "runner_manager_not_found");
         assert_eq!(refusal.message(), "404 Runner manager not found Not Found");
-        assert_eq!(unregister("").await.reason(), "parameter_missing");
+        assert_eq!(unregister(registry, &runner.token, "").await.reason(), "parameter_missing");
         assert_eq!(system_ids(registry, runner.id).await, ["s_2"]);
         registry.verify(&runner.token).await.answer();
     }
 
     async fn another_runner_may_have_a_manager_of_the_same_id(registry) {
-        let (first, second) = (registry.create(instance()).await, registry.create(instance()).await);
+        let first = registry.create(instance()).await;
+        let second = registry.create(instance()).await;
         for runner in [&first, &second] {
             poll(registry, &runner.token, Some("s_1"), None).await;
         }
-        let request = UnregisterRunnerManagerRequest { token: first.token.clone(), system_id: "s_1".into() };
-        registry.runner().runner_tokens().unregister_runner_manager(request).await.answer();
+        unregister(registry, &first.token, "s_1").await.answer();
         assert_eq!(system_ids(registry, second.id).await, ["s_1"]);
     }
 
     async fn the_queue_value_stays_until_the_runner_changes(registry) {
-        let (runner, other) = (registry.create(instance()).await, registry.create(instance()).await);
-        let value = async |token: &str| {
-            let answer = registry.request_job(token).await.answer();
-            assert_eq!(answer.status, 204);
-            answer.last_update
-        };
-        let first = value(&runner.token).await;
+        let runner = registry.create(instance()).await;
+        let other = registry.create(instance()).await;
+        let first = queue_value(registry, &runner.token).await;
         assert!(!first.is_empty() && first.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        assert_eq!(value(&runner.token).await, first);
-        assert_ne!(value(&other.token).await, first);
+        assert_eq!(queue_value(registry, &runner.token).await, first);
+        assert_ne!(queue_value(registry, &other.token).await, first);
         let pause = UpdateRunnerRequest { id: runner.id, paused: Some(true), ..Default::default() };
         registry.root().runners().update_runner(pause).await.answer();
-        let paused = value(&runner.token).await;
+        let paused = queue_value(registry, &runner.token).await;
         assert_ne!(paused, first);
-        assert_eq!(value(&runner.token).await, paused);
+        assert_eq!(queue_value(registry, &runner.token).await, paused);
     }
 
     async fn a_rotation_is_a_contact_of_the_runner_and_of_no_manager(registry) {
@@ -164,37 +178,32 @@ both_databases! {
 
     async fn a_contact_is_recorded_when_it_is_due_or_news(registry) {
         let runner = registry.create(instance()).await;
-        let contacted = async || seconds(managers(registry, runner.id).await[0].contacted_at);
         poll(registry, &runner.token, Some("s_1"), Some(info("18.4.0"))).await;
         registry.stand_at(INTERVAL - 1);
         poll(registry, &runner.token, Some("s_1"), Some(info("18.4.0"))).await;
         poll(registry, &runner.token, Some("s_1"), None).await;
-        assert_eq!(contacted().await, Some(0), "known and not due");
+        assert_eq!(contacts(registry, runner.id).await.0, Some(0), "known and not due");
         poll(registry, &runner.token, Some("s_1"), Some(info("18.5.0"))).await;
-        assert_eq!(contacted().await, Some(INTERVAL - 1), "another version");
+        assert_eq!(contacts(registry, runner.id).await.0, Some(INTERVAL - 1), "another version");
         for (now, recorded) in [(2 * INTERVAL - 2, INTERVAL - 1), (2 * INTERVAL - 1, 2 * INTERVAL - 1)] {
             registry.stand_at(now);
             poll(registry, &runner.token, Some("s_1"), None).await;
-            assert_eq!(contacted().await, Some(recorded), "due after the interval");
+            assert_eq!(contacts(registry, runner.id).await.0, Some(recorded), "due after the interval");
         }
         let [manager] = managers(registry, runner.id).await.try_into().unwrap();
-        assert_eq!(manager.version.as_deref(), Some("18.5.0"), "what is not said stays");
+        assert_eq!(manager.version.as_deref(), Some("18.5.0"), "what is not reported stays");
     }
 
     async fn a_contact_in_the_future_is_recorded_anew(registry) {
         let runner = registry.create(instance()).await;
-        let contacted = async || {
-            let [manager] = managers(registry, runner.id).await.try_into().unwrap();
-            (seconds(manager.contacted_at), seconds(registry.details(runner.id).await.contacted_at))
-        };
         // The clock was a day ahead.
         registry.stand_at(86_400);
         poll(registry, &runner.token, Some("s_1"), None).await;
         registry.stand_at(86_401 - INTERVAL);
         poll(registry, &runner.token, Some("s_1"), None).await;
-        assert_eq!(contacted().await, (Some(86_400), Some(86_400)), "as with processes whose clocks differ a little");
+        assert_eq!(contacts(registry, runner.id).await, (Some(86_400), Some(86_400)), "as with processes whose clocks differ a little");
         registry.stand_at(10);
         poll(registry, &runner.token, Some("s_1"), None).await;
-        assert_eq!(contacted().await, (Some(10), Some(10)));
+        assert_eq!(contacts(registry, runner.id).await, (Some(10), Some(10)));
     }
 }

@@ -5,7 +5,7 @@ use proto::{
         directory::v1::{Group, Project, UpdateProjectRequest, Visibility},
         runner::v1::{
             DeleteRunnerRequest, GetRunnerRequest, ListRunnerManagersRequest, ResetRunnerAuthenticationTokenRequest,
-            UpdateRunnerRequest,
+            RunnerDetails, UpdateRunnerRequest,
         },
     },
     role::Role,
@@ -41,6 +41,10 @@ async fn scene(registry: &Registry) -> (Group, Project) {
     let below = registry.group("below", Some(&group)).await;
     let project = registry.project("project", &below).await;
     (group, project)
+}
+
+fn project_ids(runner: &RunnerDetails) -> Vec<i64> {
+    runner.projects.iter().map(|project| project.id).collect()
 }
 
 both_databases! {
@@ -103,14 +107,11 @@ both_databases! {
         let maintainer = registry.user("maintainer").await;
         registry.join_project(&maintainer, &project, Role::Maintainer).await;
         registry.join_project(&maintainer, &shown, Role::Guest).await;
-        let ids = |runner: proto::paddock::runner::v1::RunnerDetails| -> Vec<i64> {
-            runner.projects.iter().map(|project| project.id).collect()
-        };
-        assert_eq!(ids(details(&maintainer, runner.id).await), [project.id, shown.id]);
-        assert_eq!(ids(registry.details(runner.id).await), [project.id, hidden.id, shown.id]);
+        assert_eq!(project_ids(&details(&maintainer, runner.id).await), [project.id, shown.id]);
+        assert_eq!(project_ids(&registry.details(runner.id).await), [project.id, hidden.id, shown.id]);
         let without = GetRunnerRequest { id: runner.id, include_projects: Some(false) };
         let without = maintainer.runners().get_runner(without).await.answer().runner.unwrap();
-        assert_eq!(ids(without), [0i64; 0]);
+        assert_eq!(project_ids(&without), [0i64; 0]);
     }
 
     async fn the_maintenance_note_is_for_those_who_may_change_the_runner(registry) {

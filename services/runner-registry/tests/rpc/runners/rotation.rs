@@ -6,7 +6,8 @@ use proto::paddock::{
     contract::v1::CredentialKind,
     directory::v1::Settings,
     runner::v1::{
-        CreateRunnerRequest, RegisterRunnerRequest, ResetAuthenticationTokenRequest, UnregisterRunnerManagerRequest,
+        CreateRunnerRequest, RegisterRunnerRequest, RegisterRunnerResponse, ResetAuthenticationTokenRequest,
+        UnregisterRunnerManagerRequest,
     },
 };
 use runner_registry::{
@@ -18,6 +19,7 @@ use runner_registry::{
 };
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use tokio::task::JoinSet;
+use tonic::{Response, Status};
 
 use super::{after, instance, seconds};
 use crate::support::{Answer as _, Registry, both_databases};
@@ -44,6 +46,11 @@ async fn rotate_at_once(registry: &Registry, token: &str, times: usize) -> HashS
         calls.spawn(async move { client.reset_authentication_token(request).await.answer().token });
     }
     calls.join_all().await.into_iter().collect()
+}
+
+async fn register(registry: &Registry, token: &str) -> Result<Response<RegisterRunnerResponse>, Status> {
+    let request = RegisterRunnerRequest { token: token.to_owned(), ..Default::default() };
+    registry.runner().runner_tokens().register_runner(request).await
 }
 
 both_databases! {
@@ -177,7 +184,6 @@ both_databases! {
 
     async fn what_is_not_a_token_is_refused_by_its_form(registry) {
         let token = registry.create(instance()).await.token;
-        let prefix = |kind: CredentialKind| kind.spec().unwrap().prefix;
         let mut changed = token.clone();
         let last = if changed.pop() == Some('0') { '1' } else { '0' };
         changed.push(last);
@@ -186,8 +192,8 @@ both_databases! {
             (changed, "runner_token_malformed"),
             (format!("{token} "), "runner_token_malformed"),
             ("x".repeat(100_000), "runner_token_malformed"),
-            (format!("{}abc", prefix(CredentialKind::UserToken)), "runner_token_wrong_kind"),
-            (format!("{}t1_\0", prefix(CredentialKind::RunnerToken)), "runner_token_malformed"),
+            (format!("{}abc", CredentialKind::UserToken.spec().unwrap().prefix), "runner_token_wrong_kind"),
+            (format!("{}t1_\0", CredentialKind::RunnerToken.spec().unwrap().prefix), "runner_token_malformed"),
         ];
         for (text, reason) in cases {
             assert_eq!(registry.rotate(&text).await.reason(), reason);
@@ -228,18 +234,13 @@ both_databases! {
     }
 
     async fn a_registration_token_is_refused_and_a_runner_token_registers(registry) {
-        let client = registry.runner().runner_tokens();
-        let register = async |token: &str| {
-            let request = RegisterRunnerRequest { token: token.to_owned(), ..Default::default() };
-            client.clone().register_runner(request).await
-        };
         let created = registry.create(instance()).await;
-        assert_eq!(register(&created.token).await.answer().id, created.id);
-        assert_eq!(register("GR1348941abcdefghijklmnopqrs").await.reason(), "registration_disallowed");
-        assert_eq!(register(&created.token[..20]).await.reason(), "runner_token_malformed");
+        assert_eq!(register(registry, &created.token).await.answer().id, created.id);
+        assert_eq!(register(registry, "GR1348941abcdefghijklmnopqrs").await.reason(), "registration_disallowed");
+        assert_eq!(register(registry, &created.token[..20]).await.reason(), "runner_token_malformed");
         let user_token = format!("{}abc", CredentialKind::UserToken.spec().unwrap().prefix);
-        assert_eq!(register(&user_token).await.reason(), "runner_token_wrong_kind");
-        assert_eq!(register("").await.reason(), "parameter_missing");
+        assert_eq!(register(registry, &user_token).await.reason(), "runner_token_wrong_kind");
+        assert_eq!(register(registry, "").await.reason(), "parameter_missing");
     }
 }
 

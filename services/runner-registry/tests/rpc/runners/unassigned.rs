@@ -77,7 +77,8 @@ both_databases! {
 
     async fn a_runner_with_a_project_left_is_not_unassigned(registry) {
         let group = registry.group("group", None).await;
-        let (first, second) = (registry.project("first", &group).await, registry.project("second", &group).await);
+        let first = registry.project("first", &group).await;
+        let second = registry.project("second", &group).await;
         let runner = registry.create(of_project(&first)).await;
         let request = AssignRunnerRequest { id: second.id.to_string(), runner_id: runner.id };
         registry.root().runners().assign_runner(request).await.answer();
@@ -120,7 +121,8 @@ both_databases! {
         let group = registry.group("group", None).await;
         let creator = registry.user("creator").await;
         registry.join_group(&creator, &group, Role::Maintainer).await;
-        let (project, other) = (registry.project("project", &group).await, registry.project("other", &group).await);
+        let project = registry.project("project", &group).await;
+        let other = registry.project("other", &group).await;
         let runner = creator.runners().create_runner(of_project(&project)).await.answer();
         let second = creator.runners().create_runner(of_project(&project)).await.answer();
         delete_project(registry, &project).await;

@@ -112,8 +112,9 @@ impl Registry {
     }
 
     async fn start(location: DatabaseLocation, folder: TempDir, change: Change) -> Self {
-        let (clock, keys, shutdown) =
-            (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
+        let clock = Clock::manual(START);
+        let keys = IdentityKeys::generate().unwrap();
+        let shutdown = CancellationToken::new();
         let database = db::connect(&location, 5).await.unwrap();
         assert!(runner_registry::bootstrap_root(&database, &clock, |_| Ok(())).await.unwrap());
         let root_id = user::Entity::find().one(&database).await.unwrap().unwrap().id;
@@ -151,7 +152,8 @@ impl Registry {
     /// A client that speaks as a caller.
     pub fn speaking_as(&self, caller: Caller) -> Actor {
         let config = ClientConfig { endpoint: format!("http://{}", self.address), deadline_ms: 30_000 };
-        let (speaker, audience) = (Process::Gateway, Process::RunnerRegistry);
+        let speaker = Process::Gateway;
+        let audience = Process::RunnerRegistry;
         let channel = PeerChannel::new(&config, speaker, audience, self.keys.clone(), self.clock.clone()).unwrap();
         let context = CallContext {
             caller,
