@@ -1,4 +1,4 @@
-//! The first user. A new instance has nobody who could create one, so the process that owns the data does.
+//! The first user. A new instance has no user who could create another one, so the process that owns the data does it.
 
 use std::{io, path::Path};
 
@@ -16,12 +16,12 @@ use crate::{
 /// The username of the first administrator.
 const USERNAME: &str = "root";
 
-/// What the tokens of the first administrator are for.
+/// The name of the tokens of the first administrator.
 const TOKEN_NAME: &str = "first start";
 
-/// When there is no user: brings the schema up to date, and creates the administrator `root` with a personal access token
-/// that has every scope and never expires. `keep` stores the token where it is found again; it is called before the user is
-/// committed, so that no crash leaves a user whose token nobody has. False: there are users, nothing was done.
+/// Brings the schema up to date. If there is no user, creates the administrator `root` with a personal access token
+/// that has every scope and never expires, and returns true. `keep` stores the token. It is called before the user is
+/// committed, so that a crash cannot leave a user whose token is lost.
 ///
 /// # Errors
 /// Those of the database, and that of `keep`.
@@ -42,7 +42,7 @@ pub async fn bootstrap_root(
         admin: true,
     };
     let user = match users::create(&tx, root, clock.now()).await {
-        // Another process was faster.
+        // Another process created the user first.
         Err(Error::ValidationFailed(_)) => return Ok(false),
         user => user?,
     };
@@ -52,7 +52,7 @@ pub async fn bootstrap_root(
     Ok(true)
 }
 
-/// [`bootstrap_root`] with the token kept in a file that only its owner can read.
+/// Does the same as [`bootstrap_root`], and keeps the token in a file that only its owner can read.
 ///
 /// # Errors
 /// Those of the database, and if the file cannot be written.
@@ -63,8 +63,8 @@ pub async fn bootstrap_root_into(database: &DatabaseConnection, clock: &Clock, f
     Ok(())
 }
 
-/// Revokes the token that [`bootstrap_root`] made, or this function before, and makes another one for the administrator with
-/// the smallest id.
+/// Issues another root token to the administrator with the smallest id, and revokes those that this function and
+/// [`bootstrap_root`] issued to it before.
 ///
 /// # Errors
 /// [`Error::UserNotFound`] if there is no administrator, or those of the database.

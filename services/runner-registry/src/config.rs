@@ -19,15 +19,15 @@ pub const DEFAULTS: &str = include_str!("../config.default.toml");
 /// The settings of the section `runner_registry`. `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address where gRPC is served.
     pub listen: String,
-    /// Where `/metrics` is served; empty: nowhere.
+    /// The address where `/metrics` is served; empty: nowhere.
     pub metrics_listen: String,
     /// Which database is used.
     pub database: DatabaseKind,
     /// The file of the SQLite database.
     pub sqlite_path: PathBuf,
-    /// Where the token of the first user is written; empty: no first user is made.
+    /// The file for the token of the first user; empty: no first user is created.
     pub root_token_file: PathBuf,
     /// The greatest number of connections to the database.
     pub max_connections: u32,
@@ -40,11 +40,11 @@ pub struct Config {
 /// How runner tokens are rotated.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Rotation {
-    /// How long the old token stays valid beside an unused successor, in seconds.
+    /// How long the old token stays valid while its successor is unused, in seconds.
     pub overlap_seconds: u32,
 }
 
-/// How often a contact is written down.
+/// How often a contact is recorded.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Heartbeat {
     /// The least time between two writes for one runner, manager or personal access token, in seconds.
@@ -60,12 +60,12 @@ pub struct ProcessConfig {
     pub server: ServerConfig,
     /// The settings of logs, spans and metrics.
     pub telemetry: TelemetryConfig,
-    /// Where the secrets are.
+    /// The settings of the secrets.
     pub secrets: SecretsConfig,
 }
 
 impl Rotation {
-    /// How long the old token stays valid beside an unused successor.
+    /// How long the old token stays valid while its successor is unused.
     #[must_use]
     pub fn overlap(self) -> Duration {
         Duration::seconds(self.overlap_seconds.into())
@@ -81,7 +81,7 @@ impl Heartbeat {
 }
 
 impl Config {
-    /// Where the database is; the URL of a server comes from the secrets.
+    /// Returns the location of the database; the URL of a server comes from the secrets.
     ///
     /// # Errors
     /// If the secret is missing or broken.

@@ -1,5 +1,5 @@
 //! Owns runner records and their tokens, and the directory they belong to: users, groups, projects, the settings of the
-//! instance. It is a process of its own and a function, so that a test or `paddock serve` runs the same thing.
+//! instance. The process `runner-registry`, `paddock serve` and the tests all call [`run`].
 
 use std::sync::Arc;
 
@@ -37,19 +37,19 @@ pub use directory::user_token::UserToken;
 pub use error::Error;
 pub use runner::seal::SealKeys;
 
-/// What the service stands on.
+/// What the service needs to run.
 pub struct Deps {
     /// The settings of the service.
     pub config: Config,
     /// The settings of its server.
     pub server: ServerConfig,
-    /// Where the records are.
+    /// The database of the records.
     pub database: DatabaseConnection,
-    /// What verifies who calls.
+    /// The keys that verify the identity of callers.
     pub keys: IdentityKeys,
-    /// What seals the successor of a runner token.
+    /// The keys that seal the successor of a runner token.
     pub seal: SealKeys,
-    /// Tells the time.
+    /// The clock.
     pub clock: Clock,
 }
 

@@ -1,4 +1,5 @@
-//! The rules for users, groups and projects, without I/O: their paths and texts, who may do what, and the token of a user.
+//! The rules for users, groups and projects, without I/O: their paths and texts, who may do what, and the token of a
+//! user.
 
 pub mod paths;
 pub mod permission;

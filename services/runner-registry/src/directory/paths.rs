@@ -1,5 +1,5 @@
-//! The paths of users, groups and projects: what a segment may be, how a full path is made of segments, and what the
-//! `:id` of a request means. Paths are ASCII and compared regardless of case, as with GitLab.
+//! The paths of users, groups and projects: the rules for a segment, how segments make a full path, and what the `:id`
+//! of a request means. Paths are ASCII and compared regardless of case, as with GitLab.
 
 use crate::error::FieldErrors;
 
@@ -9,10 +9,10 @@ pub const MAX_LENGTH: usize = 255;
 /// How deep groups may be nested. Source: <https://docs.gitlab.com/user/group/subgroups/>
 pub const MAX_DEPTH: usize = 20;
 
-/// Endings that GitLab keeps for the addresses of repositories and feeds.
+/// Endings that GitLab reserves for the addresses of repositories and feeds.
 const RESERVED_ENDINGS: [&str; 3] = [".", ".git", ".atom"];
 
-/// Why a segment is refused, in GitLab's manner.
+/// Why a segment is refused, in GitLab's words.
 const SEGMENT_RULE: &str = "can contain only letters, digits, '_', '-' and '.'. Cannot start with '-' or '.', \
                             or end in '.', '.git' or '.atom'";
 
@@ -26,7 +26,7 @@ pub enum ObjectId {
 }
 
 impl ObjectId {
-    /// Reads an id or a full path. None: nothing can have such an id, so that no query is needed.
+    /// Reads an id or a full path. Returns none if no object can have such an id; then no query is needed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.bytes().all(|byte| byte.is_ascii_digit())
@@ -39,19 +39,19 @@ impl ObjectId {
     }
 }
 
-/// The form in which full paths are compared.
+/// Returns the form in which full paths are compared.
 #[must_use]
 pub fn key(full_path: &str) -> String {
     full_path.to_ascii_lowercase()
 }
 
-/// The full path of a segment in a namespace.
+/// Returns the full path of a segment in a namespace.
 #[must_use]
 pub fn join(namespace: &str, segment: &str) -> String {
     format!("{namespace}/{segment}")
 }
 
-/// The full path with another last segment.
+/// Returns the full path with another last segment.
 #[must_use]
 pub fn with_last_segment(full_path: &str, segment: &str) -> String {
     match full_path.rsplit_once('/') {
@@ -83,7 +83,7 @@ fn too_long() -> String {
     format!("is too long (maximum is {MAX_LENGTH} characters)")
 }
 
-/// The path that follows from the name of a project without one; empty if the name has no letter or digit.
+/// Returns the path for a project that has only a name; empty if the name has no letter or digit.
 #[must_use]
 pub fn from_name(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());

@@ -1,66 +1,67 @@
-//! Who may see and do what, as rules without any look-up: what the caller is and which role it has goes in, a yes or no
-//! comes out. Source: <https://docs.gitlab.com/user/permissions/>
+//! Who may see and do what, as rules without look-ups: from the rank of the caller and its role to yes or no. Source:
+//! <https://docs.gitlab.com/user/permissions/>
 //!
-//! A role in a group holds in every group and project below it; the greatest role that is found that way is the role.
+//! A role in a group holds in every group and project below it. The greatest of these roles counts.
 
 use proto::role::Role::{self, Maintainer, Owner};
 
 use crate::entity::{Visibility, runner::RunnerType};
 
-/// What a caller is to one object.
+/// The rank of a caller and its role in one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether the caller is an administrator.
+    /// Reports whether the caller is an administrator.
     pub admin: bool,
     /// The caller's role in the object. None: not a member.
     pub role: Option<Role>,
 }
 
 impl Standing {
-    /// Whether the caller sees a group or a project. Every caller is signed in, so internal means everybody.
+    /// Reports whether the caller sees a group or a project. Every caller is signed in, so every caller sees an
+    /// internal one.
     #[must_use]
     pub fn may_see(self, visibility: Visibility) -> bool {
         self.admin || self.role.is_some() || visibility != Visibility::Private
     }
 
-    /// Whether the caller may change a project, and create, assign and see its runners.
+    /// Reports whether the caller may change a project, and create, assign and see its runners.
     #[must_use]
     pub fn may_maintain_project(self) -> bool {
         self.has(Maintainer)
     }
 
-    /// Whether the caller may delete a project.
+    /// Reports whether the caller may delete a project.
     #[must_use]
     pub fn may_delete_project(self) -> bool {
         self.has(Owner)
     }
 
-    /// Whether the caller may create projects and subgroups in a group.
+    /// Reports whether the caller may create projects and subgroups in a group.
     #[must_use]
     pub fn may_create_in_group(self) -> bool {
         self.has(Maintainer)
     }
 
-    /// Whether the caller may see the runners of a group.
+    /// Reports whether the caller may see the runners of a group.
     #[must_use]
     pub fn may_see_group_runners(self) -> bool {
         self.has(Maintainer)
     }
 
-    /// Whether the caller may change or delete a group, and create and change its runners.
+    /// Reports whether the caller may change or delete a group, and create and change its runners.
     #[must_use]
     pub fn may_own_group(self) -> bool {
         self.has(Owner)
     }
 
-    /// Whether the caller may give this role to somebody, or take it away: nobody gives more than they have.
+    /// Reports whether the caller may give this role to a user, or take it away: it must have the role itself.
     #[must_use]
     pub fn may_hand_out(self, role: Role) -> bool {
         self.has(role)
     }
 
-    /// Whether the caller sees a runner. The role is the one in the group of a group runner; for a project runner it is
-    /// the greatest one in the projects that it is assigned to.
+    /// Reports whether the caller sees a runner. The role is that in the group of a group runner, and the greatest one
+    /// in the projects of a project runner.
     #[must_use]
     pub fn may_see_runner(self, runner_type: RunnerType) -> bool {
         match runner_type {
@@ -70,7 +71,7 @@ impl Standing {
         }
     }
 
-    /// Whether the caller may change or delete a runner and reset its token. The role is as for
+    /// Reports whether the caller may change or delete a runner and reset its token. The role is as for
     /// [`may_see_runner`](Self::may_see_runner).
     #[must_use]
     pub fn may_administer_runner(self, runner_type: RunnerType) -> bool {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_sees_an_instance_runner_and_only_administrators_change_it() {
+    fn every_user_sees_an_instance_runner_and_only_administrators_change_it() {
         for role in ROLES {
             let user = Standing { admin: false, role };
             assert!(user.may_see_runner(RunnerType::Instance));

@@ -1,4 +1,4 @@
-//! The texts that callers send: how long they may be, and that both databases can keep them. The wording is GitLab's.
+//! The texts that callers send: their length, and characters that a database cannot store. The wording is GitLab's.
 
 use crate::error::{Error, FieldErrors, Result};
 
@@ -24,13 +24,13 @@ pub fn check_optional(errors: &mut FieldErrors, field: &'static str, text: Optio
     }
 }
 
-/// Whether the text holds the one character that Postgres cannot keep.
+/// Reports whether the text holds NUL, the one character that Postgres cannot store.
 #[must_use]
 pub fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
 
-/// Refuses a parameter that holds the one character that Postgres cannot keep.
+/// Refuses a parameter that holds NUL.
 ///
 /// # Errors
 /// [`Error::ParameterInvalid`].
@@ -38,7 +38,7 @@ pub fn forbid_nul(name: &'static str, text: &str) -> Result<()> {
     if has_nul(text) { Err(Error::ParameterInvalid(format!("{name} is invalid"))) } else { Ok(()) }
 }
 
-/// What a parameter searches a list for; blank: nothing.
+/// Returns the text that a parameter searches a list for; none if it is blank.
 ///
 /// # Errors
 /// [`Error::ParameterInvalid`] for a text that no record can contain.

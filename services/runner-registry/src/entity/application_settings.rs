@@ -20,7 +20,7 @@ pub struct Model {
     pub project_runner_token_expiration_interval: Option<i64>,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

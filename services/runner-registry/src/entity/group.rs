@@ -19,7 +19,7 @@ pub struct Model {
     pub path: String,
     /// The paths of all ancestors and its own, joined by `/`.
     pub full_path: String,
-    /// What its owner says of it.
+    /// The description.
     pub description: Option<String>,
     /// Who may see it.
     pub visibility: Visibility,
@@ -33,7 +33,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,5 +1,5 @@
-//! The closure of the group tree: one row per group and ancestor, the group itself included. Groups never move, so the
-//! rows of a group are written once, when it is created.
+//! The closure of the group tree: one row for each group and ancestor, and one for the group itself. Groups never move,
+//! so the rows of a group are written once, when it is created.
 
 use sea_orm::entity::prelude::*;
 
@@ -20,7 +20,7 @@ pub struct Model {
 /// The joins that queries use.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {
-    /// To the ancestor's own row.
+    /// To the group that is the ancestor.
     #[sea_orm(belongs_to = "super::group::Entity", from = "Column::AncestorId", to = "super::group::Column::Id")]
     Ancestor,
 }

@@ -28,7 +28,7 @@ impl Model {
     }
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,4 +1,4 @@
-//! One file per table. The tables are created in `migration`; the entities describe the same columns to the store.
+//! One file per table. The steps in `migration` create the tables; the entities describe the same columns for queries.
 
 pub mod application_settings;
 pub mod group;

@@ -13,7 +13,7 @@ pub struct Model {
     pub id: i64,
     /// The user that it belongs to.
     pub user_id: i64,
-    /// What it is for.
+    /// The name that its owner gave it.
     pub name: String,
     /// The SHA-256 digest of the token, 32 bytes.
     #[sea_orm(unique)]
@@ -21,7 +21,7 @@ pub struct Model {
     /// The names of its scopes.
     #[sea_orm(column_type = "JsonBinary")]
     pub scopes: StringList,
-    /// From when on it does not authenticate. None: never.
+    /// From this instant on it does not authenticate. None: never.
     pub expires_at: Option<i64>,
     /// When it was revoked.
     pub revoked_at: Option<i64>,

@@ -1,5 +1,5 @@
-//! The paths of users, groups and projects: one table, so that two of them can never have the same path, and so that a
-//! path is resolved by one look-up.
+//! The paths of users, groups and projects. They share one table, so that two objects cannot have the same path, and
+//! one look-up resolves a path.
 
 use sea_orm::entity::prelude::*;
 
@@ -18,7 +18,7 @@ pub struct Model {
     pub project_id: Option<i64>,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

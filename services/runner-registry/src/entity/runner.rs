@@ -13,13 +13,13 @@ pub struct Model {
     pub id: i64,
     /// What it serves.
     pub runner_type: RunnerType,
-    /// What its owner says of it.
+    /// The description.
     pub description: Option<String>,
-    /// The name that the runner program gives itself.
+    /// The name that the runner program reports.
     pub name: Option<String>,
-    /// A note for those who maintain it.
+    /// A note for its maintainers.
     pub maintenance_note: Option<String>,
-    /// Whether it is given no jobs.
+    /// Whether it gets no jobs.
     pub paused: bool,
     /// Whether it cannot be assigned to further projects.
     pub locked: bool,
@@ -77,7 +77,7 @@ pub enum RunnerAccessLevel {
     RefProtected,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,4 +1,4 @@
-//! A runner program that uses a runner's token, told from others by the id that it keeps for its machine.
+//! A runner program that uses the token of a runner. The id of its machine tells it from the others.
 
 use sea_orm::entity::prelude::*;
 
@@ -31,7 +31,7 @@ pub struct Model {
     pub contacted_at: i64,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,4 +1,4 @@
-//! The assignment of a project runner to a project. The surviving assignment with the smallest id is the owner's.
+//! The assignment of a project runner to a project. The project of the oldest assignment owns the runner.
 
 use sea_orm::entity::prelude::*;
 

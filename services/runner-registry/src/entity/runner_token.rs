@@ -18,18 +18,18 @@ pub struct Model {
     /// The SHA-256 digest of the token, 32 bytes.
     #[sea_orm(unique)]
     pub digest: Vec<u8>,
-    /// Where it stands in its life.
+    /// Its state.
     pub state: TokenState,
     /// The token that it succeeds. None: the first one, or one that an administrator's reset made.
     pub predecessor_id: Option<i64>,
-    /// From when on it does not authenticate. None: never.
+    /// From this instant on it does not authenticate. None: never.
     pub expires_at: Option<i64>,
-    /// From when on it cannot be rotated. None: no deadline.
+    /// From this instant on it cannot be rotated. None: no deadline.
     pub rotation_deadline: Option<i64>,
     /// When it was minted.
     pub created_at: i64,
-    /// Set when a successor is minted: from when on this token does not authenticate although the successor was never
-    /// used.
+    /// Set when a successor is minted: from this instant on this token does not authenticate, even if the successor was
+    /// never used.
     pub overlap_ends_at: Option<i64>,
     /// The text of a successor, sealed; erased when it is promoted.
     pub sealed: Option<Vec<u8>>,
@@ -37,11 +37,11 @@ pub struct Model {
     pub sealed_key_id: Option<String>,
     /// When the successor was first used and became current.
     pub promoted_at: Option<i64>,
-    /// When its successor took its place.
+    /// When it was replaced or revoked.
     pub superseded_at: Option<i64>,
 }
 
-/// Where a token stands in its life.
+/// The state of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 pub enum TokenState {

@@ -22,7 +22,7 @@ pub struct Model {
     pub created_at: i64,
 }
 
-/// Joins are written where they are used.
+/// Queries write their joins themselves.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

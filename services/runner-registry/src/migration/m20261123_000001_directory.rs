@@ -55,7 +55,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The username needs no index of its own: its route is unique.
+/// The username needs no unique index, because its route is unique.
 fn users() -> TableCreateStatement {
     table("users")
         .col(string_len("username", NAME))
@@ -154,7 +154,7 @@ fn members() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The check keeps it at one row.
+/// The check allows one row only.
 fn application_settings() -> TableCreateStatement {
     Table::create()
         .table("application_settings")

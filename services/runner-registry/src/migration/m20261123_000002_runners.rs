@@ -3,7 +3,7 @@
 use chassis::db::columns::{self, cascade, index, set_null, table, time, time_null, unique};
 use sea_orm_migration::{prelude::*, schema::*};
 
-/// The length of what a runner program says of itself.
+/// The length of a text that a runner program reports.
 const INFO: u32 = 256;
 
 #[derive(DeriveMigrationName)]
@@ -56,7 +56,7 @@ fn runners() -> TableCreateStatement {
         .to_owned()
 }
 
-/// The project's end cascades to the assignment only: the runner stays, unassigned.
+/// The deletion of a project deletes its assignments only: the runners stay, unassigned.
 fn runner_projects() -> TableCreateStatement {
     table("runner_projects")
         .col(big_integer("runner_id"))
@@ -102,7 +102,7 @@ fn runner_tokens() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A runner has at most one successor (1) and one current token (2), whatever two requests do at the same moment.
+/// A runner has at most one successor (1) and one current token (2), even if two requests meet.
 fn one_living_token_per_state() -> IndexCreateStatement {
     Index::create()
         .name("ux_runner_tokens_living")

@@ -1,5 +1,5 @@
-//! The schema, built step by step; the same code makes it on SQLite and on Postgres. A released step is never changed:
-//! a change of the schema is a further step, written so that the version before it still runs beside it.
+//! The schema, built in steps; the same code creates it on SQLite and on Postgres. A released step is never changed: a
+//! change of the schema is a further step, and the version before it must still run on the new schema.
 
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::prelude::*;
@@ -7,7 +7,7 @@ use sea_orm_migration::prelude::*;
 mod m20261123_000001_directory;
 mod m20261123_000002_runners;
 
-/// Knows every step, in order.
+/// Lists the steps in order.
 pub struct Migrator;
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! Personal access tokens: making one for a user, and telling whose a presented one is.
+//! Personal access tokens: their creation, and the user of a presented one.
 
 use proto::{
     iso8601,
@@ -29,7 +29,7 @@ const DEFAULT_DAYS: i64 = 365;
 /// How many days a token can be valid. Source: <https://docs.gitlab.com/user/profile/personal_access_tokens/>
 const MAX_DAYS: i64 = 400;
 
-/// Creates a token, which the answer shows this once.
+/// Creates a token. The response is the only one that shows it.
 pub async fn create(
     state: &State,
     request: CreatePersonalAccessTokenRequest,
@@ -88,7 +88,7 @@ fn expiry(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Result<D
     Ok(day)
 }
 
-/// Tells whose token it is, and notes now and then that it was used.
+/// Returns the user of a token, and records its use once per interval.
 pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUserTokenResponse> {
     let digest = UserToken::parse(token).map_err(|_| wrong_form(token))?.digest();
     let (row, user) = access_tokens::find(&state.database, &digest).await?.ok_or(Error::UserTokenUnknown)?;
@@ -102,7 +102,7 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
     let write_interval = state.config.heartbeat.write_interval();
     let is_due = row.last_used_at.is_none_or(|last| (now - timestamp::time(last)).abs() >= write_interval);
     if is_due && let Err(error) = access_tokens::touch(&state.database, row.id, now).await {
-        // The token is good all the same.
+        // The token is valid anyway.
         tracing::warn!(%error, "cannot note the use of a personal access token");
     }
     let scopes = row.scopes.0.iter().filter_map(|name| TokenScope::from_name(name));
@@ -115,7 +115,7 @@ pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUser
     })
 }
 
-/// Why a text is no personal access token.
+/// The error for a text that is not a personal access token.
 fn wrong_form(text: &str) -> Error {
     let other_kind = CredentialKind::RunnerToken.spec().is_some_and(|spec| text.starts_with(spec.prefix));
     if other_kind { Error::UserTokenWrongKind } else { Error::UserTokenMalformed }

@@ -1,4 +1,4 @@
-//! Between the values of messages and those of the records.
+//! Conversions between messages and records, and checks that several services share.
 
 use chassis::{access::User, db::paging::Window};
 use proto::paddock::directory::v1::Visibility as Message;

@@ -1,4 +1,4 @@
-//! What other processes need to know of projects, groups and users.
+//! Look-ups of projects, groups and users for other processes.
 
 use proto::{
     paddock::directory::v1::{

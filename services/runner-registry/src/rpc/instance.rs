@@ -14,10 +14,10 @@ use crate::{
     store::settings::{self, Changes},
 };
 
-/// The GitLab release whose runner API is spoken. Clients decide by it what they may ask for.
+/// The GitLab release whose runner API this instance serves. Clients derive from it which features they can use.
 const GITLAB_VERSION: &str = "18.10.0";
 
-/// What stands where GitLab has its commit.
+/// The value of the field in which GitLab names its commit.
 const REVISION: &str = concat!("paddock-", env!("CARGO_PKG_VERSION"));
 
 /// The service.

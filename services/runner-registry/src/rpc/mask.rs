@@ -1,9 +1,8 @@
-//! Which fields an update changes: those that the mask lists, and without a mask those that are set.
+//! The fields that an update changes: those that the mask lists; without a mask, those that are set.
 
 use prost_types::FieldMask;
 
-/// The fields that an update lists. A field that the message does not have is ignored, as unknown fields are
-/// everywhere.
+/// The fields that an update lists. Fields that the message does not have are ignored.
 pub struct Mask(Option<Vec<String>>);
 
 impl Mask {

@@ -1,5 +1,5 @@
-//! Members of projects and groups. A maintainer of a project and an owner of a group decide who is a member, up to their own
-//! role; everybody may leave.
+//! Members of projects and groups. A maintainer of a project and an owner of a group decide who is a member, up to
+//! their own role. Every member may leave.
 
 use chassis::{access::User, db::paging::Window};
 use proto::{

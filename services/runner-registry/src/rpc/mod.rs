@@ -1,5 +1,5 @@
-//! The services of the contract: complete? → convert → one store call → convert back. What a caller may do with an
-//! object is decided here, by the rules of `permission`.
+//! The services of the contract. Each handler checks the request, converts it, calls the store, and converts the
+//! result. The rules of `permission` decide here what a caller may do with an object.
 
 use std::sync::Arc;
 
@@ -22,23 +22,23 @@ pub mod runner_tokens;
 pub mod runners;
 pub mod users;
 
-/// What every handler stands on.
+/// What every handler needs.
 #[derive(Clone)]
 pub struct State {
     /// The settings.
     pub config: Arc<Config>,
-    /// Where the records are.
+    /// The database of the records.
     pub database: DatabaseConnection,
-    /// What seals the successor of a runner token.
+    /// The keys that seal the successor of a runner token.
     pub seal: Arc<SealKeys>,
-    /// Tells the time.
+    /// The clock.
     pub clock: Clock,
 }
 
-/// The calling user and the message.
+/// Returns the calling user and the message.
 ///
 /// # Errors
-/// A fault for a caller that the access table keeps away.
+/// A fault for a caller that is not a user; the access table refuses it before.
 pub fn by_user<T>(request: Request<T>) -> Result<(access::User, T), Status> {
     let user = access::context(&request)?.user()?.clone();
     Ok((user, request.into_inner()))

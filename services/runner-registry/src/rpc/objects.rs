@@ -1,5 +1,5 @@
-//! From the `:id` of a request to the group or project that it means, if the caller sees it, with what the caller is to
-//! it. Every handler finds its object here, so that callers cannot tell an invisible object from one that does not exist.
+//! From the `:id` of a request to the group or project that it means, with the rank and role of the caller. Every
+//! handler finds its object here, so that callers cannot tell an invisible object from one that does not exist.
 
 use chassis::access::User;
 use sea_orm::DatabaseConnection;
@@ -16,7 +16,7 @@ use crate::{
 pub struct Seen<M> {
     /// The object.
     pub model: M,
-    /// What the caller is to it.
+    /// The rank and role of the caller.
     pub standing: Standing,
 }
 

@@ -1,4 +1,4 @@
-//! Users, and whom a personal access token belongs to.
+//! Users and the authentication of personal access tokens.
 
 use chassis::{
     access,

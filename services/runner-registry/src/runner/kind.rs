@@ -8,7 +8,7 @@ impl RunnerType {
     /// Every type.
     pub const ALL: [Self; 3] = [Self::Instance, Self::Group, Self::Project];
 
-    /// The digit that names the type in a token.
+    /// Returns the digit that names the type in a token.
     #[must_use]
     pub const fn digit(self) -> char {
         match self {
@@ -18,13 +18,13 @@ impl RunnerType {
         }
     }
 
-    /// The type that a digit names in a token.
+    /// Returns the type that a digit names in a token.
     #[must_use]
     pub fn from_digit(digit: char) -> Option<Self> {
         Self::ALL.into_iter().find(|runner_type| runner_type.digit() == digit)
     }
 
-    /// The type that a message names; none for an unset one.
+    /// Returns the type that a message names; none for an unset one.
     #[must_use]
     pub fn from_message(message: Message) -> Option<Self> {
         match message {
@@ -35,7 +35,7 @@ impl RunnerType {
         }
     }
 
-    /// The type as messages name it.
+    /// Returns the type as messages name it.
     #[must_use]
     pub const fn message(self) -> Message {
         match self {

@@ -1,4 +1,5 @@
-//! The rules for runners and their tokens, without I/O: what a field may hold, when a token expires, what its rotation returns.
+//! The rules for runners and their tokens, without I/O: what a field may hold, when a token expires, what its rotation
+//! returns.
 
 pub mod expiry;
 pub mod kind;

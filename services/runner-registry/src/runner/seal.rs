@@ -1,7 +1,7 @@
-//! Seals the text of a successor token, so that a repeated rotation can return it and the database alone cannot.
+//! Seals the text of a successor token: a repeated rotation can return it, and the database alone does not reveal it.
 //!
-//! AES-256-GCM with a random nonce; the runner and the generation are authenticated with it, so that a sealed text moved to
-//! another row does not open.
+//! AES-256-GCM with a random nonce. The runner and the generation are authenticated too, so that a sealed text that was
+//! moved to another row does not open.
 
 use std::fmt;
 
@@ -44,19 +44,19 @@ pub struct TokenRow {
 /// Why a text cannot be sealed or opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The system gave no random nonce.
+    /// The system returned no random nonce.
     #[error("the text cannot be sealed")]
     Seal,
     /// The key that sealed it is neither the current nor the previous one.
     #[error("the key that sealed the text is not loaded")]
     UnknownKey,
-    /// It was changed, or belongs to another row.
+    /// The sealed text was changed, or belongs to another row.
     #[error("the sealed text does not open")]
     Open,
 }
 
 struct Key {
-    /// The first 16 hexadecimal digits of a domain-separated SHA-256: it tells keys apart and nothing about them.
+    /// The first 16 hexadecimal digits of a domain-separated SHA-256. It tells keys apart without revealing them.
     id: String,
     key: RandomizedNonceKey,
 }
@@ -65,7 +65,7 @@ impl SealKeys {
     /// Reads the current key, and the previous one if there is one.
     ///
     /// # Errors
-    /// If a key file is missing or not what the contract demands.
+    /// If a key file is missing or does not meet the contract.
     pub fn load(store: &SecretStore) -> Result<Self, LoadError> {
         let previous = store.read(Secret::SuccessorSealKeyPrevious)?;
         let keys = Self::from_bytes(&store.require(Secret::SuccessorSealKey)?, previous.as_ref())?;
@@ -74,7 +74,7 @@ impl SealKeys {
         Ok(keys)
     }
 
-    /// The keys made of these bytes.
+    /// Derives the keys from these bytes.
     ///
     /// # Errors
     /// A fault if no key can be derived.
@@ -82,7 +82,7 @@ impl SealKeys {
         Ok(Self { current: Key::new(current)?, previous: previous.map(Key::new).transpose()? })
     }
 
-    /// A fresh random key, for tests.
+    /// Generates a random key, for tests.
     ///
     /// # Errors
     /// A fault if the system gives no random numbers.
@@ -92,7 +92,7 @@ impl SealKeys {
         Self::from_bytes(&bytes.into(), None)
     }
 
-    /// The ids of the keys that open, the sealing one first.
+    /// Returns the ids of the keys that open, the sealing one first.
     #[must_use]
     pub fn key_ids(&self) -> Vec<&str> {
         self.keys().map(|key| key.id.as_str()).collect()
@@ -140,7 +140,7 @@ impl fmt::Debug for SealKeys {
 /// Why the keys cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file is missing or not what the contract demands.
+    /// A key file is missing or does not meet the contract.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// No key can be derived.

@@ -16,16 +16,16 @@ pub const STALE: Duration = Duration::days(7);
 pub enum RunnerStatus {
     /// It contacted the registry within [`ONLINE`].
     Online,
-    /// It did not, but it is not stale.
+    /// Its last contact is longer ago, and it is not stale.
     Offline,
-    /// Nothing was heard of it for longer than [`STALE`].
+    /// Its creation and its last contact are longer ago than [`STALE`].
     Stale,
     /// It never contacted the registry, and is not stale.
     NeverContacted,
 }
 
 impl RunnerStatus {
-    /// The status at a moment.
+    /// Returns the status at an instant.
     #[must_use]
     pub fn at(now: OffsetDateTime, created_at: OffsetDateTime, contacted_at: Option<OffsetDateTime>) -> Self {
         let last_heard = contacted_at.map_or(created_at, |contacted_at| contacted_at.max(created_at));
@@ -37,7 +37,7 @@ impl RunnerStatus {
         }
     }
 
-    /// The status as messages name it.
+    /// Returns the status as messages name it.
     #[must_use]
     pub fn message(self) -> Message {
         match self {

@@ -13,7 +13,8 @@ const PREFIX: &str = match CredentialKind::RunnerToken.spec() {
     None => unreachable!(),
 };
 
-/// The authentication token of a runner: prefix, `t` and the digit of the runner type, `_`, random characters, checksum.
+/// The authentication token of a runner: prefix, `t` and the digit of the runner type, `_`, random characters,
+/// checksum.
 #[derive(PartialEq, Eq)]
 pub struct RunnerToken {
     text: TokenText,

@@ -12,7 +12,7 @@ pub const MAX_DESCRIPTION: usize = 1024;
 /// The most characters of a maintenance note.
 pub const MAX_MAINTENANCE_NOTE: usize = 1024;
 
-/// The most characters of the name that a runner program gives itself.
+/// The most characters of the name that a runner program reports.
 pub const MAX_NAME: usize = 256;
 
 /// The most tags.
@@ -24,21 +24,21 @@ pub const MIN_MAXIMUM_TIMEOUT: i32 = 600;
 /// The fields of a runner as they would be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
-    /// What its owner says of it.
+    /// The description.
     pub description: Option<&'a str>,
-    /// A note for those who maintain it.
+    /// A note for its maintainers.
     pub maintenance_note: Option<&'a str>,
-    /// The name that the runner program gives itself.
+    /// The name that the runner program reports.
     pub name: Option<&'a str>,
     /// The tags by which jobs select it.
     pub tags: &'a [String],
     /// Whether it takes jobs without tags.
     pub run_untagged: bool,
-    /// Seconds that it works on one job.
+    /// The longest time that it works on one job, in seconds.
     pub maximum_timeout: Option<i32>,
 }
 
-/// What is wrong with the fields of a runner.
+/// Checks the fields of a runner.
 #[must_use]
 pub fn validate(fields: &Fields<'_>) -> FieldErrors {
     let mut errors = FieldErrors::default();
@@ -66,7 +66,7 @@ pub fn validate(fields: &Fields<'_>) -> FieldErrors {
     errors
 }
 
-/// All texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
+/// Returns all texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
 #[must_use]
 pub fn sentence(errors: &FieldErrors) -> String {
     let parts: Vec<_> = errors.iter().map(|(field, text)| format!("{} {text}", humanize(field))).collect();
@@ -78,7 +78,8 @@ pub fn sentence(errors: &FieldErrors) -> String {
     }
 }
 
-/// The tags as they are stored: split at commas, trimmed, without empty ones and repetitions, in the given order.
+/// Returns the tags as they are stored: split at commas, trimmed, without empty ones and repetitions, in the given
+/// order.
 #[must_use]
 pub fn normalize_tags(given: &[String]) -> Vec<String> {
     // A set, because a request can hold a hundred thousand tags, and only the result is checked against the limit.

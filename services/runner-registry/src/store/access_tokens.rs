@@ -26,7 +26,7 @@ pub struct New<'a> {
     pub user_id: i64,
     /// See the column.
     pub name: String,
-    /// What is stored of the token.
+    /// The digest of the token.
     pub digest: Digest,
     /// See the column.
     pub scopes: &'a [TokenScope],
@@ -56,7 +56,7 @@ pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime
     row.insert(db).await.map_err(|error| Error::on_gone(error, Error::UserNotFound))
 }
 
-/// Notes that a token authenticated.
+/// Records that a token authenticated.
 pub async fn touch(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
     let update = Entity::update_many().col_expr(Column::LastUsedAt, Expr::val(millis(now))).filter(Column::Id.eq(id));
     update.exec(db).await?;

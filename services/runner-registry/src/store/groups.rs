@@ -82,7 +82,7 @@ pub async fn list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Result<Pag
     Ok(listing.window.fetch(query, db).await?)
 }
 
-/// The names of the groups with those of all their ancestors before them, by group id.
+/// Returns the full names of groups by their ids: the names of all ancestors, then the name of the group.
 pub async fn full_names(db: &impl ConnectionTrait, ids: Vec<i64>) -> Result<HashMap<i64, String>> {
     let rows: Vec<(i64, String)> = group_ancestor::Entity::find()
         .join(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
@@ -184,7 +184,7 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
     Ok(group)
 }
 
-/// A group may be seen by no more callers than its parent, and by no fewer than what it holds.
+/// Checks that a group is at most as visible as its parent, and at least as visible as everything in it.
 async fn check_visibility(tx: &DatabaseTransaction, group: &Model, visibility: Visibility) -> Result<()> {
     if let Some(parent_id) = group.parent_id {
         let parent = Entity::find_by_id(parent_id).one(tx).await?.ok_or(Error::GroupNotFound)?;
@@ -204,7 +204,7 @@ async fn check_visibility(tx: &DatabaseTransaction, group: &Model, visibility: V
     Ok(())
 }
 
-/// A group may be seen by no more callers than its parent.
+/// Checks that a group is at most as visible as its parent.
 fn check_below_parent(parent: &Model, visibility: Visibility) -> Result<()> {
     if visibility <= parent.visibility {
         return Ok(());
@@ -227,8 +227,8 @@ pub async fn delete(database: &DatabaseConnection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Locks the top-level group above, which never changes; false if the group is gone. SQLite has one writer at a time
-/// anyway.
+/// Locks the top-level group above, which never changes. Returns false if the group does not exist. SQLite has one
+/// writer at a time anyway.
 pub async fn lock_tree(tx: &DatabaseTransaction, group_id: i64, lock: LockType) -> Result<bool> {
     let top: Option<i64> = group_ancestor::Entity::find()
         .filter(group_ancestor::Column::GroupId.eq(group_id))

@@ -1,4 +1,4 @@
-//! The settings in force for the tokens of a runner, gathered from the instance, its groups and its projects.
+//! The settings that bound the tokens of a runner: those of the instance, its groups and its projects.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ pub async fn instance(db: &impl ConnectionTrait) -> Result<InstanceIntervals> {
     })
 }
 
-/// What a runner belongs to, with the intervals that this brings.
+/// What a runner belongs to, with the intervals that bound its tokens.
 pub async fn scope(db: &impl ConnectionTrait, owner: Owner) -> Result<Scope> {
     match owner {
         Owner::Instance => Ok(Scope::Instance),

@@ -5,7 +5,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _},
 };
 
-/// Whether the column's array holds all the strings.
+/// Reports whether the column's array holds all the strings.
 pub fn has_all(backend: DatabaseBackend, column: impl ColumnTrait, strings: &[String]) -> Condition {
     strings.iter().map(|string| has(backend, column, string)).fold(Condition::all(), Condition::add)
 }

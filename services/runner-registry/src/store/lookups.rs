@@ -24,13 +24,13 @@ use crate::{
 pub enum Viewer {
     /// A caller who is not signed in.
     SignedOut,
-    /// A user who is no administrator.
+    /// A user who is not an administrator.
     User(i64),
     /// An administrator.
     Admin,
 }
 
-/// A project with the ids of the groups it lives in, the nearest first.
+/// A project with the ids of the groups above it, the nearest first.
 pub async fn project(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<(Located, Vec<i64>)>> {
     let Some(project) = projects::find(db, id).await? else { return Ok(None) };
     let Some(group_id) = project.group_id else {
@@ -117,7 +117,7 @@ async fn visible_ids<E: EntityTrait>(
     Ok(seen.into_tuple::<i64>().all(db).await?.into_iter().collect())
 }
 
-/// Whether the viewer sees such an object without a role in it.
+/// Reports whether the viewer sees such an object without a role in it.
 fn is_open(visibility: Visibility, viewer: Viewer) -> bool {
     match viewer {
         Viewer::SignedOut => visibility == Visibility::Public,

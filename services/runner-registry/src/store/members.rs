@@ -34,8 +34,8 @@ pub struct Membership {
     pub role: Role,
 }
 
-/// A page of the users that these rows, or the ownership of a personal namespace, give a role, each with the greatest one,
-/// by id.
+/// A page of the users that these rows, or the ownership of a personal namespace, give a role, each with the greatest
+/// one, by id.
 pub async fn list(
     db: &impl ConnectionTrait,
     rows: Condition,
@@ -80,7 +80,7 @@ pub async fn find(db: &impl ConnectionTrait, source: MemberSource, user_id: i64)
 /// Gives a user a role. The unique index decides between two calls at the same moment.
 pub async fn add(database: &DatabaseConnection, source: MemberSource, user_id: i64, role: Role) -> Result<Membership> {
     let tx = super::begin(database).await?;
-    // With the user kept in place, a missing reference below can only be the group or the project.
+    // While the user is locked, a missing reference below can only be the group or the project.
     let user = users::lock(&tx, user_id, LockType::Share).await?;
     source.member(user_id, role).insert(&tx).await.map_err(|error| {
         match Error::on_unique(error, Error::MemberExists) {
@@ -92,7 +92,7 @@ pub async fn add(database: &DatabaseConnection, source: MemberSource, user_id: i
     Ok(Membership { user, role })
 }
 
-/// Changes the role of a direct member, or takes it away. `check` is asked about the role that the member has.
+/// Changes the role of a direct member, or takes it away. `check` decides about the role that the member has.
 pub async fn change(
     database: &DatabaseConnection,
     source: MemberSource,
@@ -102,7 +102,7 @@ pub async fn change(
 ) -> Result<()> {
     let tx = super::begin(database).await?;
     if let MemberSource::Group(id) = source {
-        // Two owners who remove each other take turns, so that the second one is seen to be the last.
+        // Two owners who remove each other take turns, so that the second one is recognized as the last.
         groups::lock_tree(&tx, id, LockType::Update).await?;
     }
     let query = Entity::find().filter(source.direct()).filter(Column::UserId.eq(user_id));
@@ -130,7 +130,7 @@ fn known_role(row: &Model) -> Result<Role> {
     row.role().ok_or_else(|| Error::internal(format!("member {} has no known role", row.id)))
 }
 
-/// A group keeps an owner, in itself or above. A project needs none of its own: its namespace has one.
+/// Checks that a group keeps an owner, itself or from above. A project needs no owner, because its namespace has one.
 async fn check_other_owner(tx: &DatabaseTransaction, row: &Model) -> Result<()> {
     let Some(group_id) = row.group_id else { return Ok(()) };
     let others = Entity::find()

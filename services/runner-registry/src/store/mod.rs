@@ -1,4 +1,4 @@
-//! Every query of the service. What callers may see or do is decided above, what a row looks like below, in `entity`.
+//! Every query of the service. The callers check permissions; `entity` describes the rows.
 
 use sea_orm::{ActiveValue, DatabaseConnection, DatabaseTransaction, Value};
 

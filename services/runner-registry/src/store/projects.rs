@@ -31,7 +31,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Where a project lives.
+/// The namespace of a project, by id.
 #[derive(Clone, Copy, Debug)]
 pub enum Home {
     /// In a group.
@@ -43,7 +43,7 @@ pub enum Home {
 /// A project to create; its texts are checked.
 #[derive(Debug)]
 pub struct New {
-    /// Where it lives.
+    /// Its namespace.
     pub home: Home,
     /// See the column.
     pub name: String,
@@ -72,12 +72,12 @@ pub struct Changes {
     pub runner_token_expiration_interval: Option<Option<i64>>,
 }
 
-/// A project and where it lives.
+/// A project and its namespace.
 #[derive(Clone, Debug)]
 pub struct Located {
     /// The project.
     pub project: Model,
-    /// Where it lives.
+    /// Its namespace.
     pub namespace: Namespace,
 }
 
@@ -91,7 +91,7 @@ pub enum Namespace {
 }
 
 impl Located {
-    /// The name of the project with those of everything above it.
+    /// Returns the name of the project after the names of everything above it.
     pub fn name_with_namespace(&self) -> String {
         let above = match &self.namespace {
             Namespace::Group(_, full_name) => full_name,
@@ -112,9 +112,9 @@ pub async fn list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Result<Pag
     Ok(listing.window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
-/// Adds to each project where it lives. A project whose namespace is gone by now is gone too, and left out.
+/// Adds its namespace to each project. A project whose namespace no longer exists is being deleted, and left out.
 pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<Vec<Located>> {
-    // Each once: a runner can serve every project of a group, and a statement takes a limited number of parameters.
+    // Each id once: a runner can serve every project of a group, and a statement takes a limited number of parameters.
     let group_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.group_id).collect();
     let user_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.owner_id).collect();
     let mut full_names = groups::full_names(db, group_ids.iter().copied().collect()).await?;
@@ -174,7 +174,7 @@ async fn lock_group(tx: &DatabaseTransaction, group_id: i64, visibility: Visibil
     Ok(group.full_path)
 }
 
-/// A project may be seen by no more callers than its group.
+/// Checks that a project is at most as visible as its group.
 fn check_visibility(group: &group::Model, visibility: Visibility) -> Result<()> {
     if visibility <= group.visibility {
         return Ok(());
@@ -218,8 +218,8 @@ pub async fn delete(database: &DatabaseConnection, project: &Model) -> Result<()
     Ok(())
 }
 
-/// Keeps a rename of the namespace away: it changes the same rows in another order, and would change the path in the
-/// meantime. A project whose namespace is gone is gone too, which the caller sees.
+/// Locks the namespace against a rename, which would change the same rows in another order, and the path meanwhile. If
+/// the namespace no longer exists, neither does the project; the caller finds that out.
 async fn lock_home(tx: &DatabaseTransaction, project: &Model) -> Result<()> {
     if let Some(group_id) = project.group_id {
         groups::lock_tree(tx, group_id, LockType::Share).await?;

@@ -114,14 +114,14 @@ pub fn projects_with_role(user_id: i64, least: Role) -> Condition {
         .add(project::Column::GroupId.in_subquery(groups_with_role(user_id, least)))
 }
 
-/// The groups that a user who is no administrator sees.
+/// The groups that a user who is not an administrator sees.
 pub fn visible_groups(user_id: i64) -> Condition {
     Condition::any()
         .add(group::Column::Visibility.ne(Visibility::Private))
         .add(group::Column::Id.in_subquery(groups_with_role(user_id, Role::Guest)))
 }
 
-/// The projects that a user who is no administrator sees.
+/// The projects that a user who is not an administrator sees.
 pub fn visible_projects(user_id: i64) -> Condition {
     projects_with_role(user_id, Role::Guest).add(project::Column::Visibility.ne(Visibility::Private))
 }

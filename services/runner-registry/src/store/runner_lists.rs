@@ -82,9 +82,9 @@ fn in_list(within: Within) -> Condition {
     }
 }
 
-/// The rule of `permission` as a condition: the user owns the group of the runner, maintains one of its projects, or created a
-/// project runner that has no project. It is a union of what each index finds, because alternatives in one condition make
-/// the databases read every runner.
+/// The rule of `permission` as a condition: the user owns the group of the runner, maintains one of its projects, or
+/// created a project runner that has no project. It is a union of what each index finds, because alternatives in one
+/// condition make the databases read every runner.
 fn administered_by(user_id: i64) -> Condition {
     let assignments = Query::select()
         .expr(Expr::val(1))

@@ -110,15 +110,15 @@ pub struct NewToken {
     pub runner_id: i64,
     /// The number of the generation.
     pub generation: i32,
-    /// What is stored of the text.
+    /// The digest of the token.
     pub digest: Digest,
     /// [`TokenState::Current`], or [`TokenState::Successor`] for one that a rotation makes.
     pub state: TokenState,
     /// The token that it succeeds.
     pub predecessor_id: Option<i64>,
-    /// From when on it does not authenticate.
+    /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
-    /// From when on it cannot be rotated.
+    /// From this instant on it cannot be rotated.
     pub rotation_deadline: Option<OffsetDateTime>,
     /// The text, for a repeated rotation.
     pub sealed: Option<Sealed>,
@@ -173,7 +173,7 @@ pub async fn supersede(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDate
     end(tx, TokenState::Current, TokenState::Superseded, runner_id, now).await
 }
 
-/// Takes the unused successor of a runner out of use, to make room for another one.
+/// Supersedes the unused successor of a runner, so that another one can replace it.
 pub async fn discard_successor(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
     end(tx, TokenState::Successor, TokenState::Superseded, runner_id, now).await
 }
@@ -186,7 +186,7 @@ pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTim
     Ok(())
 }
 
-/// Says when a rotated token stops to authenticate although its successor was never used.
+/// Sets the end of the overlap of a rotated token.
 pub async fn set_overlap(tx: &DatabaseTransaction, token_id: i64, ends_at: OffsetDateTime) -> Result<()> {
     runner_token::Entity::update_many()
         .col_expr(Column::OverlapEndsAt, Expr::value(millis(ends_at)))

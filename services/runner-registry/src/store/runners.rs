@@ -29,8 +29,8 @@ pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<runner::Model> {
     runner::Entity::find_by_id(id).one(db).await?.ok_or(Error::RunnerNotFound)
 }
 
-/// Locks a runner against every other change of the runner, its tokens and its managers until the transaction ends; none if
-/// it no longer exists.
+/// Locks a runner against every other change of the runner, its tokens and its managers until the transaction ends;
+/// none if it no longer exists.
 pub async fn lock(tx: &DatabaseTransaction, id: i64) -> Result<Option<runner::Model>> {
     Ok(runner::Entity::find_by_id(id).lock(LockType::NoKeyUpdate).one(tx).await?)
 }
@@ -42,11 +42,11 @@ pub struct NewRunner {
     pub runner_type: RunnerType,
     /// The group of a group runner.
     pub group_id: Option<i64>,
-    /// What its owner says of it.
+    /// The description.
     pub description: Option<String>,
-    /// A note for those who maintain it.
+    /// A note for its maintainers.
     pub maintenance_note: Option<String>,
-    /// Whether it is given no jobs.
+    /// Whether it gets no jobs.
     pub paused: bool,
     /// Whether it cannot be assigned to further projects.
     pub locked: bool,
@@ -124,13 +124,13 @@ pub async fn update(tx: &DatabaseTransaction, runner: runner::Model, changes: Ch
     Ok(row.update(tx).await?)
 }
 
-/// Deletes a runner with its tokens, managers and assignments. One that is gone already is no error.
+/// Deletes a runner with its tokens, managers and assignments. Succeeds if it does not exist.
 pub async fn delete(db: &impl ConnectionTrait, id: i64) -> Result<()> {
     runner::Entity::delete_by_id(id).exec(db).await?;
     Ok(())
 }
 
-/// Whether it is a project runner without a project.
+/// Reports whether it is a project runner without a project.
 pub async fn is_unassigned(db: &impl ConnectionTrait, runner: &runner::Model) -> Result<bool> {
     Ok(runner.runner_type == RunnerType::Project && owner_project(db, runner.id).await?.is_none())
 }
@@ -164,8 +164,8 @@ pub async fn owner_project(db: &impl ConnectionTrait, runner_id: i64) -> Result<
     Ok(oldest.map(|assignment| assignment.project_id))
 }
 
-/// The projects that a runner is assigned to, the one that owns it first. Keeps them until the transaction ends: the deletion
-/// of one of them waits, or is over before this returns.
+/// The projects that a runner is assigned to, the one that owns it first. Keeps them until the transaction ends: the
+/// deletion of one of them waits, or is over before this returns.
 pub async fn lock_assignments(tx: &DatabaseTransaction, runner_id: i64) -> Result<Vec<i64>> {
     let project_ids = runner_project::Entity::find()
         .select_only()
@@ -209,7 +209,8 @@ pub async fn unassign(tx: &DatabaseTransaction, runner_id: i64, project_id: i64)
     Ok(())
 }
 
-/// The greatest role that matters of a user in a runner's group, or in one of its projects.
+/// The role of a user in the group of a runner. For a project runner: maintainer, if the user maintains one of its
+/// projects.
 pub async fn role(db: &impl ConnectionTrait, user_id: i64, runner: &runner::Model) -> Result<Option<Role>> {
     match (runner.runner_type, runner.group_id) {
         (RunnerType::Instance, _) | (RunnerType::Group, None) => Ok(None),

@@ -29,8 +29,8 @@ impl Listing<'_> {
     }
 }
 
-/// Whether one of the columns contains the text. Both sides are lowered by the database, so that it compares like with
-/// like.
+/// Reports whether one of the columns contains the text. Both sides are lowered by the database, so that it compares
+/// like with like.
 pub fn contains<C: ColumnTrait>(columns: &[C], text: &str) -> Condition {
     let lower = Expr::from(Func::lower(Expr::val(pattern(text))));
     let pattern = lower.binary(BinOper::Escape, Expr::Constant(ESCAPE.into()));
@@ -39,7 +39,7 @@ pub fn contains<C: ColumnTrait>(columns: &[C], text: &str) -> Condition {
     })
 }
 
-/// Whether the column is the text.
+/// Reports whether the column is the text.
 pub fn equals(column: impl ColumnTrait, text: &str) -> Expr {
     Expr::from(Func::lower(column.into_expr())).eq(Func::lower(Expr::val(text)))
 }

@@ -57,7 +57,7 @@ pub async fn first_admin(db: &impl ConnectionTrait) -> Result<Option<Model>> {
     Ok(Entity::find().filter(Column::Admin.eq(true)).order_by_asc(Column::Id).one(db).await?)
 }
 
-/// Whether there is any user.
+/// Reports whether there is any user.
 pub async fn is_any(db: &impl ConnectionTrait) -> Result<bool> {
     Ok(Entity::find().count(db).await? > 0)
 }

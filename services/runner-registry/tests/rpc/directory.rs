@@ -195,7 +195,8 @@ both_databases! {
     }
 
     async fn the_largest_answers_fit_into_a_message(registry) {
-        // The longest that each text may be, in characters of the most bytes, in as many groups as may lie in each other.
+        // The longest that each text may be, in characters of the most bytes, in as many groups as may lie in each
+        // other.
         let alice = registry.user("alice").await;
         let mut parent_id = None;
         for _ in 0..20 {

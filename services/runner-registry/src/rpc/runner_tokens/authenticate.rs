@@ -1,5 +1,4 @@
-//! From a presented token to the runner that it belongs to. The first use of a successor promotes it here, whatever the call
-//! is about.
+//! From a presented token to its runner. The first use of a successor promotes it here, in every kind of call.
 
 use proto::{paddock::contract::v1::CredentialKind, timestamp};
 use time::OffsetDateTime;
@@ -17,16 +16,16 @@ use crate::{
     store::{self, runner_tokens, runners},
 };
 
-/// A token that authenticates, and whose it is.
+/// A token that authenticates, and its runner.
 #[derive(Debug)]
 pub struct Authenticated {
-    /// The token; a successor is the current token by now.
+    /// The token; a successor has been promoted.
     pub token: runner_token::Model,
     /// The runner.
     pub runner: runner::Model,
     /// The calling manager, if it is known.
     pub manager: Option<runner_manager::Model>,
-    /// The moment that all of the call is decided for.
+    /// The instant at which the whole call is decided.
     pub now: OffsetDateTime,
 }
 
@@ -57,7 +56,7 @@ pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Resul
     Ok(Authenticated { token, runner, manager, now })
 }
 
-/// Refuses what was meant for the registration that GitLab retired: any token but those that Paddock makes.
+/// Refuses registration tokens, which GitLab retired: any token that Paddock did not issue.
 pub fn refuse_registration_token(text: &str) -> Result<()> {
     match parse(text) {
         Err(Error::RunnerTokenMalformed) if !has_prefix(text, CredentialKind::RunnerToken) => {
@@ -83,7 +82,7 @@ fn has_prefix(text: &str, kind: CredentialKind) -> bool {
     kind.spec().is_some_and(|spec| text.starts_with(spec.prefix))
 }
 
-/// Promotes a successor. Whoever comes second finds it promoted.
+/// Promotes a successor, unless another call has promoted it.
 async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
@@ -99,7 +98,7 @@ async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime
     Ok(promoted)
 }
 
-/// Leaves the evidence of a token that is used after it was replaced: a manager that missed the rotation, or a thief.
+/// Logs the use of a superseded token: by a manager that missed the rotation, or by a thief.
 fn report(token: &runner_token::Model, dead: Dead, contact: &Contact, now: OffsetDateTime) {
     if dead != Dead::Superseded {
         return;

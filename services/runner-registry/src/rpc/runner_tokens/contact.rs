@@ -17,12 +17,12 @@ const LEGACY: &str = "<legacy>";
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
 
-/// Who calls, besides the token.
+/// The caller as it reports itself.
 #[derive(Debug)]
 pub struct Contact {
     /// The id that the runner program keeps for its machine; empty for a call that concerns no manager.
     pub system_id: String,
-    /// What it says of itself.
+    /// What it reports.
     pub info: Info,
 }
 
@@ -60,7 +60,7 @@ impl Contact {
     }
 }
 
-/// What is longer is cut, what the databases cannot keep is left out: a runner is not refused for what it says of itself.
+/// Cuts a text that is too long, and drops characters that a database cannot store: a runner is not refused for them.
 fn clean(text: Option<String>) -> Option<String> {
     let text: String = text?.chars().filter(|character| *character != '\0').take(MAX_NAME).collect();
     Some(text).filter(|text| !text.is_empty())
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_runner_says_of_itself_is_cut_and_cleaned() {
+    fn what_a_runner_reports_is_cut_and_cleaned() {
         assert_eq!(clean(Some("\u{e9}".repeat(300))), Some("\u{e9}".repeat(256)));
         assert_eq!(clean(Some("1\0.2".to_owned())), Some("1.2".to_owned()));
         assert_eq!(clean(Some("\0".to_owned())), None);

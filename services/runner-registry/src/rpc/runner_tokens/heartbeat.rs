@@ -1,5 +1,5 @@
-//! When a contact of a runner is recorded: seldom enough that polling costs no writes. A contact that cannot be recorded
-//! refuses no call.
+//! When a contact of a runner is recorded: seldom enough that polling costs no writes. A contact that cannot be
+//! recorded refuses no call.
 
 use proto::timestamp;
 use time::{Duration, OffsetDateTime};
@@ -40,13 +40,14 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
     }
 }
 
-/// Reports whether the last record is at least an interval away. One in the future counts too: the clock was ahead, and a
-/// runner that is gone would count as online until then.
+/// Reports whether the last record is at least an interval away. One in the future counts too: the clock was ahead, and
+/// a runner that is gone would count as online until then.
 fn is_due(contacted_at: Option<i64>, interval: Duration, now: OffsetDateTime) -> bool {
     contacted_at.is_none_or(|contacted_at| (now - timestamp::time(contacted_at)).abs() >= interval)
 }
 
-/// Reports whether the manager sends something that is not recorded. Its address does not count: it may change with every call.
+/// Reports whether the manager sends something that is not recorded. Its address does not count: it may change with
+/// every call.
 fn is_news(manager: &runner_manager::Model, info: &Info) -> bool {
     [
         (&manager.version, &info.version),

@@ -25,7 +25,7 @@ mod rotate;
 
 pub use rotate::describe_metrics;
 
-/// The HTTP status of an answer without a job.
+/// The HTTP status of a response without a job.
 const NO_JOB: i32 = 204;
 
 /// Serves `RunnerTokenService`.
@@ -131,8 +131,8 @@ fn read<T>(request: Request<T>) -> Result<(Option<IpAddr>, T), Status> {
     Ok((address, request.into_inner()))
 }
 
-/// The queue value of a runner: the same from every process, and another one when something changes that decides which jobs
-/// the runner takes.
+/// Returns the queue value of a runner. Every process returns the same value; it changes with each field that decides
+/// which jobs the runner takes.
 fn queue_value(runner: &runner::Model) -> String {
     let decides = (
         runner.id,

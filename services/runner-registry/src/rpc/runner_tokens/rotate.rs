@@ -1,5 +1,5 @@
-//! The rotation of a token. What needs no new successor is answered without a lock; a new one is minted under the lock of
-//! its runner, so that two calls never mint two.
+//! The rotation of a token. A call that needs no new successor takes no lock. A new successor is minted under the lock
+//! of the runner, so that two calls never mint two.
 
 use proto::timestamp;
 use sea_orm::DatabaseTransaction;
@@ -26,7 +26,7 @@ use crate::{
 
 const ROTATIONS: &str = "paddock_rotations_total";
 
-/// Says what the metric of rotations means.
+/// Describes the metric of rotations.
 pub fn describe_metrics() {
     metrics::describe_counter!(
         ROTATIONS,
@@ -39,11 +39,11 @@ pub fn describe_metrics() {
 pub struct Rotated {
     /// The token.
     pub text: Zeroizing<String>,
-    /// From when on it does not authenticate.
+    /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// An answer with a successor, and whether it is a new one.
+/// A returned successor, new or returned before.
 enum Answer {
     Minted(Rotated),
     Repeated(Rotated),
@@ -60,8 +60,8 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
     let authenticated = authenticate(state, text, contact).await?;
     heartbeat::record(state, &authenticated, contact).await;
     let Authenticated { token, runner, now, .. } = authenticated;
-    // What needs no write is decided without a lock, so that clients that are refused do not hold up the others. The token is
-    // read again with its successor: one that was superseded in between must not get the successor of another token.
+    // Decide without a lock if no write is needed, so that refused clients do not delay the others. Read the token
+    // again together with its successor: one that was superseded meanwhile must not get the successor of another token.
     let rows = match token.overlap_ends_at {
         Some(_) => runner_tokens::living_and(&state.database, runner.id, token.id).await?,
         None => vec![token.clone()],
@@ -73,7 +73,7 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
     }
 }
 
-/// The successor that was returned before, or none if a new one is to be minted.
+/// Returns the successor that was returned before, or none if a new one is to be minted.
 fn decide(
     seal: &SealKeys,
     token: &runner_token::Model,
@@ -93,7 +93,7 @@ fn decide(
     }
 }
 
-/// The presented token as it is now.
+/// Returns the presented token as it was read last.
 fn presented<'a>(rows: &'a [runner_token::Model], token: &runner_token::Model) -> Result<&'a runner_token::Model> {
     rows.iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)
 }
@@ -102,7 +102,7 @@ fn successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
     rows.iter().find(|row| row.state == TokenState::Successor)
 }
 
-/// Opens a sealed successor. One that does not open is of no use to anybody, so it is replaced.
+/// Opens a sealed successor. One that does not open is useless, so the caller replaces it.
 fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
     let sealed = successor.sealed.as_ref()?;
     let key_id = successor.sealed_key_id.as_ref()?;
@@ -115,7 +115,7 @@ fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
     }
 }
 
-/// Mints a successor, unless another call did so in the meantime: everything is read and decided again under the lock.
+/// Mints a successor, unless another call did so meanwhile: everything is read and decided again under the lock.
 async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
@@ -129,10 +129,10 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     if successor(&rows).is_some() {
         runner_tokens::discard_successor(&tx, runner.id, now).await?;
     }
-    let begins_as = make_room(&tx, token, state.config.rotation.overlap(), now).await?;
+    let first_state = end_rotated_token(&tx, token, state.config.rotation.overlap(), now).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let generation = runner_tokens::next_generation(&rows)?;
-    let sealed = (begins_as == TokenState::Successor)
+    let sealed = (first_state == TokenState::Successor)
         .then(|| state.seal.seal(minted.expose(), TokenRow { runner_id: runner.id, generation }))
         .transpose()
         .map_err(Error::internal)?;
@@ -141,7 +141,7 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
         runner_id: runner.id,
         generation,
         digest: minted.digest(),
-        state: begins_as,
+        state: first_state,
         predecessor_id: Some(token.id),
         expires_at: expiry::expires_at(now, interval),
         rotation_deadline: None,
@@ -154,10 +154,10 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at }))
 }
 
-/// Says until when the rotated token stays valid, and what the new one begins as. Without an overlap the new one takes the
-/// place at once: a window of no length would still be open to a call that arrived a moment earlier and waited for the lock,
-/// and to a process whose clock is behind.
-async fn make_room(
+/// Ends the rotated token, at once or after the overlap, and returns the state in which the new token begins. Without
+/// an overlap the new token is current at once: an empty window would still admit a call that arrived earlier and
+/// waited for the lock, and a process whose clock is behind.
+async fn end_rotated_token(
     tx: &DatabaseTransaction,
     token: &runner_token::Model,
     overlap: Duration,

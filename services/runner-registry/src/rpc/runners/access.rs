@@ -1,4 +1,4 @@
-//! What a caller is to a runner.
+//! The rank and role of a caller towards a runner.
 
 use chassis::access::User;
 use proto::role::Role;
@@ -11,7 +11,8 @@ use crate::{
     store::runners,
 };
 
-/// What a caller is to a runner. The creator of a project runner that has no project left stands in for its maintainers.
+/// Returns the rank and role of a caller towards a runner. The creator of a project runner without a project counts as
+/// its maintainer.
 pub async fn to_runner(state: &State, user: &User, runner: &runner::Model) -> Result<Standing> {
     let role = match user.admin {
         true => None,

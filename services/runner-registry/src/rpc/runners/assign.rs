@@ -34,8 +34,8 @@ pub async fn assign(state: &State, user: &User, project: &project::Model, runner
 
 /// Takes a runner from a project of the caller; not from the one that owns it.
 ///
-/// All is decided under the locks of one transaction: the deletion of the project that owns the runner makes another project
-/// the owner.
+/// All is decided under the locks of one transaction: the deletion of the project that owns the runner makes another
+/// project the owner.
 pub async fn unassign(state: &State, user: &User, project: &project::Model, runner_id: i64) -> Result<()> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;

@@ -46,7 +46,7 @@ pub async fn create(state: &State, user: &User, request: CreateRunnerRequest) ->
     insert(state, owner, new, first, now).await
 }
 
-/// What the runner is to belong to; exactly the id that its type needs must come.
+/// Returns what the runner will belong to. Exactly the id that its type needs must be set.
 fn read_owner(request: &CreateRunnerRequest) -> Result<Owner> {
     let runner_type = message::runner_type("runner_type", request.runner_type)?;
     let runner_type = runner_type.ok_or_else(|| Error::ParameterMissing(vec!["runner_type"]))?;
@@ -88,7 +88,8 @@ fn read_runner(user: &User, owner: Owner, request: CreateRunnerRequest) -> Resul
     })
 }
 
-/// Whether the caller may create the runner there. It is asked early because it finds the place, and used late.
+/// Reports whether the caller may create the runner there. Called early, because it finds the group or project; the
+/// result is used after the other checks.
 async fn is_permitted(state: &State, user: &User, owner: Owner) -> Result<bool> {
     let db = &state.database;
     let standing = match owner {
@@ -116,7 +117,7 @@ fn validate(new: &NewRunner) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(Error::BadRequest(validation::sentence(&errors))) }
 }
 
-/// The expiry and the deadline of the first token: as stated, within what the settings in force allow.
+/// Returns the expiry and the deadline of the first token: as stated, within the limits of the settings.
 async fn first_token(
     state: &State,
     owner: Owner,

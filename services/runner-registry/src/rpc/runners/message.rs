@@ -1,4 +1,4 @@
-//! Runners as messages, and the values of messages as what they mean here.
+//! Conversions between runners and their messages.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ use crate::{
     store::{projects::Located, runner_tokens, runners},
 };
 
-/// What is shown of runners besides their own rows, for a whole page at once.
+/// What messages show of runners in addition to their rows, read for a whole page at once.
 pub struct Surroundings {
     tokens: HashMap<i64, runner_token::Model>,
     assigned: HashSet<i64>,
@@ -56,7 +56,7 @@ impl Surroundings {
         }
     }
 
-    /// A runner with all that is known of it; `projects` and `groups` are those that the caller sees.
+    /// A runner with all details; `projects` and `groups` are those that the caller sees.
     pub fn details(
         &self,
         row: runner::Model,

@@ -1,4 +1,4 @@
-//! The reset of a token by runner id: the answer to a leak, so that no overlap and no deadline binds it.
+//! The reset of a token by runner id. It is meant for leaked tokens, so it has no overlap and ignores the deadline.
 
 use proto::{paddock::runner::v1::ResetRunnerAuthenticationTokenResponse, timestamp};
 

@@ -1,4 +1,4 @@
-//! The change of a runner: which fields the caller means, and whether the runner stays valid.
+//! The update of a runner: which fields change, and whether the runner stays valid.
 
 use proto::paddock::runner::v1::UpdateRunnerRequest;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The parameters of which at least one must come.
+/// The parameters of which at least one is required.
 const PARAMETERS: &[&str] = &[
     "description",
     "active",
@@ -36,7 +36,7 @@ pub fn read(request: UpdateRunnerRequest) -> Result<Changes> {
         return Err(Error::ParameterInvalid("active, paused are mutually exclusive".to_owned()));
     }
     let access_level = request.access_level.map(message::access_level).transpose()?;
-    // A list has no presence of its own: without a mask, an empty one was not sent.
+    // A list has no presence in a message: without a mask, an empty one counts as not sent.
     let tags = Some(validation::normalize_tags(&request.tag_list)).filter(|_| !request.tag_list.is_empty());
     let changes = Changes {
         description: mask.clearable("description", request.description),

@@ -1,4 +1,4 @@
-//! When a runner token expires: from the settings in force, or as stated when the runner is created.
+//! When a runner token expires: as the settings say, or as stated when the runner is created.
 //!
 //! Source of the rules: <https://docs.gitlab.com/ci/runners/configure_runners/#security-of-runner-tokens> and
 //! <https://docs.gitlab.com/api/users/#create-a-runner-linked-to-a-user>.
@@ -6,10 +6,10 @@
 use proto::iso8601;
 use time::{Duration, OffsetDateTime};
 
-/// The least time that a stated expiry lies ahead.
+/// The shortest lifetime that a stated expiry may give.
 pub const MIN_LIFETIME: Duration = Duration::minutes(5);
 
-/// The greatest time that a stated expiry lies ahead.
+/// The longest lifetime that a stated expiry may give.
 pub const MAX_LIFETIME: Duration = Duration::days(15);
 
 /// Seconds that a new token is valid, or none for no limit.
@@ -46,7 +46,7 @@ pub struct ProjectIntervals {
     pub groups: Vec<GroupIntervals>,
 }
 
-/// What a runner belongs to, with the intervals that this brings.
+/// What a runner belongs to, with the intervals that bound its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// An instance runner.
@@ -63,15 +63,15 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Whether it is a project runner without a project.
+    /// Reports whether it is a project runner without a project.
     #[must_use]
     pub fn is_unassigned(&self) -> bool {
         matches!(self, Self::Project(projects) if projects.is_empty())
     }
 }
 
-/// How long a new token of the runner is valid: the smallest limit that applies. A project runner without a project has
-/// none.
+/// Returns how long a new token of the runner is valid: the smallest limit that applies. A project runner without a
+/// project has none.
 #[must_use]
 pub fn interval(instance: &InstanceIntervals, scope: &Scope) -> Interval {
     match scope {
@@ -91,7 +91,7 @@ fn smallest(intervals: impl Iterator<Item = Interval>) -> Interval {
     intervals.flatten().min()
 }
 
-/// The expiry of a token that is written now. Beyond the year 9999 it stays at the end of that year.
+/// Returns the expiry of a token that is created now, at most the end of the year 9999.
 #[must_use]
 pub fn expires_at(now: OffsetDateTime, interval: Interval) -> Option<OffsetDateTime> {
     interval.map(|seconds| now.checked_add(Duration::seconds(seconds)).unwrap_or(iso8601::LATEST).min(iso8601::LATEST))
@@ -100,9 +100,9 @@ pub fn expires_at(now: OffsetDateTime, interval: Interval) -> Option<OffsetDateT
 /// The expiry and the deadline of a runner's first token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstToken {
-    /// From when on it does not authenticate.
+    /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
-    /// From when on it cannot be rotated.
+    /// From this instant on it cannot be rotated.
     pub rotation_deadline: Option<OffsetDateTime>,
 }
 
@@ -135,7 +135,8 @@ pub enum ExpiryError {
     DeadlineAfterExpiry,
 }
 
-/// Checks what the creator of a runner states for its first token; `computed` is the expiry that the settings give.
+/// Checks the expiry and the deadline that the creator of a runner states for its first token. `computed` is the expiry
+/// that the settings give.
 ///
 /// # Errors
 /// The first rule that is broken, in the order that GitLab checks them.

@@ -1,5 +1,5 @@
-//! The rules of expiry as tables: every bound with the instant itself and one second either side. Random input shows that
-//! nothing overflows.
+//! The rules of expiry as tables: every bound with the instant itself and one second either side. Random input shows
+//! that nothing overflows.
 
 use proptest::prelude::*;
 use time::macros::datetime;

@@ -1,43 +1,43 @@
-//! The life of a runner token: what a presented token is worth at a moment, and what its rotation answers.
+//! The life of a runner token: whether a presented token authenticates, and what its rotation returns.
 //!
-//! A rotation never locks a runner out. The presented token stays valid until its successor is first used, it expires, or
-//! the overlap window ends; a repeated rotation inside that time returns the same successor, so that a lost answer, a crash
-//! before saving and a fleet of managers that share one token all come to the same token.
+//! A rotation never locks a runner out. The presented token stays valid until its successor is first used, it expires,
+//! or the overlap window ends. A repeated rotation inside that time returns the same successor. So a lost response, a
+//! crash before saving, and managers that share one token all lead to the same token.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::entity::runner_token::TokenState;
 
-/// What decides about a token. Every instant belongs to the time after it: a token is expired at its expiry.
+/// The fields that decide about a token. Each instant belongs to the time after it: at its expiry a token has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Where it stands.
+    /// Its state.
     pub state: TokenState,
-    /// From when on it does not authenticate.
+    /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
-    /// From when on it gets no new successor.
+    /// From this instant on it gets no new successor.
     pub rotation_deadline: Option<OffsetDateTime>,
-    /// From when on it does not authenticate because it was rotated. None: it was not rotated.
+    /// From this instant on it does not authenticate because it was rotated. None: it was not rotated.
     pub overlap_ends_at: Option<OffsetDateTime>,
 }
 
 /// Why a known token does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dead {
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its successor took its place.
+    /// Its successor has replaced it.
     Superseded,
     /// It was revoked.
     Revoked,
 }
 
-/// What a presented token is worth.
+/// Whether a presented token authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authentication {
     /// It authenticates.
     Accepted,
-    /// It authenticates, and as the first use of a successor this makes it the runner's token.
+    /// It authenticates. It is a successor, and its first use makes it the current token.
     AcceptedAsSuccessor,
     /// It does not authenticate.
     Refused(Dead),
@@ -62,7 +62,7 @@ fn has_passed(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
     instant.is_some_and(|instant| now >= instant)
 }
 
-/// What a rotation answers.
+/// What a rotation returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// A new successor.
@@ -77,8 +77,8 @@ pub enum Rotation {
     DeadlinePassed,
 }
 
-/// Decides what the rotation of a token answers. A presented successor is promoted first and then decided on as a current
-/// token; `successor` is the unused one, if there is one.
+/// Decides what the rotation of a token returns. A presented successor must have been promoted first. `successor` is
+/// the unused successor, if there is one.
 #[must_use]
 pub fn rotate(token: &Token, successor: Option<&Token>, unassigned: bool, now: OffsetDateTime) -> Rotation {
     if let Authentication::Refused(dead) = authenticate(token, now) {
@@ -97,8 +97,8 @@ pub fn rotate(token: &Token, successor: Option<&Token>, unassigned: bool, now: O
     Rotation::Mint
 }
 
-/// When a token that gets a successor now stops to authenticate, its expiry aside. The window of a first successor is not
-/// opened again for the next one.
+/// Returns the end of the overlap for a token that gets a successor now. A further successor does not extend the window
+/// of the first one.
 #[must_use]
 pub fn overlap_ends_at(token: &Token, overlap: Duration, now: OffsetDateTime) -> OffsetDateTime {
     token.overlap_ends_at.unwrap_or_else(|| now.saturating_add(overlap))

@@ -1,4 +1,5 @@
-//! The life of a token as tables: every instant with one second either side. Random tokens show what holds for all of them.
+//! The life of a token as tables: every instant with one second either side. Random tokens show what holds for all of
+//! them.
 
 use proptest::prelude::*;
 use time::macros::datetime;

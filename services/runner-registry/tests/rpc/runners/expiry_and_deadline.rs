@@ -1,5 +1,5 @@
-//! When a token expires and from when on it does not rotate, for every type of runner and with a limit at every level above
-//! it. Each bound is tried at the instant itself and one second either side.
+//! When a token expires and from when on it does not rotate, for every type of runner and with a limit at every level
+//! above it. Each bound is tried at the instant itself and one second either side.
 
 use prost_types::FieldMask;
 use proto::paddock::{

@@ -1,5 +1,5 @@
-//! Calls about one runner at the same moment, and a database that refuses a record. Whatever happens first, no call ends with
-//! a fault and no two tokens are current.
+//! Calls about one runner at the same moment, and a database that refuses a record. Whatever happens first, no call
+//! ends with a fault and no two tokens are current.
 
 use std::{collections::HashSet, time::Duration};
 

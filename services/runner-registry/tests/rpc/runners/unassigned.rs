@@ -1,4 +1,5 @@
-//! A project runner that has no project left: nothing that its client does is an error of ours, and its token is unchanged.
+//! A project runner that has no project left: nothing that its client does is an error of ours, and its token is
+//! unchanged.
 
 use proto::{
     paddock::{
