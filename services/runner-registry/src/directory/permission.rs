@@ -9,14 +9,14 @@ use crate::entity::{Visibility, runner::RunnerType};
 
 /// The rank of a caller and its role in one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Permissions {
     /// Reports whether the caller is an administrator.
     pub admin: bool,
     /// The caller's role in the object. None: not a member.
     pub role: Option<Role>,
 }
 
-impl Standing {
+impl Permissions {
     /// Reports whether the caller sees a group or a project. Every caller is signed in, so every caller sees an
     /// internal one.
     #[must_use]
@@ -95,28 +95,28 @@ mod tests {
     const ROLES: [Option<Role>; 6] =
         [None, Some(Guest), Some(Reporter), Some(Developer), Some(Maintainer), Some(Owner)];
 
-    type Rule = fn(Standing) -> bool;
+    type Rule = fn(Permissions) -> bool;
 
     #[test]
     fn each_rule_has_its_least_role() {
         let rules: [(&str, Rule, usize); 12] = [
-            ("see private", |standing| standing.may_see(Visibility::Private), 1),
-            ("see internal", |standing| standing.may_see(Visibility::Internal), 0),
-            ("see public", |standing| standing.may_see(Visibility::Public), 0),
-            ("maintain project", Standing::may_maintain_project, 4),
-            ("delete project", Standing::may_delete_project, 5),
-            ("create in group", Standing::may_create_in_group, 4),
-            ("own group", Standing::may_own_group, 5),
-            ("make a guest", |standing| standing.may_hand_out(Guest), 1),
-            ("make an owner", |standing| standing.may_hand_out(Owner), 5),
-            ("see group runner", |standing| standing.may_see_runner(RunnerType::Group), 4),
-            ("administer group runner", |standing| standing.may_administer_runner(RunnerType::Group), 5),
-            ("administer project runner", |standing| standing.may_administer_runner(RunnerType::Project), 4),
+            ("see private", |permissions| permissions.may_see(Visibility::Private), 1),
+            ("see internal", |permissions| permissions.may_see(Visibility::Internal), 0),
+            ("see public", |permissions| permissions.may_see(Visibility::Public), 0),
+            ("maintain project", Permissions::may_maintain_project, 4),
+            ("delete project", Permissions::may_delete_project, 5),
+            ("create in group", Permissions::may_create_in_group, 4),
+            ("own group", Permissions::may_own_group, 5),
+            ("make a guest", |permissions| permissions.may_hand_out(Guest), 1),
+            ("make an owner", |permissions| permissions.may_hand_out(Owner), 5),
+            ("see group runner", |permissions| permissions.may_see_runner(RunnerType::Group), 4),
+            ("administer group runner", |permissions| permissions.may_administer_runner(RunnerType::Group), 5),
+            ("administer project runner", |permissions| permissions.may_administer_runner(RunnerType::Project), 4),
         ];
         for (name, rule, least) in rules {
             for (rank, role) in ROLES.into_iter().enumerate() {
-                assert_eq!(rule(Standing { admin: false, role }), rank >= least, "{name} {role:?}");
-                assert!(rule(Standing { admin: true, role }), "{name} as administrator, {role:?}");
+                assert_eq!(rule(Permissions { admin: false, role }), rank >= least, "{name} {role:?}");
+                assert!(rule(Permissions { admin: true, role }), "{name} as administrator, {role:?}");
             }
         }
     }
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn every_user_sees_an_instance_runner_and_only_administrators_change_it() {
         for role in ROLES {
-            let user = Standing { admin: false, role };
+            let user = Permissions { admin: false, role };
             assert!(user.may_see_runner(RunnerType::Instance));
             assert!(!user.may_administer_runner(RunnerType::Instance), "{role:?}");
         }
-        assert!(Standing { admin: true, role: None }.may_administer_runner(RunnerType::Instance));
+        assert!(Permissions { admin: true, role: None }.may_administer_runner(RunnerType::Instance));
     }
 }

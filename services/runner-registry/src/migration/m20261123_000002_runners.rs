@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
             unique("runner_managers", &["runner_id", "system_id"]),
             unique("runner_tokens", &["runner_id", "generation"]),
             index("runner_tokens", &["runner_id", "state"]),
-            one_living_token_per_state(),
+            one_active_token_per_state(),
         ];
         columns::create(manager, tables, indexes).await
     }
@@ -103,9 +103,9 @@ fn runner_tokens() -> TableCreateStatement {
 }
 
 /// A runner has at most one successor (1) and one current token (2), even if two requests meet.
-fn one_living_token_per_state() -> IndexCreateStatement {
+fn one_active_token_per_state() -> IndexCreateStatement {
     Index::create()
-        .name("ux_runner_tokens_living")
+        .name("ux_runner_tokens_active")
         .table("runner_tokens")
         .col("runner_id")
         .col("state")

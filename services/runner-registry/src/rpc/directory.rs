@@ -110,7 +110,7 @@ impl DirectoryService for Directory {
     }
 }
 
-fn project(located: store::projects::Located, names_only: bool) -> Project {
+fn project(located: store::projects::LocatedProject, names_only: bool) -> Project {
     let project = projects::message(located);
     if !names_only {
         return project;

@@ -20,7 +20,7 @@ use super::{
     objects,
 };
 use crate::{
-    directory::permission::Standing,
+    directory::permission::Permissions,
     entity::{Visibility, group::Model},
     error::{Error, FieldErrors, Result},
     store::groups::{self, Changes, New},
@@ -62,7 +62,7 @@ impl GroupService for Groups {
     ) -> Result<Response<UpdateGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
-        let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
+        let group = objects::group(db, &user, &request.id).await?.check(Permissions::may_own_group)?;
         let group = groups::update(db, group.id, changes(request)?).await?;
         Ok(Response::new(UpdateGroupResponse { group: Some(self.message(group).await?) }))
     }
@@ -73,7 +73,7 @@ impl GroupService for Groups {
     ) -> Result<Response<DeleteGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
-        let group = objects::group(db, &user, &request.id).await?.check(Standing::may_own_group)?;
+        let group = objects::group(db, &user, &request.id).await?.check(Permissions::may_own_group)?;
         groups::delete(db, group.id).await?;
         Ok(Response::new(DeleteGroupResponse {}))
     }
@@ -84,7 +84,7 @@ impl Groups {
         let db = &self.0.database;
         if let Some(parent_id) = request.parent_id {
             let parent = objects::group_by_number(db, user, parent_id).await?;
-            parent.check_creation(Standing::may_create_in_group)?;
+            parent.check_creation(Permissions::may_create_in_group)?;
         }
         groups::create(db, new(request)?, user.id, self.0.clock.now()).await
     }

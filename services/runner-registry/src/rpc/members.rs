@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::{State, by_user, objects};
 use crate::{
-    directory::permission::Standing,
+    directory::permission::Permissions,
     error::{Error, Result},
     store::{
         members::{self, Membership},
@@ -72,8 +72,8 @@ impl MemberService for Members {
     ) -> Result<Response<AddProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let role = role(request.access_level)?;
-        let changer = self.project(&user, &request.id).await?;
-        let member = changer.add(self.db(), request.user_id, role).await?;
+        let editor = self.project(&user, &request.id).await?;
+        let member = editor.add(self.db(), request.user_id, role).await?;
         Ok(Response::new(AddProjectMemberResponse { member: Some(member) }))
     }
 
@@ -83,8 +83,8 @@ impl MemberService for Members {
     ) -> Result<Response<UpdateProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let role = role(request.access_level)?;
-        let changer = self.project(&user, &request.id).await?;
-        let member = changer.update(self.db(), request.user_id, role).await?;
+        let editor = self.project(&user, &request.id).await?;
+        let member = editor.update(self.db(), request.user_id, role).await?;
         Ok(Response::new(UpdateProjectMemberResponse { member: Some(member) }))
     }
 
@@ -93,8 +93,8 @@ impl MemberService for Members {
         request: Request<RemoveProjectMemberRequest>,
     ) -> Result<Response<RemoveProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let changer = self.project(&user, &request.id).await?;
-        changer.remove(self.db(), request.user_id, request.user_id == user.id).await?;
+        let editor = self.project(&user, &request.id).await?;
+        editor.remove(self.db(), request.user_id, request.user_id == user.id).await?;
         Ok(Response::new(RemoveProjectMemberResponse {}))
     }
 
@@ -136,8 +136,8 @@ impl MemberService for Members {
     ) -> Result<Response<AddGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let role = role(request.access_level)?;
-        let changer = self.group(&user, &request.id).await?;
-        let member = changer.add(self.db(), request.user_id, role).await?;
+        let editor = self.group(&user, &request.id).await?;
+        let member = editor.add(self.db(), request.user_id, role).await?;
         Ok(Response::new(AddGroupMemberResponse { member: Some(member) }))
     }
 
@@ -147,8 +147,8 @@ impl MemberService for Members {
     ) -> Result<Response<UpdateGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
         let role = role(request.access_level)?;
-        let changer = self.group(&user, &request.id).await?;
-        let member = changer.update(self.db(), request.user_id, role).await?;
+        let editor = self.group(&user, &request.id).await?;
+        let member = editor.update(self.db(), request.user_id, role).await?;
         Ok(Response::new(UpdateGroupMemberResponse { member: Some(member) }))
     }
 
@@ -157,8 +157,8 @@ impl MemberService for Members {
         request: Request<RemoveGroupMemberRequest>,
     ) -> Result<Response<RemoveGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let changer = self.group(&user, &request.id).await?;
-        changer.remove(self.db(), request.user_id, request.user_id == user.id).await?;
+        let editor = self.group(&user, &request.id).await?;
+        editor.remove(self.db(), request.user_id, request.user_id == user.id).await?;
         Ok(Response::new(RemoveGroupMemberResponse {}))
     }
 }
@@ -168,27 +168,27 @@ impl Members {
         &self.0.database
     }
 
-    async fn project(&self, user: &User, id: &str) -> Result<Changer> {
+    async fn project(&self, user: &User, id: &str) -> Result<MemberEditor> {
         let seen = objects::project(self.db(), user, id).await?;
-        let may_change = seen.standing.may_maintain_project();
-        Ok(Changer { source: MemberSource::Project(seen.model.id), standing: seen.standing, may_change })
+        let may_change = seen.permissions.may_maintain_project();
+        Ok(MemberEditor { source: MemberSource::Project(seen.model.id), permissions: seen.permissions, may_change })
     }
 
-    async fn group(&self, user: &User, id: &str) -> Result<Changer> {
+    async fn group(&self, user: &User, id: &str) -> Result<MemberEditor> {
         let seen = objects::group(self.db(), user, id).await?;
-        let may_change = seen.standing.may_own_group();
-        Ok(Changer { source: MemberSource::Group(seen.model.id), standing: seen.standing, may_change })
+        let may_change = seen.permissions.may_own_group();
+        Ok(MemberEditor { source: MemberSource::Group(seen.model.id), permissions: seen.permissions, may_change })
     }
 }
 
 /// A caller who wants to change the members of a group or project that it sees.
-struct Changer {
+struct MemberEditor {
     source: MemberSource,
-    standing: Standing,
+    permissions: Permissions,
     may_change: bool,
 }
 
-impl Changer {
+impl MemberEditor {
     async fn add(&self, db: &DatabaseConnection, user_id: i64, role: Role) -> Result<Member> {
         self.check(role)?;
         Ok(message(members::add(db, self.source, user_id, role).await?))
@@ -209,7 +209,7 @@ impl Changer {
 
     /// The caller decides who has this role.
     fn check(&self, role: Role) -> Result<()> {
-        if self.may_change && self.standing.may_hand_out(role) { Ok(()) } else { Err(Error::AccessDenied) }
+        if self.may_change && self.permissions.may_hand_out(role) { Ok(()) } else { Err(Error::AccessDenied) }
     }
 }
 

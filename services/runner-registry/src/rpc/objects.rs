@@ -5,7 +5,7 @@ use chassis::access::User;
 use sea_orm::DatabaseConnection;
 
 use crate::{
-    directory::{paths::ObjectId, permission::Standing},
+    directory::{paths::ObjectId, permission::Permissions},
     entity::{group, project},
     error::{Error, Result},
     store,
@@ -13,28 +13,28 @@ use crate::{
 
 /// An object that the caller sees.
 #[derive(Debug)]
-pub struct Seen<M> {
+pub struct VisibleObject<M> {
     /// The object.
     pub model: M,
     /// The rank and role of the caller.
-    pub standing: Standing,
+    pub permissions: Permissions,
 }
 
-impl<M> Seen<M> {
+impl<M> VisibleObject<M> {
     /// The object, if the rule holds.
     ///
     /// # Errors
     /// [`Error::AccessDenied`] if it does not.
-    pub fn check(self, rule: fn(Standing) -> bool) -> Result<M> {
-        if rule(self.standing) { Ok(self.model) } else { Err(Error::AccessDenied) }
+    pub fn check(self, rule: fn(Permissions) -> bool) -> Result<M> {
+        if rule(self.permissions) { Ok(self.model) } else { Err(Error::AccessDenied) }
     }
 
     /// The object that something is created in, if the rule holds.
     ///
     /// # Errors
     /// [`Error::InsufficientPermissions`] if it does not.
-    pub fn check_creation(self, rule: fn(Standing) -> bool) -> Result<M> {
-        if rule(self.standing) { Ok(self.model) } else { Err(Error::InsufficientPermissions) }
+    pub fn check_creation(self, rule: fn(Permissions) -> bool) -> Result<M> {
+        if rule(self.permissions) { Ok(self.model) } else { Err(Error::InsufficientPermissions) }
     }
 }
 
@@ -42,7 +42,7 @@ impl<M> Seen<M> {
 ///
 /// # Errors
 /// [`Error::GroupNotFound`] if there is none that the caller sees.
-pub async fn group(db: &DatabaseConnection, user: &User, id: &str) -> Result<Seen<group::Model>> {
+pub async fn group(db: &DatabaseConnection, user: &User, id: &str) -> Result<VisibleObject<group::Model>> {
     let id = ObjectId::parse(id).ok_or(Error::GroupNotFound)?;
     seen_group(db, user, &id).await
 }
@@ -51,7 +51,7 @@ pub async fn group(db: &DatabaseConnection, user: &User, id: &str) -> Result<See
 ///
 /// # Errors
 /// [`Error::GroupNotFound`] if there is none that the caller sees.
-pub async fn group_by_number(db: &DatabaseConnection, user: &User, id: i64) -> Result<Seen<group::Model>> {
+pub async fn group_by_number(db: &DatabaseConnection, user: &User, id: i64) -> Result<VisibleObject<group::Model>> {
     seen_group(db, user, &ObjectId::Number(id)).await
 }
 
@@ -59,7 +59,7 @@ pub async fn group_by_number(db: &DatabaseConnection, user: &User, id: i64) -> R
 ///
 /// # Errors
 /// [`Error::ProjectNotFound`] if there is none that the caller sees.
-pub async fn project(db: &DatabaseConnection, user: &User, id: &str) -> Result<Seen<project::Model>> {
+pub async fn project(db: &DatabaseConnection, user: &User, id: &str) -> Result<VisibleObject<project::Model>> {
     let id = ObjectId::parse(id).ok_or(Error::ProjectNotFound)?;
     seen_project(db, user, &id).await
 }
@@ -68,23 +68,27 @@ pub async fn project(db: &DatabaseConnection, user: &User, id: &str) -> Result<S
 ///
 /// # Errors
 /// [`Error::ProjectNotFound`] if there is none that the caller sees.
-pub async fn project_by_number(db: &DatabaseConnection, user: &User, id: i64) -> Result<Seen<project::Model>> {
+pub async fn project_by_number(db: &DatabaseConnection, user: &User, id: i64) -> Result<VisibleObject<project::Model>> {
     seen_project(db, user, &ObjectId::Number(id)).await
 }
 
-async fn seen_group(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<Seen<group::Model>> {
+async fn seen_group(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<VisibleObject<group::Model>> {
     let group = store::groups::find(db, id).await?.ok_or(Error::GroupNotFound)?;
     let role = store::roles::role_in_group(db, user.id, group.id).await?;
-    let standing = Standing { admin: user.admin, role };
-    if standing.may_see(group.visibility) { Ok(Seen { model: group, standing }) } else { Err(Error::GroupNotFound) }
+    let permissions = Permissions { admin: user.admin, role };
+    if permissions.may_see(group.visibility) {
+        Ok(VisibleObject { model: group, permissions })
+    } else {
+        Err(Error::GroupNotFound)
+    }
 }
 
-async fn seen_project(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<Seen<project::Model>> {
+async fn seen_project(db: &DatabaseConnection, user: &User, id: &ObjectId) -> Result<VisibleObject<project::Model>> {
     let project = store::projects::find(db, id).await?.ok_or(Error::ProjectNotFound)?;
     let role = store::roles::role_in_project(db, user.id, &project).await?;
-    let standing = Standing { admin: user.admin, role };
-    if standing.may_see(project.visibility) {
-        Ok(Seen { model: project, standing })
+    let permissions = Permissions { admin: user.admin, role };
+    if permissions.may_see(project.visibility) {
+        Ok(VisibleObject { model: project, permissions })
     } else {
         Err(Error::ProjectNotFound)
     }

@@ -20,10 +20,10 @@ use super::{
     objects,
 };
 use crate::{
-    directory::{paths, permission::Standing},
+    directory::{paths, permission::Permissions},
     entity::{Visibility, project::Model},
     error::{Error, FieldErrors, Result},
-    store::projects::{self, Changes, Home, Located, Namespace, New},
+    store::projects::{self, Changes, LocatedProject, Namespace, NamespaceId, New},
 };
 
 /// The greatest length of a description.
@@ -69,7 +69,7 @@ impl ProjectService for Projects {
     ) -> Result<Response<UpdateProjectResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
-        let project = objects::project(db, &user, &request.id).await?.check(Standing::may_maintain_project)?;
+        let project = objects::project(db, &user, &request.id).await?.check(Permissions::may_maintain_project)?;
         let project = projects::update(db, project, changes(request)?).await?;
         Ok(Response::new(UpdateProjectResponse { project: Some(self.message(project).await?) }))
     }
@@ -80,7 +80,7 @@ impl ProjectService for Projects {
     ) -> Result<Response<DeleteProjectResponse>, Status> {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
-        let project = objects::project(db, &user, &request.id).await?.check(Standing::may_delete_project)?;
+        let project = objects::project(db, &user, &request.id).await?.check(Permissions::may_delete_project)?;
         projects::delete(db, &project).await?;
         Ok(Response::new(DeleteProjectResponse {}))
     }
@@ -89,14 +89,14 @@ impl ProjectService for Projects {
 impl Projects {
     async fn create(&self, user: &User, request: CreateProjectRequest) -> Result<Model> {
         let db = &self.0.database;
-        let home = match request.namespace_id {
-            None => Home::User(user.id),
+        let namespace = match request.namespace_id {
+            None => NamespaceId::User(user.id),
             Some(id) => {
                 let group = objects::group_by_number(db, user, id).await?;
-                Home::Group(group.check_creation(Standing::may_create_in_group)?.id)
+                NamespaceId::Group(group.check_creation(Permissions::may_create_in_group)?.id)
             }
         };
-        projects::create(db, new(home, request)?, user.id, self.0.clock.now()).await
+        projects::create(db, new(namespace, request)?, user.id, self.0.clock.now()).await
     }
 
     async fn message(&self, project: Model) -> Result<Project> {
@@ -105,7 +105,7 @@ impl Projects {
     }
 }
 
-fn new(home: Home, request: CreateProjectRequest) -> Result<New> {
+fn new(namespace: NamespaceId, request: CreateProjectRequest) -> Result<New> {
     let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
     let (name, path) = match (request.name, request.path) {
         (None, None) => return Err(Error::NoParameter(&["name", "path"])),
@@ -118,7 +118,7 @@ fn new(home: Home, request: CreateProjectRequest) -> Result<New> {
     check_interval(&mut errors, INTERVAL, request.runner_token_expiration_interval);
     errors.check()?;
     Ok(New {
-        home,
+        namespace,
         name,
         path,
         description: request.description,
@@ -145,9 +145,9 @@ fn changes(request: UpdateProjectRequest) -> Result<Changes> {
 }
 
 /// The project as messages carry it.
-pub fn message(located: Located) -> Project {
+pub fn message(located: LocatedProject) -> Project {
     let name_with_namespace = located.name_with_namespace();
-    let Located { project, namespace } = located;
+    let LocatedProject { project, namespace } = located;
     Project {
         id: project.id,
         description: project.description,

@@ -145,9 +145,9 @@ fn check_email(errors: &mut FieldErrors, email: &str) {
         let clean = !email.contains(|c: char| c.is_whitespace() || c.is_control());
         !local.is_empty() && !domain.is_empty() && !domain.contains('@') && clean
     });
-    // The check above has said so of a blank one, and of one with a NUL.
-    let is_named = email.trim().is_empty() || text::has_nul(email);
-    if !has_two_sides && !is_named {
+    // The check above reports a blank one, and one with a NUL.
+    let is_reported = email.trim().is_empty() || text::has_nul(email);
+    if !has_two_sides && !is_reported {
         errors.push("email", "is invalid");
     }
 }

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use super::{
     change,
     roles::{self, MemberSource},
-    routes::{self, Holder},
+    routes::{self, PathOwner},
     search::Listing,
 };
 use crate::{
@@ -123,7 +123,7 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
     };
     routes::check_length(full_path.len(), "path")?;
     let group = row.insert(&tx).await.map_err(|error| Error::on_gone(error, Error::GroupNotFound))?;
-    routes::take(&tx, &full_path, Holder::Group(group.id), "path").await?;
+    routes::take(&tx, &full_path, PathOwner::Group(group.id), "path").await?;
     insert_ancestors(&tx, group.id, ancestor_ids).await?;
     roles::add_owner(&tx, MemberSource::Group(group.id), user_id).await?;
     tx.commit().await?;
@@ -168,7 +168,7 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
     }
     if let Some(path) = changes.path.as_ref().filter(|path| **path != group.path) {
         let new = paths::with_last_segment(&group.full_path, path);
-        routes::rename(&tx, &group.full_path, &new, Holder::Group(id), "path").await?;
+        routes::rename(&tx, &group.full_path, &new, PathOwner::Group(id), "path").await?;
     }
     let mut row = group.into_active_model();
     change(&mut row.name, changes.name);

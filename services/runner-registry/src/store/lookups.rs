@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::{
-    projects::{self, Located, Namespace},
+    projects::{self, LocatedProject, Namespace},
     roles,
 };
 use crate::{
@@ -31,11 +31,11 @@ pub enum Viewer {
 }
 
 /// A project with the ids of the groups above it, the nearest first.
-pub async fn project(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<(Located, Vec<i64>)>> {
+pub async fn project(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<(LocatedProject, Vec<i64>)>> {
     let Some(project) = projects::find(db, id).await? else { return Ok(None) };
     let Some(group_id) = project.group_id else {
         let owner = user::Entity::find().filter(user::Column::Id.eq(project.owner_id)).one(db).await?;
-        return Ok(owner.map(|user| (Located { project, namespace: Namespace::User(user) }, Vec::new())));
+        return Ok(owner.map(|user| (LocatedProject { project, namespace: Namespace::User(user) }, Vec::new())));
     };
     let mut above = group::Entity::find()
         .join_rev(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
@@ -46,7 +46,7 @@ pub async fn project(db: &impl ConnectionTrait, id: &ObjectId) -> Result<Option<
     let ids = above.iter().map(|group| group.id).collect();
     let full_name = above.iter().rev().map(|group| group.name.as_str()).collect::<Vec<_>>().join(" / ");
     let nearest = above.drain(..).next();
-    Ok(nearest.map(|group| (Located { project, namespace: Namespace::Group(group, full_name) }, ids)))
+    Ok(nearest.map(|group| (LocatedProject { project, namespace: Namespace::Group(group, full_name) }, ids)))
 }
 
 /// A user, and the greatest role that it has in a project.
@@ -78,7 +78,11 @@ struct WithRole {
 }
 
 /// The projects with these ids, and the ids of those that the viewer sees.
-pub async fn projects(db: &impl ConnectionTrait, ids: &[i64], viewer: Viewer) -> Result<(Vec<Located>, HashSet<i64>)> {
+pub async fn projects(
+    db: &impl ConnectionTrait,
+    ids: &[i64],
+    viewer: Viewer,
+) -> Result<(Vec<LocatedProject>, HashSet<i64>)> {
     let found = project::Entity::find().filter(project::Column::Id.is_in(ids.iter().copied())).all(db).await?;
     let objects = found.iter().map(|project| (project.id, project.visibility)).collect();
     let visible =

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use super::{
     change, groups,
     roles::{self, MemberSource},
-    routes::{self, Holder},
+    routes::{self, PathOwner},
     search::Listing,
     users,
 };
@@ -33,7 +33,7 @@ use crate::{
 
 /// The namespace of a project, by id.
 #[derive(Clone, Copy, Debug)]
-pub enum Home {
+pub enum NamespaceId {
     /// In a group.
     Group(i64),
     /// In the personal namespace of a user.
@@ -44,7 +44,7 @@ pub enum Home {
 #[derive(Debug)]
 pub struct New {
     /// Its namespace.
-    pub home: Home,
+    pub namespace: NamespaceId,
     /// See the column.
     pub name: String,
     /// See the column.
@@ -74,7 +74,7 @@ pub struct Changes {
 
 /// A project and its namespace.
 #[derive(Clone, Debug)]
-pub struct Located {
+pub struct LocatedProject {
     /// The project.
     pub project: Model,
     /// Its namespace.
@@ -90,7 +90,7 @@ pub enum Namespace {
     User(user::Model),
 }
 
-impl Located {
+impl LocatedProject {
     /// Returns the name of the project after the names of everything above it.
     pub fn name_with_namespace(&self) -> String {
         let above = match &self.namespace {
@@ -113,7 +113,7 @@ pub async fn list(db: &impl ConnectionTrait, listing: Listing<'_>) -> Result<Pag
 }
 
 /// Adds its namespace to each project. A project whose namespace no longer exists is being deleted, and left out.
-pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<Vec<Located>> {
+pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<Vec<LocatedProject>> {
     // Each id once: a runner can serve every project of a group, and a statement takes a limited number of parameters.
     let group_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.group_id).collect();
     let user_ids: BTreeSet<i64> = projects.iter().filter_map(|project| project.owner_id).collect();
@@ -131,7 +131,7 @@ pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<V
             (Some(group_id), _) => groups.get(&group_id),
             (None, owner_id) => owner_id.and_then(|user_id| users.get(&user_id)),
         };
-        Some(Located { namespace: namespace?.clone(), project })
+        Some(LocatedProject { namespace: namespace?.clone(), project })
     });
     Ok(located.collect())
 }
@@ -139,9 +139,9 @@ pub async fn locate(db: &impl ConnectionTrait, projects: Vec<Model>) -> Result<V
 /// Creates a project that the user owns.
 pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: OffsetDateTime) -> Result<Model> {
     let tx = super::begin(database).await?;
-    let (group_id, owner_id, namespace_path) = match new.home {
-        Home::Group(id) => (Some(id), None, lock_group(&tx, id, new.visibility).await?),
-        Home::User(id) => (None, Some(id), users::lock(&tx, id, LockType::Share).await?.username),
+    let (group_id, owner_id, namespace_path) = match new.namespace {
+        NamespaceId::Group(id) => (Some(id), None, lock_group(&tx, id, new.visibility).await?),
+        NamespaceId::User(id) => (None, Some(id), users::lock(&tx, id, LockType::Share).await?.username),
     };
     let full_path = paths::join(&namespace_path, &new.path);
     routes::check_length(full_path.len(), "path")?;
@@ -160,7 +160,7 @@ pub async fn create(database: &DatabaseConnection, new: New, user_id: i64, now: 
     };
     let gone = if group_id.is_some() { Error::GroupNotFound } else { Error::UserNotFound };
     let project = row.insert(&tx).await.map_err(|error| Error::on_gone(error, gone))?;
-    routes::take(&tx, &full_path, Holder::Project(project.id), "path").await?;
+    routes::take(&tx, &full_path, PathOwner::Project(project.id), "path").await?;
     roles::add_owner(&tx, MemberSource::Project(project.id), user_id).await?;
     tx.commit().await?;
     Ok(project)
@@ -187,7 +187,7 @@ fn check_visibility(group: &group::Model, visibility: Visibility) -> Result<()> 
 pub async fn update(database: &DatabaseConnection, project: Model, changes: Changes) -> Result<Model> {
     let tx = super::begin(database).await?;
     let id = project.id;
-    lock_home(&tx, &project).await?;
+    lock_namespace(&tx, &project).await?;
     let project = Entity::find_by_id(id).lock_exclusive().one(&tx).await?.ok_or(Error::ProjectNotFound)?;
     if let (Some(visibility), Some(group_id)) = (changes.visibility, project.group_id) {
         let group = group::Entity::find_by_id(group_id).one(&tx).await?.ok_or(Error::ProjectNotFound)?;
@@ -195,7 +195,7 @@ pub async fn update(database: &DatabaseConnection, project: Model, changes: Chan
     }
     if let Some(path) = changes.path.as_ref().filter(|path| **path != project.path) {
         let new = paths::with_last_segment(&project.full_path, path);
-        routes::rename(&tx, &project.full_path, &new, Holder::Project(id), "path").await?;
+        routes::rename(&tx, &project.full_path, &new, PathOwner::Project(id), "path").await?;
     }
     let mut row = project.into_active_model();
     change(&mut row.name, changes.name);
@@ -212,7 +212,7 @@ pub async fn update(database: &DatabaseConnection, project: Model, changes: Chan
 /// Deletes a project. Its runners stay.
 pub async fn delete(database: &DatabaseConnection, project: &Model) -> Result<()> {
     let tx = super::begin(database).await?;
-    lock_home(&tx, project).await?;
+    lock_namespace(&tx, project).await?;
     Entity::delete_by_id(project.id).exec(&tx).await?;
     tx.commit().await?;
     Ok(())
@@ -220,7 +220,7 @@ pub async fn delete(database: &DatabaseConnection, project: &Model) -> Result<()
 
 /// Locks the namespace against a rename, which would change the same rows in another order, and the path meanwhile. If
 /// the namespace no longer exists, neither does the project; the caller finds that out.
-async fn lock_home(tx: &DatabaseTransaction, project: &Model) -> Result<()> {
+async fn lock_namespace(tx: &DatabaseTransaction, project: &Model) -> Result<()> {
     if let Some(group_id) = project.group_id {
         groups::lock_tree(tx, group_id, LockType::Share).await?;
     }

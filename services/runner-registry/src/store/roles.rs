@@ -143,10 +143,10 @@ pub fn ancestors(group_id: i64) -> SelectStatement {
         .to_owned()
 }
 
-async fn greatest_role(db: &impl ConnectionTrait, user_id: i64, within: Condition) -> Result<Option<Role>> {
+async fn greatest_role(db: &impl ConnectionTrait, user_id: i64, rows: Condition) -> Result<Option<Role>> {
     let number: Option<Option<i32>> = member::Entity::find()
         .filter(member::Column::UserId.eq(user_id))
-        .filter(within)
+        .filter(rows)
         .select_only()
         .column_as(member::Column::AccessLevel.max(), "role")
         .into_tuple()

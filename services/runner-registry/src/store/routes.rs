@@ -16,7 +16,7 @@ use crate::{
 
 /// Who has a path.
 #[derive(Clone, Copy, Debug)]
-pub enum Holder {
+pub enum PathOwner {
     /// The personal namespace of a user.
     User(i64),
     /// A group.
@@ -29,12 +29,12 @@ pub enum Holder {
 ///
 /// # Errors
 /// A failed validation if it is taken or too long.
-pub async fn take(tx: &DatabaseTransaction, full_path: &str, holder: Holder, field: &'static str) -> Result<()> {
+pub async fn take(tx: &DatabaseTransaction, full_path: &str, owner: PathOwner, field: &'static str) -> Result<()> {
     check_length(full_path.len(), field)?;
-    let (user_id, group_id, project_id) = match holder {
-        Holder::User(id) => (Some(id), None, None),
-        Holder::Group(id) => (None, Some(id), None),
-        Holder::Project(id) => (None, None, Some(id)),
+    let (user_id, group_id, project_id) = match owner {
+        PathOwner::User(id) => (Some(id), None, None),
+        PathOwner::Group(id) => (None, Some(id), None),
+        PathOwner::Project(id) => (None, None, Some(id)),
     };
     let row = route::ActiveModel {
         path_key: Set(paths::key(full_path)),
@@ -46,28 +46,34 @@ pub async fn take(tx: &DatabaseTransaction, full_path: &str, holder: Holder, fie
     Ok(())
 }
 
-/// Gives the holder another path, and everything below it. The caller holds the locks that keep new paths from being
+/// Gives the owner another path, and everything below it. The caller holds the locks that keep new paths from being
 /// taken below it in the meantime.
 ///
 /// # Errors
 /// A failed validation if the path is taken, or would make one too long.
-pub async fn rename(tx: &DatabaseTransaction, old: &str, new: &str, holder: Holder, field: &'static str) -> Result<()> {
-    let below = Below::of(holder);
-    let longest = longest(tx, &below).await?.max(old.len());
+pub async fn rename(
+    tx: &DatabaseTransaction,
+    old: &str,
+    new: &str,
+    owner: PathOwner,
+    field: &'static str,
+) -> Result<()> {
+    let affected = AffectedRows::of(owner);
+    let longest = longest(tx, &affected).await?.max(old.len());
     check_length(longest - old.len() + new.len(), field)?;
     let path_key = with_new_start(old, &paths::key(new), route::Column::PathKey.into_expr());
     route::Entity::update_many()
         .col_expr(route::Column::PathKey, path_key)
-        .filter(below.routes)
+        .filter(affected.routes)
         .exec(tx)
         .await
         .map_err(|error| taken(error, field))?;
     let full_path = with_new_start(old, new, group::Column::FullPath.into_expr());
-    group::Entity::update_many().col_expr(group::Column::FullPath, full_path).filter(below.groups).exec(tx).await?;
+    group::Entity::update_many().col_expr(group::Column::FullPath, full_path).filter(affected.groups).exec(tx).await?;
     let full_path = with_new_start(old, new, project::Column::FullPath.into_expr());
     project::Entity::update_many()
         .col_expr(project::Column::FullPath, full_path)
-        .filter(below.projects)
+        .filter(affected.projects)
         .exec(tx)
         .await?;
     Ok(())
@@ -80,19 +86,19 @@ fn with_new_start(old: &str, new: &str, column: Expr) -> Expr {
     Expr::val(new).binary(BinOper::Custom("||"), Func::cust("substr").arg(column).arg(rest))
 }
 
-/// The rows whose path is that of a holder, or starts with it.
-struct Below {
+/// The rows whose path is that of the owner, or starts with it.
+struct AffectedRows {
     routes: Condition,
     groups: Expr,
     projects: Expr,
 }
 
-impl Below {
-    fn of(holder: Holder) -> Self {
-        let (groups, projects, own_routes) = match holder {
-            Holder::User(id) => (no_row(), project::Column::OwnerId.eq(id), route::Column::UserId.eq(id)),
-            Holder::Project(id) => (no_row(), project::Column::Id.eq(id), route::Column::ProjectId.eq(id)),
-            Holder::Group(id) => (
+impl AffectedRows {
+    fn of(owner: PathOwner) -> Self {
+        let (groups, projects, own_routes) = match owner {
+            PathOwner::User(id) => (no_row(), project::Column::OwnerId.eq(id), route::Column::UserId.eq(id)),
+            PathOwner::Project(id) => (no_row(), project::Column::Id.eq(id), route::Column::ProjectId.eq(id)),
+            PathOwner::Group(id) => (
                 group::Column::Id.in_subquery(descendants(id)),
                 project::Column::GroupId.in_subquery(descendants(id)),
                 route::Column::GroupId.in_subquery(descendants(id)),
@@ -139,9 +145,9 @@ pub fn descendants(group_id: i64) -> SelectStatement {
         .to_owned()
 }
 
-async fn longest(tx: &DatabaseTransaction, below: &Below) -> Result<usize> {
+async fn longest(tx: &DatabaseTransaction, affected: &AffectedRows) -> Result<usize> {
     let longest = Expr::from(Func::max(Func::cust("length").arg(Expr::col(route::Column::PathKey))));
-    let query = route::Entity::find().filter(below.routes.clone()).select_only().expr_as(longest, "length");
+    let query = route::Entity::find().filter(affected.routes.clone()).select_only().expr_as(longest, "length");
     let length: Option<Option<i32>> = query.into_tuple().one(tx).await?;
     Ok(length.flatten().and_then(|length| usize::try_from(length).ok()).unwrap_or(0))
 }

@@ -22,7 +22,7 @@ use crate::{
 
 /// Which runners a list is about.
 #[derive(Clone, Debug)]
-pub enum Within {
+pub enum RunnerScope {
     /// Every runner.
     All,
     /// The runners that this user may administer.
@@ -51,23 +51,23 @@ pub struct Filter {
 /// A page of the runners, the newest first.
 pub async fn list(
     db: &impl ConnectionTrait,
-    within: Within,
+    scope: RunnerScope,
     filter: Filter,
     window: Window,
     now: OffsetDateTime,
 ) -> Result<Paged<runner::Model>> {
     let query = runner::Entity::find()
-        .filter(in_list(within))
+        .filter(in_list(scope))
         .filter(matching(db.get_database_backend(), filter, now))
         .order_by_desc(Column::Id);
     Ok(window.fetch(query, db).await?)
 }
 
-fn in_list(within: Within) -> Condition {
-    match within {
-        Within::All => Condition::all(),
-        Within::AdministeredBy(user_id) => administered_by(user_id),
-        Within::Project(project) => {
+fn in_list(scope: RunnerScope) -> Condition {
+    match scope {
+        RunnerScope::All => Condition::all(),
+        RunnerScope::AdministeredBy(user_id) => administered_by(user_id),
+        RunnerScope::Project(project) => {
             let own = runner_project::Entity::find()
                 .select_only()
                 .column(runner_project::Column::RunnerId)
@@ -76,7 +76,7 @@ fn in_list(within: Within) -> Condition {
             let of_groups = project.group_id.map(|group_id| Column::GroupId.in_subquery(roles::ancestors(group_id)));
             own.add_option(of_groups).add(Column::RunnerType.eq(RunnerType::Instance))
         }
-        Within::Group(group_id) => Condition::any()
+        RunnerScope::Group(group_id) => Condition::any()
             .add(Column::GroupId.in_subquery(roles::ancestors(group_id)))
             .add(Column::RunnerType.eq(RunnerType::Instance)),
     }

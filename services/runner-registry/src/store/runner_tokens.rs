@@ -23,11 +23,11 @@ use crate::{
 };
 
 /// The states in which a token can authenticate.
-const LIVING: [TokenState; 2] = [TokenState::Successor, TokenState::Current];
+const ACTIVE: [TokenState; 2] = [TokenState::Successor, TokenState::Current];
 
 /// What the look-up of a presented token finds.
 #[derive(Clone, Debug)]
-pub struct Presented {
+pub struct PresentedToken {
     /// The token.
     pub token: runner_token::Model,
     /// The runner that it belongs to.
@@ -36,7 +36,7 @@ pub struct Presented {
     pub manager: Option<runner_manager::Model>,
 }
 
-impl FromQueryResult for Presented {
+impl FromQueryResult for PresentedToken {
     fn from_query_result(row: &QueryResult, _prefix: &str) -> Result<Self, sea_orm::DbErr> {
         Ok(Self {
             token: FromQueryResult::from_query_result(row, "t_")?,
@@ -58,7 +58,7 @@ impl From<&runner_token::Model> for rotation::Token {
 }
 
 /// Finds a token by its digest, with its runner and the manager of that system id, in one query.
-pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -> Result<Option<Presented>> {
+pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -> Result<Option<PresentedToken>> {
     let query = runner_token::Entity::find().select_only();
     let query = prefixed::<runner_token::Entity>(query, "t_");
     let query = prefixed::<runner::Entity>(query, "r_");
@@ -82,15 +82,15 @@ fn to_manager(system_id: &str) -> RelationDef {
 }
 
 /// The tokens of a runner that can authenticate, and the given one in any state.
-pub async fn living_and(db: &impl ConnectionTrait, runner_id: i64, token_id: i64) -> Result<Vec<runner_token::Model>> {
-    let wanted = Column::State.is_in(LIVING).or(Column::Id.eq(token_id));
+pub async fn active_and(db: &impl ConnectionTrait, runner_id: i64, token_id: i64) -> Result<Vec<runner_token::Model>> {
+    let wanted = Column::State.is_in(ACTIVE).or(Column::Id.eq(token_id));
     Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(wanted).all(db).await?)
 }
 
 /// The tokens of a runner that can authenticate.
-pub async fn living(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<runner_token::Model>> {
-    let living = Column::State.is_in(LIVING);
-    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(living).all(db).await?)
+pub async fn active(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<runner_token::Model>> {
+    let active = Column::State.is_in(ACTIVE);
+    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(active).all(db).await?)
 }
 
 /// The current token of each runner.
@@ -180,7 +180,7 @@ pub async fn discard_successor(tx: &DatabaseTransaction, runner_id: i64, now: Of
 
 /// Revokes every token of a runner that can authenticate.
 pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    for state in LIVING {
+    for state in ACTIVE {
         end(tx, state, TokenState::Revoked, runner_id, now).await?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::{
     change,
-    routes::{self, Holder},
+    routes::{self, PathOwner},
     search,
 };
 use crate::{
@@ -91,7 +91,7 @@ pub async fn create(tx: &DatabaseTransaction, new: New, now: OffsetDateTime) -> 
         created_at: Set(millis(now)),
     };
     let user = row.insert(tx).await.map_err(email_taken)?;
-    routes::take(tx, &user.username, Holder::User(user.id), "username").await?;
+    routes::take(tx, &user.username, PathOwner::User(user.id), "username").await?;
     Ok(user)
 }
 
@@ -100,7 +100,7 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
     let tx = super::begin(database).await?;
     let user = lock(&tx, id, LockType::Update).await?;
     if let Some(username) = changes.username.as_ref().filter(|username| **username != user.username) {
-        routes::rename(&tx, &user.username, username, Holder::User(id), "username").await?;
+        routes::rename(&tx, &user.username, username, PathOwner::User(id), "username").await?;
     }
     let mut row = user.into_active_model();
     change(&mut row.username, changes.username);

@@ -1,4 +1,4 @@
-//! What other processes are told of projects, groups and users.
+//! Look-ups of projects, groups and users by other processes.
 
 use prost::Message as _;
 use proto::{

@@ -1,4 +1,4 @@
-//! What callers are told when it is the database that fails.
+//! The refusals that callers get when the database fails.
 
 use chassis::status::Rejection;
 use proto::paddock::{contract::v1::Reason, directory::v1::GetSettingsRequest};

@@ -196,8 +196,8 @@ both_databases! {
                 client.update_group_member(update_in_group(&group, &alice, level)).await.refusal(),
             ];
             for refusal in refusals {
-                let told = (refusal.spec().code, refusal.message());
-                assert_eq!(told, ("parameter_invalid", "access_level does not have a valid value"), "{level}");
+                let shown = (refusal.spec().code, refusal.message());
+                assert_eq!(shown, ("parameter_invalid", "access_level does not have a valid value"), "{level}");
             }
         }
         for level in [10, 20, 30, 40, 50] {

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     rpc::State,
     runner::{
-        rotation::{self, Authentication, Dead},
+        rotation::{self, Authentication, InactiveReason},
         token::RunnerToken,
     },
     store::{self, runner_tokens, runners},
@@ -29,12 +29,12 @@ pub struct Authenticated {
     pub now: OffsetDateTime,
 }
 
-impl From<Dead> for Error {
-    fn from(dead: Dead) -> Self {
-        match dead {
-            Dead::Expired => Self::RunnerTokenExpired,
-            Dead::Superseded => Self::RunnerTokenSuperseded,
-            Dead::Revoked => Self::RunnerTokenRevoked,
+impl From<InactiveReason> for Error {
+    fn from(reason: InactiveReason) -> Self {
+        match reason {
+            InactiveReason::Expired => Self::RunnerTokenExpired,
+            InactiveReason::Superseded => Self::RunnerTokenSuperseded,
+            InactiveReason::Revoked => Self::RunnerTokenRevoked,
         }
     }
 }
@@ -44,13 +44,13 @@ pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Resul
     let digest = parse(text)?.digest();
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
-    let runner_tokens::Presented { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
+    let runner_tokens::PresentedToken { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
     let token = match rotation::authenticate(&(&token).into(), now) {
         Authentication::Accepted => token,
         Authentication::AcceptedAsSuccessor => promote(state, &token, now).await?,
-        Authentication::Refused(dead) => {
-            report(&token, dead, contact, now);
-            return Err(dead.into());
+        Authentication::Refused(reason) => {
+            report(&token, reason, contact, now);
+            return Err(reason.into());
         }
     };
     Ok(Authenticated { token, runner, manager, now })
@@ -86,12 +86,12 @@ fn has_prefix(text: &str, kind: CredentialKind) -> bool {
 async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
+    let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
     let token = rows.into_iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
     let promoted = match rotation::authenticate(&(&token).into(), now) {
         Authentication::Accepted => token,
         Authentication::AcceptedAsSuccessor => runner_tokens::promote(&tx, token, now).await?,
-        Authentication::Refused(dead) => return Err(dead.into()),
+        Authentication::Refused(reason) => return Err(reason.into()),
     };
     tx.commit().await?;
     tracing::info!(runner_id = runner.id, generation = promoted.generation, "runner token promoted");
@@ -99,8 +99,8 @@ async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime
 }
 
 /// Logs the use of a superseded token: by a manager that missed the rotation, or by a thief.
-fn report(token: &runner_token::Model, dead: Dead, contact: &Contact, now: OffsetDateTime) {
-    if dead != Dead::Superseded {
+fn report(token: &runner_token::Model, reason: InactiveReason, contact: &Contact, now: OffsetDateTime) {
+    if reason != InactiveReason::Superseded {
         return;
     }
     let since = token.superseded_at.or(token.overlap_ends_at);

@@ -63,7 +63,7 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
     // Decide without a lock if no write is needed, so that refused clients do not delay the others. Read the token
     // again together with its successor: one that was superseded meanwhile must not get the successor of another token.
     let rows = match token.overlap_ends_at {
-        Some(_) => runner_tokens::living_and(&state.database, runner.id, token.id).await?,
+        Some(_) => runner_tokens::active_and(&state.database, runner.id, token.id).await?,
         None => vec![token.clone()],
     };
     let unassigned = runners::is_unassigned(&state.database, &runner).await?;
@@ -87,7 +87,7 @@ fn decide(
     match rotation::rotate(&token.into(), usable.as_ref(), unassigned, now) {
         Rotation::Mint => Ok(None),
         Rotation::SameSuccessor => Ok(opened),
-        Rotation::Refused(dead) => Err(dead.into()),
+        Rotation::Refused(reason) => Err(reason.into()),
         Rotation::Unassigned => Err(Error::RunnerUnassigned),
         Rotation::DeadlinePassed => Err(Error::RotationDeadlinePassed),
     }
@@ -119,7 +119,7 @@ fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
 async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = runner_tokens::living_and(&tx, runner.id, token.id).await?;
+    let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
     let token = presented(&rows, token)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
     if let Some(same) = decide(&state.seal, token, &rows, scope.is_unassigned(), now)? {

@@ -24,8 +24,8 @@ pub async fn assign(state: &State, user: &User, project: &project::Model, runner
     if runner.locked && !user.admin {
         return Err(Error::RunnerLocked);
     }
-    let standing = access::to_runner(state, user, &runner).await?;
-    if !standing.may_administer_runner(runner.runner_type) {
+    let permissions = access::to_runner(state, user, &runner).await?;
+    if !permissions.may_administer_runner(runner.runner_type) {
         return Err(Error::AccessDenied);
     }
     runners::assign(&state.database, runner.id, project.id, state.clock.now()).await?;

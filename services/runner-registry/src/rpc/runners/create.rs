@@ -92,14 +92,14 @@ fn read_runner(user: &User, owner: Owner, request: CreateRunnerRequest) -> Resul
 /// result is used after the other checks.
 async fn is_permitted(state: &State, user: &User, owner: Owner) -> Result<bool> {
     let db = &state.database;
-    let standing = match owner {
+    let permissions = match owner {
         Owner::Instance => return Ok(user.admin),
-        Owner::Group(id) => objects::group_by_number(db, user, id).await.map(|seen| seen.standing.may_own_group()),
+        Owner::Group(id) => objects::group_by_number(db, user, id).await.map(|seen| seen.permissions.may_own_group()),
         Owner::Project(id) | Owner::AssignedTo(id) => {
-            objects::project_by_number(db, user, id).await.map(|seen| seen.standing.may_maintain_project())
+            objects::project_by_number(db, user, id).await.map(|seen| seen.permissions.may_maintain_project())
         }
     };
-    match standing {
+    match permissions {
         Err(Error::GroupNotFound | Error::ProjectNotFound) => Err(Error::BadRequest(NO_SCOPE.to_owned())),
         found => found,
     }

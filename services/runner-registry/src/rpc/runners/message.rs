@@ -17,17 +17,17 @@ use crate::{
     },
     error::{Error, Result},
     runner::status::RunnerStatus,
-    store::{projects::Located, runner_tokens, runners},
+    store::{projects::LocatedProject, runner_tokens, runners},
 };
 
 /// What messages show of runners in addition to their rows, read for a whole page at once.
-pub struct Surroundings {
+pub struct RunnerContext {
     tokens: HashMap<i64, runner_token::Model>,
     assigned: HashSet<i64>,
     now: OffsetDateTime,
 }
 
-impl Surroundings {
+impl RunnerContext {
     /// Reads what belongs to the runners.
     pub async fn of(db: &impl ConnectionTrait, runners: &[runner::Model], now: OffsetDateTime) -> Result<Self> {
         let ids: Vec<_> = runners.iter().map(|runner| runner.id).collect();
@@ -116,13 +116,13 @@ pub async fn page(
     paged: Paged<runner::Model>,
     now: OffsetDateTime,
 ) -> Result<(Vec<message::Runner>, Option<Page>)> {
-    let surroundings = Surroundings::of(db, &paged.items, now).await?;
-    let paged = paged.map(|row| surroundings.runner(row));
+    let context = RunnerContext::of(db, &paged.items, now).await?;
+    let paged = paged.map(|row| context.runner(row));
     Ok((paged.items, Some(paged.page)))
 }
 
 /// A project of a runner.
-pub fn project(located: Located) -> message::RunnerProject {
+pub fn project(located: LocatedProject) -> message::RunnerProject {
     message::RunnerProject {
         id: located.project.id,
         name_with_namespace: located.name_with_namespace(),

@@ -5,18 +5,18 @@ use proto::paddock::{page::v1::Page, runner::v1 as wire};
 use tonic::{Request, Response, Status};
 use wire::runner_service_server::RunnerService;
 
-use self::{list::Parameters, message::Surroundings};
+use self::{list::Parameters, message::RunnerContext};
 use crate::{
-    directory::permission::Standing,
+    directory::permission::Permissions,
     entity::{project, runner},
     error::{Error, Result},
     rpc::{
         State, by_user,
-        objects::{self, Seen},
+        objects::{self, VisibleObject},
     },
     store::{
         managers, projects,
-        runner_lists::{self, Within},
+        runner_lists::{self, RunnerScope},
         runners,
     },
 };
@@ -34,10 +34,10 @@ mod update;
 pub struct Runners(pub State);
 
 impl Runners {
-    async fn list(&self, within: Within, parameters: Parameters) -> Result<(Vec<wire::Runner>, Option<Page>)> {
+    async fn list(&self, scope: RunnerScope, parameters: Parameters) -> Result<(Vec<wire::Runner>, Option<Page>)> {
         let (filter, window) = parameters.read()?;
         let now = self.0.clock.now();
-        let page = runner_lists::list(&self.0.database, within, filter, window, now).await?;
+        let page = runner_lists::list(&self.0.database, scope, filter, window, now).await?;
         message::page(&self.0.database, page, now).await
     }
 
@@ -45,25 +45,25 @@ impl Runners {
         &self,
         user: &User,
         runner: runner::Model,
-        standing: Standing,
+        permissions: Permissions,
         include_projects: bool,
     ) -> Result<wire::RunnerDetails> {
         let db = &self.0.database;
-        let surroundings = Surroundings::of(db, std::slice::from_ref(&runner), self.0.clock.now()).await?;
+        let context = RunnerContext::of(db, std::slice::from_ref(&runner), self.0.clock.now()).await?;
         let projects = match include_projects {
             true => runners::visible_projects(db, (!user.admin).then_some(user.id), runner.id).await?,
             false => Vec::new(),
         };
         let projects = projects::locate(db, projects).await?.into_iter().map(message::project).collect();
         let groups = self.visible_group(user, &runner).await?.into_iter().collect();
-        let may_administer = standing.may_administer_runner(runner.runner_type);
-        Ok(surroundings.details(runner, projects, groups, may_administer))
+        let may_administer = permissions.may_administer_runner(runner.runner_type);
+        Ok(context.details(runner, projects, groups, may_administer))
     }
 
     async fn visible_group(&self, user: &User, runner: &runner::Model) -> Result<Option<wire::RunnerGroup>> {
         let Some(group_id) = runner.group_id else { return Ok(None) };
         match objects::group_by_number(&self.0.database, user, group_id).await {
-            Ok(Seen { model, .. }) => {
+            Ok(VisibleObject { model, .. }) => {
                 Ok(Some(wire::RunnerGroup { id: model.id, name: model.name, full_path: model.full_path }))
             }
             Err(Error::GroupNotFound) => Ok(None),
@@ -72,7 +72,7 @@ impl Runners {
     }
 
     async fn maintained_project(&self, user: &User, id: &str) -> Result<project::Model> {
-        objects::project(&self.0.database, user, id).await?.check(Standing::may_maintain_project)
+        objects::project(&self.0.database, user, id).await?.check(Permissions::may_maintain_project)
     }
 }
 
@@ -107,9 +107,9 @@ impl RunnerService for Runners {
         request: Request<wire::ListRunnersRequest>,
     ) -> Result<Response<wire::ListRunnersResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let within = if user.admin { Within::All } else { Within::AdministeredBy(user.id) };
+        let scope = if user.admin { RunnerScope::All } else { RunnerScope::AdministeredBy(user.id) };
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(within, parameters).await?;
+        let (runners, page) = self.list(scope, parameters).await?;
         Ok(Response::new(wire::ListRunnersResponse { runners, page }))
     }
 
@@ -119,7 +119,7 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::ListAllRunnersResponse>, Status> {
         let request = request.into_inner();
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(Within::All, parameters).await?;
+        let (runners, page) = self.list(RunnerScope::All, parameters).await?;
         Ok(Response::new(wire::ListAllRunnersResponse { runners, page }))
     }
 
@@ -128,8 +128,8 @@ impl RunnerService for Runners {
         request: Request<wire::GetRunnerRequest>,
     ) -> Result<Response<wire::GetRunnerResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let (runner, standing) = access::seen_runner(&self.0, &user, request.id).await?;
-        let details = self.details(&user, runner, standing, request.include_projects.unwrap_or(true)).await?;
+        let (runner, permissions) = access::seen_runner(&self.0, &user, request.id).await?;
+        let details = self.details(&user, runner, permissions, request.include_projects.unwrap_or(true)).await?;
         Ok(Response::new(wire::GetRunnerResponse { runner: Some(details) }))
     }
 
@@ -140,9 +140,9 @@ impl RunnerService for Runners {
         let (user, request) = by_user(request)?;
         let id = request.id;
         let changes = update::read(request)?;
-        let (_, standing) = access::administered_runner(&self.0, &user, id).await?;
+        let (_, permissions) = access::administered_runner(&self.0, &user, id).await?;
         let runner = update::update(&self.0, id, changes).await?;
-        let details = self.details(&user, runner, standing, true).await?;
+        let details = self.details(&user, runner, permissions, true).await?;
         Ok(Response::new(wire::UpdateRunnerResponse { runner: Some(details) }))
     }
 
@@ -188,7 +188,7 @@ impl RunnerService for Runners {
         let (user, request) = by_user(request)?;
         let project = self.maintained_project(&user, &request.id).await?;
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(Within::Project(project), parameters).await?;
+        let (runners, page) = self.list(RunnerScope::Project(project), parameters).await?;
         Ok(Response::new(wire::ListProjectRunnersResponse { runners, page }))
     }
 
@@ -200,8 +200,8 @@ impl RunnerService for Runners {
         let project = self.maintained_project(&user, &request.id).await?;
         let runner = assign::assign(&self.0, &user, &project, request.runner_id).await?;
         let now = self.0.clock.now();
-        let surroundings = Surroundings::of(&self.0.database, std::slice::from_ref(&runner), now).await?;
-        Ok(Response::new(wire::AssignRunnerResponse { runner: Some(surroundings.runner(runner)) }))
+        let context = RunnerContext::of(&self.0.database, std::slice::from_ref(&runner), now).await?;
+        Ok(Response::new(wire::AssignRunnerResponse { runner: Some(context.runner(runner)) }))
     }
 
     async fn unassign_runner(
@@ -220,9 +220,9 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::ListGroupRunnersResponse>, Status> {
         let (user, request) = by_user(request)?;
         let group = objects::group(&self.0.database, &user, &request.id).await?;
-        let group = group.check(Standing::may_see_group_runners)?;
+        let group = group.check(Permissions::may_see_group_runners)?;
         let parameters = parameters!(request, scope: None);
-        let (runners, page) = self.list(Within::Group(group.id), parameters).await?;
+        let (runners, page) = self.list(RunnerScope::Group(group.id), parameters).await?;
         Ok(Response::new(wire::ListGroupRunnersResponse { runners, page }))
     }
 }

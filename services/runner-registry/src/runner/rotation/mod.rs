@@ -23,7 +23,7 @@ pub struct Token {
 
 /// Why a known token does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dead {
+pub enum InactiveReason {
     /// It has expired.
     Expired,
     /// Its successor has replaced it.
@@ -40,18 +40,20 @@ pub enum Authentication {
     /// It authenticates. It is a successor, and its first use makes it the current token.
     AcceptedAsSuccessor,
     /// It does not authenticate.
-    Refused(Dead),
+    Refused(InactiveReason),
 }
 
 /// Decides whether a token authenticates.
 #[must_use]
 pub fn authenticate(token: &Token, now: OffsetDateTime) -> Authentication {
     match token.state {
-        TokenState::Revoked => Authentication::Refused(Dead::Revoked),
-        TokenState::Superseded => Authentication::Refused(Dead::Superseded),
-        TokenState::Current if has_passed(token.overlap_ends_at, now) => Authentication::Refused(Dead::Superseded),
+        TokenState::Revoked => Authentication::Refused(InactiveReason::Revoked),
+        TokenState::Superseded => Authentication::Refused(InactiveReason::Superseded),
+        TokenState::Current if has_passed(token.overlap_ends_at, now) => {
+            Authentication::Refused(InactiveReason::Superseded)
+        }
         TokenState::Current | TokenState::Successor if has_passed(token.expires_at, now) => {
-            Authentication::Refused(Dead::Expired)
+            Authentication::Refused(InactiveReason::Expired)
         }
         TokenState::Current => Authentication::Accepted,
         TokenState::Successor => Authentication::AcceptedAsSuccessor,
@@ -70,7 +72,7 @@ pub enum Rotation {
     /// The successor that was returned before.
     SameSuccessor,
     /// Nothing: the token does not authenticate.
-    Refused(Dead),
+    Refused(InactiveReason),
     /// Nothing: the runner is a project runner without a project.
     Unassigned,
     /// Nothing: the deadline has passed. The token still authenticates.
@@ -81,8 +83,8 @@ pub enum Rotation {
 /// the unused successor, if there is one.
 #[must_use]
 pub fn rotate(token: &Token, successor: Option<&Token>, unassigned: bool, now: OffsetDateTime) -> Rotation {
-    if let Authentication::Refused(dead) = authenticate(token, now) {
-        return Rotation::Refused(dead);
+    if let Authentication::Refused(reason) = authenticate(token, now) {
+        return Rotation::Refused(reason);
     }
     if unassigned {
         return Rotation::Unassigned;

@@ -26,23 +26,23 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
     let cases = [
         (current(), Accepted),
         (unused(), AcceptedAsSuccessor),
-        (Token { state: TokenState::Superseded, ..current() }, Refused(Dead::Superseded)),
-        (Token { state: TokenState::Revoked, ..current() }, Refused(Dead::Revoked)),
+        (Token { state: TokenState::Superseded, ..current() }, Refused(InactiveReason::Superseded)),
+        (Token { state: TokenState::Revoked, ..current() }, Refused(InactiveReason::Revoked)),
         (Token { expires_at: AFTER, ..current() }, Accepted),
-        (Token { expires_at: AT, ..current() }, Refused(Dead::Expired)),
-        (Token { expires_at: BEFORE, ..current() }, Refused(Dead::Expired)),
+        (Token { expires_at: AT, ..current() }, Refused(InactiveReason::Expired)),
+        (Token { expires_at: BEFORE, ..current() }, Refused(InactiveReason::Expired)),
         (Token { expires_at: AFTER, ..unused() }, AcceptedAsSuccessor),
-        (Token { expires_at: AT, ..unused() }, Refused(Dead::Expired)),
+        (Token { expires_at: AT, ..unused() }, Refused(InactiveReason::Expired)),
         (Token { overlap_ends_at: AFTER, ..current() }, Accepted),
-        (Token { overlap_ends_at: AT, ..current() }, Refused(Dead::Superseded)),
-        (Token { overlap_ends_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
+        (Token { overlap_ends_at: AT, ..current() }, Refused(InactiveReason::Superseded)),
+        (Token { overlap_ends_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
         // The deadline concerns the rotation alone.
         (Token { rotation_deadline: BEFORE, ..current() }, Accepted),
-        // What the holder can mend by using the successor is named before the expiry.
-        (Token { overlap_ends_at: BEFORE, expires_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
-        (Token { overlap_ends_at: AFTER, expires_at: BEFORE, ..current() }, Refused(Dead::Expired)),
-        (Token { state: TokenState::Superseded, expires_at: BEFORE, ..current() }, Refused(Dead::Superseded)),
-        (Token { state: TokenState::Revoked, expires_at: BEFORE, ..current() }, Refused(Dead::Revoked)),
+        // What the owner can mend by using the successor is named before the expiry.
+        (Token { overlap_ends_at: BEFORE, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
+        (Token { overlap_ends_at: AFTER, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Expired)),
+        (Token { state: TokenState::Superseded, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
+        (Token { state: TokenState::Revoked, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Revoked)),
     ];
     for (token, expected) in cases {
         assert_eq!(authenticate(&token, NOW), expected, "{token:?}");
@@ -59,7 +59,12 @@ fn a_rotation_mints_repeats_or_is_refused() {
         (Token { rotation_deadline: BEFORE, ..current() }, None, false, Rotation::DeadlinePassed),
         (rotated, Some(unused()), false, Rotation::SameSuccessor),
         (Token { rotation_deadline: AT, ..rotated }, Some(unused()), false, Rotation::SameSuccessor),
-        (Token { overlap_ends_at: AT, ..current() }, Some(unused()), false, Rotation::Refused(Dead::Superseded)),
+        (
+            Token { overlap_ends_at: AT, ..current() },
+            Some(unused()),
+            false,
+            Rotation::Refused(InactiveReason::Superseded),
+        ),
         // A successor that expired unused is replaced, unless the deadline forbids a new one.
         (rotated, Some(Token { expires_at: AFTER, ..unused() }), false, Rotation::SameSuccessor),
         (rotated, Some(Token { expires_at: AT, ..unused() }), false, Rotation::Mint),
@@ -70,7 +75,12 @@ fn a_rotation_mints_repeats_or_is_refused() {
             Rotation::DeadlinePassed,
         ),
         // Authentication comes first, then the project, then the deadline.
-        (Token { expires_at: AT, rotation_deadline: AT, ..current() }, None, true, Rotation::Refused(Dead::Expired)),
+        (
+            Token { expires_at: AT, rotation_deadline: AT, ..current() },
+            None,
+            true,
+            Rotation::Refused(InactiveReason::Expired),
+        ),
         (Token { rotation_deadline: AT, ..current() }, None, true, Rotation::Unassigned),
         (rotated, Some(unused()), true, Rotation::Unassigned),
     ];
@@ -87,7 +97,7 @@ fn the_overlap_window_opens_once() {
     assert_eq!(overlap_ends_at(&rotated, hour, NOW), NOW + SECOND);
     // Without a window the old token is dead at the instant of the rotation.
     let ended = Token { overlap_ends_at: Some(overlap_ends_at(&current(), Duration::ZERO, NOW)), ..current() };
-    assert_eq!(authenticate(&ended, NOW), Authentication::Refused(Dead::Superseded));
+    assert_eq!(authenticate(&ended, NOW), Authentication::Refused(InactiveReason::Superseded));
 }
 
 fn instants() -> impl Strategy<Value = Option<OffsetDateTime>> {

@@ -98,14 +98,14 @@ both_databases! {
         }
         let tokens: HashSet<_> = calls.join_all().await.into_iter().collect();
         assert_eq!(tokens.len(), TIMES);
-        let mut living = 0;
+        let mut active = 0;
         for token in &tokens {
             match registry.verify(token).await {
-                Ok(_) => living += 1,
+                Ok(_) => active += 1,
                 refused => assert_eq!(refused.reason(), "runner_token_revoked"),
             }
         }
-        assert_eq!((living, current_tokens(registry).await), (1, 1));
+        assert_eq!((active, current_tokens(registry).await), (1, 1));
     }
 
     async fn a_runner_is_not_taken_from_the_project_that_a_deletion_makes_its_owner(registry) {

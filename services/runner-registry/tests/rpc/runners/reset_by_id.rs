@@ -20,9 +20,9 @@ both_databases! {
         let created = registry.create(instance()).await;
         let successor = registry.rotate(&created.token).await.answer().token;
         let new = reset(registry, created.id).await.token;
-        for dead in [&created.token, &successor] {
-            assert_eq!(registry.verify(dead).await.reason(), "runner_token_revoked");
-            assert_eq!(registry.rotate(dead).await.reason(), "runner_token_revoked");
+        for revoked in [&created.token, &successor] {
+            assert_eq!(registry.verify(revoked).await.reason(), "runner_token_revoked");
+            assert_eq!(registry.rotate(revoked).await.reason(), "runner_token_revoked");
         }
         assert_eq!(registry.verify(&new).await.answer().id, created.id);
         let tokens = runner_token::Entity::find().order_by_asc(runner_token::Column::Generation);

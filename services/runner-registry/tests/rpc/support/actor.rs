@@ -15,7 +15,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
 };
 
-/// Somebody who calls. Every client that it hands out signs its calls as this caller.
+/// A caller. Every client that it hands out signs its calls as this caller.
 #[derive(Clone)]
 pub struct Actor {
     channel: PeerChannel,
@@ -24,25 +24,25 @@ pub struct Actor {
 
 /// Gives every call the context of the actor.
 #[derive(Clone)]
-pub struct Speak(CallContext);
+pub struct AddContext(CallContext);
 
-impl Interceptor for Speak {
+impl Interceptor for AddContext {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.extensions_mut().insert(self.0.clone());
         Ok(request)
     }
 }
 
-/// What carries the calls of an actor.
-pub type Voice = InterceptedService<PeerChannel, Speak>;
+/// The channel of an actor.
+pub type ActorService = InterceptedService<PeerChannel, AddContext>;
 
 impl Actor {
     pub fn new(channel: PeerChannel, context: CallContext) -> Self {
         Self { channel, context }
     }
 
-    fn voice(&self) -> Voice {
-        InterceptedService::new(self.channel.clone(), Speak(self.context.clone()))
+    fn service(&self) -> ActorService {
+        InterceptedService::new(self.channel.clone(), AddContext(self.context.clone()))
     }
 
     /// The id of an actor that is a user.
@@ -53,35 +53,35 @@ impl Actor {
         }
     }
 
-    pub fn users(&self) -> UserServiceClient<Voice> {
-        UserServiceClient::new(self.voice())
+    pub fn users(&self) -> UserServiceClient<ActorService> {
+        UserServiceClient::new(self.service())
     }
 
-    pub fn groups(&self) -> GroupServiceClient<Voice> {
-        GroupServiceClient::new(self.voice())
+    pub fn groups(&self) -> GroupServiceClient<ActorService> {
+        GroupServiceClient::new(self.service())
     }
 
-    pub fn projects(&self) -> ProjectServiceClient<Voice> {
-        ProjectServiceClient::new(self.voice())
+    pub fn projects(&self) -> ProjectServiceClient<ActorService> {
+        ProjectServiceClient::new(self.service())
     }
 
-    pub fn members(&self) -> MemberServiceClient<Voice> {
-        MemberServiceClient::new(self.voice())
+    pub fn members(&self) -> MemberServiceClient<ActorService> {
+        MemberServiceClient::new(self.service())
     }
 
-    pub fn directory(&self) -> DirectoryServiceClient<Voice> {
-        DirectoryServiceClient::new(self.voice())
+    pub fn directory(&self) -> DirectoryServiceClient<ActorService> {
+        DirectoryServiceClient::new(self.service())
     }
 
-    pub fn instance(&self) -> InstanceServiceClient<Voice> {
-        InstanceServiceClient::new(self.voice())
+    pub fn instance(&self) -> InstanceServiceClient<ActorService> {
+        InstanceServiceClient::new(self.service())
     }
 
-    pub fn runners(&self) -> RunnerServiceClient<Voice> {
-        RunnerServiceClient::new(self.voice())
+    pub fn runners(&self) -> RunnerServiceClient<ActorService> {
+        RunnerServiceClient::new(self.service())
     }
 
-    pub fn runner_tokens(&self) -> RunnerTokenServiceClient<Voice> {
-        RunnerTokenServiceClient::new(self.voice())
+    pub fn runner_tokens(&self) -> RunnerTokenServiceClient<ActorService> {
+        RunnerTokenServiceClient::new(self.service())
     }
 }
