@@ -5,7 +5,7 @@ use std::fmt;
 use proto::paddock::contract::v1::CredentialKind;
 use token::{Digest, EntropyError, FormError, TokenText};
 
-/// Every personal access token starts with it.
+/// The prefix of every personal access token.
 const PREFIX: &str = match CredentialKind::UserToken.spec() {
     Some(spec) => spec.prefix,
     None => unreachable!(),

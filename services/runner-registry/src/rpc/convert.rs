@@ -60,7 +60,7 @@ pub fn listing<'a>(
     })
 }
 
-/// Checks those of the texts of a group or a project that are to be written.
+/// Checks the texts of a group or a project, those that are given.
 pub fn check_texts(
     errors: &mut FieldErrors,
     name: Option<&str>,

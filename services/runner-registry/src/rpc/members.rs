@@ -207,7 +207,7 @@ impl MemberEditor {
         members::change(db, self.source, user_id, None, |held| if leaves { Ok(()) } else { self.check(held) }).await
     }
 
-    /// The caller decides who has this role.
+    /// Checks that the caller may give this role and take it away.
     fn check(&self, role: Role) -> Result<()> {
         if self.may_change && self.permissions.may_hand_out(role) { Ok(()) } else { Err(Error::AccessDenied) }
     }

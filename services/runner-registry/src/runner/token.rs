@@ -7,7 +7,7 @@ use token::{Digest, EntropyError, FormError, TokenText};
 
 use crate::entity::runner::RunnerType;
 
-/// Every runner token starts with it.
+/// The prefix of every runner token.
 const PREFIX: &str = match CredentialKind::RunnerToken.spec() {
     Some(spec) => spec.prefix,
     None => unreachable!(),

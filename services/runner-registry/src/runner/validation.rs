@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_body_full_of_tags_is_read_in_one_pass() {
-        // Compared each with each, these take minutes.
+        // Comparing every pair of tags would take minutes.
         let given: Vec<String> = (0..300_000).map(|number| number.to_string()).collect();
         assert_eq!(normalize_tags(&[given.join(",")]), given);
     }

@@ -1,4 +1,4 @@
-//! Personal access tokens: making them, and telling whose they are.
+//! Personal access tokens: their creation and their authentication.
 
 use proto::{
     paddock::{

@@ -16,7 +16,7 @@ use crate::support::{Answer as _, both_databases};
 
 both_databases! {
     async fn the_first_administrator_is_made_once(registry) {
-        // The harness has made it.
+        // The harness has created the user root.
         assert!(!bootstrap_root(&registry.database, &registry.clock, |_| Ok(())).await.unwrap());
         let users = user::Entity::find().all(&registry.database).await.unwrap();
         assert_eq!(users.len(), 1);

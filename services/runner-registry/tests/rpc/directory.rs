@@ -83,7 +83,7 @@ both_databases! {
             username: "alice".to_owned(),
         };
         assert_eq!(access(registry, project.id, Some(alice.user_id())).await, expected);
-        // The greatest role counts, from wherever it comes; the path means the same, whatever its case.
+        // The greatest role counts, direct or inherited. Paths are compared regardless of case.
         for (group, role, level) in [(&top, Guest, 10), (&deep, Developer, 30), (&sub, Maintainer, 40)] {
             registry.join_group(&alice, group, role).await;
             let found = access(registry, "TOP/sub/Deep/tool", Some(alice.user_id())).await;
@@ -109,7 +109,7 @@ both_databases! {
         let bob = registry.user("bob").await;
         let request = CreateProjectRequest { path: Some("tool".to_owned()), ..Default::default() };
         let project = alice.projects().create_project(request).await.answer().project.unwrap();
-        // Without a row of its own, too.
+        // The owner of the namespace needs no row as a member.
         member::Entity::delete_many().exec(&registry.database).await.unwrap();
         let found = access(registry, "alice/tool", Some(alice.user_id())).await;
         assert_eq!((found.project.unwrap(), found.access_level), (project.clone(), Some(50)));
@@ -143,7 +143,7 @@ both_databases! {
         assert_eq!(projects(registry, &ids, None, true).await, with_visibility(&ancestors, [true; 3]));
         assert_eq!(projects(registry, &ids, alice_id, false).await, with_visibility(&ancestors, [false, false, true]));
         assert_eq!(projects(registry, &[], alice_id, false).await, []);
-        // A role below does not show what is above; one above shows all that is below.
+        // A role in a subgroup does not show what is above it; a role in a group shows everything below it.
         registry.join_group(&alice, &sub, Guest).await;
         assert_eq!(projects(registry, &ids, alice_id, false).await, with_visibility(&ancestors, [false, true, true]));
         registry.join_group(&alice, &top, Guest).await;
@@ -195,8 +195,7 @@ both_databases! {
     }
 
     async fn the_largest_answers_fit_into_a_message(registry) {
-        // The longest that each text may be, in characters of the most bytes, in as many groups as may lie in each
-        // other.
+        // Each text has its greatest length, in characters of four bytes, and the groups their greatest depth.
         let alice = registry.user("alice").await;
         let mut parent_id = None;
         for _ in 0..20 {
@@ -209,7 +208,7 @@ both_databases! {
         let mut projects = Vec::new();
         let mut groups = Vec::new();
         for number in 0..100 {
-            // With what is above it, the path is 255 characters long.
+            // The full path is 255 characters long.
             let path = Some(format!("{number:0215}"));
             let namespace_id = parent_id;
             let request = CreateProjectRequest { name: Some(longest(255)), path, namespace_id, description: Some(longest(2000)), ..Default::default() };
@@ -230,7 +229,7 @@ both_databases! {
         let expected = projects.into_iter();
         let expected = expected.map(|project| Project { description: None, name_with_namespace: String::new(), ..project });
         assert_eq!(shown, expected.collect::<Vec<_>>());
-        // The same group a hundred times says how large a hundred of them can be.
+        // A response with one group shows how large one with a hundred groups can be.
         let request = DescribeGroupsRequest { ids: groups, ..Default::default() };
         let one = client.describe_groups(request).await.answer();
         assert_eq!((one.groups.len(), one.groups[0].group.as_ref().unwrap().description.as_ref()), (1, None));

@@ -1,4 +1,4 @@
-//! Groups: what they are made of, where they stand in the tree, and what goes along with them.
+//! Groups: their fields, their tree, and what is renamed and deleted with a group.
 
 use proto::paddock::{
     directory::v1::{
@@ -243,7 +243,7 @@ both_databases! {
         let sub = registry.group("sub", Some(&top)).await;
         let deep = registry.group("deep", Some(&sub)).await;
         let project = registry.project("project", &deep).await;
-        // Paths that only look as if they were below, the sign `_` included.
+        // These paths look similar, but are not below; `_` must not act as a wildcard.
         let near = registry.group("top-2", None).await;
         let wild = registry.group("t_p", None).await;
         let beside = registry.project("sub", &near).await;
@@ -260,7 +260,7 @@ both_databases! {
         let kept = registry.root().projects().get_project(kept).await.answer().project.unwrap();
         assert_eq!(kept.path_with_namespace, "top-2/sub");
 
-        // The old paths are free; a subgroup is renamed where it stands; only the case of a path may change.
+        // The old paths are free again, a subgroup can be renamed, and a new path may differ in case only.
         registry.group("top", None).await;
         let request = UpdateGroupRequest { path: Some("New-Sub".to_owned()), ..update(&sub) };
         assert_eq!(client.update_group(request).await.answer().group.unwrap().full_path, "Renamed.Top/New-Sub");

@@ -39,13 +39,13 @@ both_databases! {
         let none = client.get_settings(GetSettingsRequest {}).await.answer().settings;
         assert_eq!(none, Some(settings(None, None, None)));
 
-        // Without a mask the set fields count.
+        // Without a mask, the fields that are set change.
         let changed = client.update_settings(update(settings(Some(1), None, Some(3_155_760_000)))).await.answer();
         assert_eq!(changed.settings, Some(settings(Some(1), None, Some(3_155_760_000))));
         let unchanged = client.update_settings(update(settings(None, None, None))).await.answer();
         assert_eq!(unchanged.settings, changed.settings);
 
-        // With a mask, what it lists: set, or cleared.
+        // With a mask, the fields that it lists change: they are set or cleared.
         let masked = UpdateSettingsRequest {
             update_mask: mask(&["group_runner_token_expiration_interval", "project_runner_token_expiration_interval"]),
             ..update(settings(Some(7), Some(8), None))

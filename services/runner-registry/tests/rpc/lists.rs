@@ -1,4 +1,4 @@
-//! Pages, by the example of projects: every list is cut by the same code.
+//! Pages of lists, tested with projects: the same code cuts every list into pages.
 
 use proto::paddock::{
     directory::v1::{ListGroupsRequest, ListProjectsRequest, ListProjectsResponse, ListUsersRequest},

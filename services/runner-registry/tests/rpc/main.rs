@@ -1,4 +1,4 @@
-//! The service as its callers meet it: the real thing on a port of its own, on SQLite and on Postgres.
+//! Tests of the service through real clients: each starts the service on a free port, on SQLite and on Postgres.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod access_tokens;

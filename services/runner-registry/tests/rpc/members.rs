@@ -76,7 +76,7 @@ fn expect_last_owner(refusal: Refusal) {
     assert_eq!(shown, ("last_owner", 403, "403 Forbidden - the group would have no owner"));
 }
 
-/// Adds, changes and removes `member` as the caller, each of which is refused or not.
+/// Adds, changes and removes `member` as the caller. All three succeed, or are refused with the expected code.
 async fn expect_changes_in_group(
     registry: &Registry,
     caller: &Actor,
@@ -159,7 +159,7 @@ both_databases! {
         expect_direct(registry, &project, &[("root", 50), ("alice", 10), ("carol", 10)]).await;
         expect_all(registry, &project, &[("root", 50), ("alice", 40), ("bob", 20), ("carol", 10)]).await;
 
-        // A role from above is not one of its own.
+        // An inherited role is not a direct one.
         let mut client = registry.root().members();
         let get = GetGroupMemberRequest { id: sub.id.to_string(), user_id: bob.user_id() };
         assert_eq!(client.get_group_member(get).await.reason(), "member_not_found");
@@ -218,7 +218,7 @@ both_databases! {
             let mut client = alice.members();
             for level in [10, 20, 30, 40, 50] {
                 let expected = if own >= 40 && level <= own { None } else { denied };
-                // Gives it to somebody new, gives it instead of a small one, and takes it away.
+                // Gives the role to a new member, gives it in place of a smaller one, and takes it away.
                 let case = format!("{role:?} {level}");
                 assert_eq!(refused!(client.add_project_member(add_to_project(&project, &bob, level))), expected, "{case}");
                 let _ = root.remove_project_member(remove_from_project(&project, &bob)).await;
@@ -275,7 +275,7 @@ both_databases! {
         ];
         assert_eq!(refusals, [Some("group_not_found"); 6]);
 
-        // One that everybody sees is listed for everybody, and changed by nobody but its own.
+        // Every user sees the members of a public group; only its owners change them.
         let visibility = Some(Visibility::Public.into());
         let request = UpdateGroupRequest { id: group.id.to_string(), visibility, ..Default::default() };
         registry.root().groups().update_group(request).await.answer();
@@ -284,7 +284,7 @@ both_databases! {
         assert_eq!(refused!(client.add_group_member(add_to_group(&group, &alice, 10))), Some("access_denied"));
     }
 
-    async fn everybody_may_leave_but_the_last_owner_of_a_group(registry) {
+    async fn every_member_may_leave_except_the_last_owner_of_a_group(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
         let project = registry.project("tool", &sub).await;
@@ -296,11 +296,11 @@ both_databases! {
         alice.members().remove_group_member(remove_from_group(&top, &alice)).await.answer();
 
         let root = registry.root();
-        // An administrator could mend it, and is held back all the same.
+        // The rule holds for administrators too, although they could repair the group.
         expect_last_owner(root.members().remove_group_member(remove_from_group(&top, &root)).await.refusal());
         expect_last_owner(root.members().update_group_member(update_in_group(&top, &root, 40)).await.refusal());
         root.members().update_group_member(update_in_group(&top, &root, 50)).await.answer();
-        // A subgroup has the owners above; a project those of its namespace.
+        // A subgroup inherits the owners above it, a project those of its namespace.
         root.members().remove_group_member(remove_from_group(&sub, &root)).await.answer();
         root.members().remove_project_member(remove_from_project(&project, &root)).await.answer();
         registry.join_group(&bob, &top, Owner).await;
@@ -318,7 +318,7 @@ both_databases! {
         let again = client.add_group_member(add_to_group(&group, &alice, 30)).await.refusal();
         let refusal = (again.spec().code, again.spec().http_status, again.message());
         assert_eq!(refusal, ("member_exists", 409, "Member already exists"));
-        // A role from above does not keep one of its own away.
+        // An inherited role does not prevent a direct one.
         client.add_project_member(add_to_project(&project, &alice, 10)).await.answer();
         let again = client.add_project_member(add_to_project(&project, &alice, 40)).await;
         assert_eq!(again.reason(), "member_exists");

@@ -1,4 +1,4 @@
-//! Who may see and do what, walked from no role to the greatest, on a group, a subgroup and a project in it.
+//! Who may see and do what: every role from none to the greatest, on a group, a subgroup and a project in it.
 
 use proto::{
     paddock::directory::v1::{
@@ -82,7 +82,7 @@ async fn create_project(actor: &Actor, group: &Group, path: &str) -> Option<&'st
     refused!(actor.projects().create_project(request))
 }
 
-/// The refusal for whoever has less than the least role.
+/// The refusal of a caller whose role is less than the least.
 fn unless(reason: &'static str, role: Role, least: Role) -> Option<&'static str> {
     (role < least).then_some(reason)
 }
@@ -198,7 +198,7 @@ both_databases! {
         let own = alice.projects().create_project(request).await.answer().project.unwrap();
         assert_eq!(get_project(&bob, &own).await, Some("project_not_found"));
         assert_eq!(update_project(&alice, &own).await, None);
-        // The namespace is the creator's, whatever becomes of the role in the project.
+        // The creator owns the namespace, with or without a role in the project.
         member::Entity::delete_many()
             .filter(member::Column::ProjectId.eq(own.id))
             .exec(&registry.database)
@@ -207,7 +207,7 @@ both_databases! {
         assert_eq!(visible_projects(&alice).await, ["alice/own"]);
         assert_eq!(delete_project(&alice, &own).await, None);
 
-        // A maintainer of a group owns the project that it makes there, not the others.
+        // A maintainer of a group owns the project that it creates there, but not the others.
         registry.join_group(&bob, &team, Maintainer).await;
         let request =
             CreateProjectRequest { name: Some("made".to_owned()), namespace_id: Some(team.id), ..Default::default() };

@@ -1,4 +1,4 @@
-//! Projects: what they are made of, where they live, and what stays when they go.
+//! Projects: their fields, their namespaces, and what remains when a project is deleted.
 
 use proto::paddock::{
     directory::v1::{

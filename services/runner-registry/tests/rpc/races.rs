@@ -1,4 +1,4 @@
-//! Calls that meet at the same row: exactly one wins, the others are refused as if they had come later, and no call
+//! Concurrent calls on the same row: exactly one wins, the others are refused as if they had come later, and no call
 //! fails.
 
 use std::future::Future;
@@ -18,10 +18,10 @@ use tonic::{Response, Status};
 
 use crate::support::{Registry, both_databases};
 
-/// How many calls meet.
+/// The number of concurrent calls.
 const CALLS: usize = 8;
 
-/// The calls at the same moment; how many succeeded, and what the others were refused with.
+/// Runs the calls concurrently. Returns how many succeeded, and the codes with which the others were refused.
 async fn race<T, F>(calls: impl IntoIterator<Item = F>) -> (usize, Vec<&'static str>)
 where
     F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
@@ -49,7 +49,7 @@ fn path_below(groups: &[group::Model], group_id: Option<i64>, segment: &str) -> 
     }
 }
 
-/// Every group and project has the path that its parents and its own segment make, and its route says the same.
+/// Checks that the path of each group and project is that of its parent and its segment, and that its route agrees.
 async fn assert_paths_fit(registry: &Registry) {
     let db = &registry.database;
     let groups = group::Entity::find().all(db).await.unwrap();

@@ -1,4 +1,4 @@
-//! Users: what they are made of, who sees what of them, and what goes along with them.
+//! Users: their fields, which of them each caller sees, and what is deleted with a user.
 
 use proto::{
     paddock::directory::v1::{
@@ -224,7 +224,7 @@ both_databases! {
         registry.user("alice").await;
     }
 
-    async fn nobody_deletes_themselves(registry) {
+    async fn a_user_cannot_delete_itself(registry) {
         let root = registry.root();
         let refusal = root.users().delete_user(DeleteUserRequest { id: root.user_id() }).await.refusal();
         assert_eq!(refusal.spec().code, "bad_request");

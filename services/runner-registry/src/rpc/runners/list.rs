@@ -28,7 +28,7 @@ pub struct Parameters {
     pub paused: Option<bool>,
     /// Only runners with all these tags.
     pub tag_list: Vec<String>,
-    /// Only runners that have a manager whose version starts so.
+    /// Only runners that have a manager whose version starts with it.
     pub version_prefix: Option<String>,
     /// The page.
     pub page: Option<i32>,
@@ -88,7 +88,8 @@ fn add_scope(filter: &mut Filter, scope: &str) -> Result<()> {
     Ok(())
 }
 
-/// No more tags than a runner can have: each is a condition, and a query of thousands of them overflows the stack.
+/// Allows as many tags as a runner can have. Each tag is a condition, and a query with thousands of them overflows the
+/// stack.
 fn check_tags(tags: &[String]) -> Result<()> {
     if tags.len() > MAX_TAGS {
         return Err(Error::ParameterInvalid("tag_list is invalid".to_owned()));
@@ -96,7 +97,7 @@ fn check_tags(tags: &[String]) -> Result<()> {
     tags.iter().try_for_each(|tag| text::forbid_nul("tag_list", tag))
 }
 
-/// Digits, dots and `+`, so that nothing in it has a meaning in a pattern; no longer than a version can be.
+/// Allows digits, dots and `+`, which have no meaning in a pattern, and the length of a version.
 fn check_version(prefix: String) -> Result<String> {
     let is_clean = prefix.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'+');
     if is_clean && (1..=MAX_INFO).contains(&prefix.len()) {

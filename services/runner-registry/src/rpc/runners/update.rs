@@ -61,7 +61,7 @@ pub async fn update(state: &State, runner_id: i64, changes: Changes) -> Result<r
     Ok(runner)
 }
 
-/// Checks the runner as it would become.
+/// Checks the runner as it will be after the update.
 fn validate(runner: &runner::Model, changes: &Changes) -> Result<()> {
     let fields = Fields {
         description: changes.description.as_ref().unwrap_or(&runner.description).as_deref(),

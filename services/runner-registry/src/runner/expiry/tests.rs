@@ -90,7 +90,7 @@ fn the_expiry_is_now_plus_the_interval_and_ends_with_the_year_9999() {
     assert_eq!(expires_at(iso8601::LATEST, Some(1)), Some(iso8601::LATEST));
 }
 
-/// The time so many seconds from now, as a client writes it.
+/// Returns the time that is this many seconds from now, as a client writes it.
 fn at(seconds: i64) -> String {
     iso8601::seconds(NOW + Duration::seconds(seconds))
 }
@@ -184,7 +184,7 @@ fn a_deadline_lies_between_now_and_the_expiry() {
 
 #[test]
 fn the_first_broken_rule_is_named() {
-    // Each row breaks its rule and as many later ones as can be broken with it.
+    // Each row breaks its rule and as many later rules as possible.
     let cases = [
         (None, Some("x"), "token_expires_at is required when token_rotation_deadline is specified"),
         (Some("x"), Some("x"), "token_expires_at must be a valid time"),

@@ -38,7 +38,7 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
         (Token { overlap_ends_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
         // The deadline concerns the rotation alone.
         (Token { rotation_deadline: BEFORE, ..current() }, Accepted),
-        // What the owner can mend by using the successor is named before the expiry.
+        // The client can still use the successor, so this reason comes before the expiry.
         (Token { overlap_ends_at: BEFORE, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
         (Token { overlap_ends_at: AFTER, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Expired)),
         (Token { state: TokenState::Superseded, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
@@ -95,7 +95,7 @@ fn the_overlap_window_opens_once() {
     assert_eq!(overlap_ends_at(&current(), hour, NOW), NOW + hour);
     let rotated = Token { overlap_ends_at: Some(NOW + SECOND), ..current() };
     assert_eq!(overlap_ends_at(&rotated, hour, NOW), NOW + SECOND);
-    // Without a window the old token is dead at the instant of the rotation.
+    // Without a window the old token is refused from the instant of the rotation on.
     let ended = Token { overlap_ends_at: Some(overlap_ends_at(&current(), Duration::ZERO, NOW)), ..current() };
     assert_eq!(authenticate(&ended, NOW), Authentication::Refused(InactiveReason::Superseded));
 }
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn a_dead_token_stays_dead(token in tokens(), later in 0i64..10) {
+    fn a_refused_token_stays_refused(token in tokens(), later in 0i64..10) {
         if let Authentication::Refused(_) = authenticate(&token, NOW) {
             let later = authenticate(&token, NOW + Duration::seconds(later));
             prop_assert!(matches!(later, Authentication::Refused(_)));

@@ -1,4 +1,4 @@
-//! Who may assign a project runner to which project, and take it from there. The project that owns a runner keeps it.
+//! Who may assign a project runner to a project and take it away. The project that owns a runner keeps it.
 
 use proto::{
     paddock::{
@@ -130,7 +130,7 @@ both_databases! {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;
         let runner = registry.create(of_project(&project)).await;
-        // More than SQLite takes as parameters of one statement.
+        // More than the number of parameters that SQLite allows in one statement.
         let further = 33_000;
         let projects = format!(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {further}) \

@@ -1,4 +1,4 @@
-//! The creation of runners: what is kept, what is refused in which words, and who may create what.
+//! The creation of runners: what is stored, the texts of refusals, and who may create what.
 
 use proto::{
     paddock::{

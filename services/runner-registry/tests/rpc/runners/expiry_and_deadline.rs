@@ -1,5 +1,5 @@
-//! When a token expires and from when on it does not rotate, for every type of runner and with a limit at every level
-//! above it. Each bound is tried at the instant itself and one second either side.
+//! The expiry and the rotation deadline of tokens, for every type of runner and with a limit at every level above it.
+//! Each bound is tested at the instant itself and one second before and after.
 
 use prost_types::FieldMask;
 use proto::paddock::{
@@ -113,7 +113,7 @@ impl<'a> Tree<'a> {
         self.registry.root().groups().update_group(request).await.answer();
     }
 
-    /// Holds the expiry of a new token, and the bound of a stated one, against each level in turn.
+    /// Checks the expiry of a new token, and the bound of a stated one, with an interval at each level in turn.
     async fn check(&self, request: CreateRunnerRequest, binding: &[Level]) {
         for level in LEVELS {
             self.set(level, Some(HOUR)).await;
@@ -274,12 +274,12 @@ both_databases! {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;
         for request in [instance(), of_group(&group), of_project(&project)] {
-            registry.stand_at(0);
+            registry.set_clock(0);
             let created = with_times(registry, request, HOUR, None).await;
-            registry.stand_at(HOUR - 1);
+            registry.set_clock(HOUR - 1);
             assert_eq!(seconds(registry.verify(&created.token).await.answer().token_expires_at), Some(HOUR));
             for now in [HOUR, HOUR + 1] {
-                registry.stand_at(now);
+                registry.set_clock(now);
                 let client = registry.runner().runner_tokens();
                 let token = created.token.clone();
                 let unregister = UnregisterRunnerRequest { token: token.clone() };
@@ -300,13 +300,13 @@ both_databases! {
         let group = registry.group("group", None).await;
         let project = registry.project("project", &group).await;
         for request in [instance(), of_group(&group), of_project(&project)] {
-            registry.stand_at(0);
+            registry.set_clock(0);
             let early = with_times(registry, request.clone(), 2 * HOUR, Some(HOUR)).await;
             let late = with_times(registry, request, 2 * HOUR, Some(HOUR)).await;
-            registry.stand_at(HOUR - 1);
+            registry.set_clock(HOUR - 1);
             registry.rotate(&early.token).await.answer();
             for now in [HOUR, HOUR + 1, 2 * HOUR - 1] {
-                registry.stand_at(now);
+                registry.set_clock(now);
                 let refusal = registry.rotate(&late.token).await.refusal();
                 assert_eq!(refusal.spec().code, "rotation_deadline_passed");
                 assert_eq!(refusal.message(), "Token rotation deadline has passed");
@@ -321,20 +321,20 @@ both_databases! {
         let at_once = with_times(registry, instance(), HOUR, Some(0)).await;
         assert_eq!(registry.rotate(&at_once.token).await.reason(), "rotation_deadline_passed");
         let never = with_times(registry, instance(), HOUR, Some(HOUR)).await;
-        registry.stand_at(HOUR);
+        registry.set_clock(HOUR);
         assert_eq!(registry.rotate(&never.token).await.reason(), "runner_token_expired");
     }
 
     async fn the_stated_times_hold_for_the_first_token_only(registry) {
         let created = with_times(registry, instance(), HOUR, Some(HOUR / 2)).await;
         registry.set_intervals(Settings { runner_token_expiration_interval: Some(DAY), ..Default::default() }).await;
-        registry.stand_at(60);
+        registry.set_clock(60);
         let rotated = registry.rotate(&created.token).await.answer();
         assert_eq!(seconds(rotated.token_expires_at), Some(60 + DAY));
         registry.verify(&rotated.token).await.answer();
         let shown = registry.details(created.id).await;
         assert_eq!((seconds(shown.token_expires_at), shown.token_rotation_deadline), (Some(60 + DAY), None));
-        registry.stand_at(HOUR);
+        registry.set_clock(HOUR);
         registry.rotate(&rotated.token).await.answer();
     }
 

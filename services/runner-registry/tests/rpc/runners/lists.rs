@@ -1,4 +1,4 @@
-//! The lists of runners: which runners each is about, and every filter. What is filtered by is what is shown.
+//! The lists of runners: which runners each contains, and every filter.
 
 use proto::{
     paddock::{
@@ -30,7 +30,8 @@ fn tags(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("tag{number}")).collect()
 }
 
-/// A tree with a runner at every place: instance, top, sub, beside, project in sub, project beside.
+/// A tree with a runner of each owner: the instance, three groups (top, sub, beside), and a project in sub and in
+/// beside.
 struct Scene {
     top: Group,
     sub: Group,
@@ -174,7 +175,7 @@ both_databases! {
         let never = registry.create(instance()).await;
         let old = registry.create(instance()).await;
         registry.verify(&old.token).await.answer();
-        registry.stand_at(2);
+        registry.set_clock(2);
         let newer = registry.create(instance()).await;
         registry.verify(&newer.token).await.answer();
         let instants = [at(3), at(7200), at(7201), at(7202), at(WEEK), at(WEEK + 2)];
@@ -204,7 +205,7 @@ both_databases! {
             (WEEK + 1, RunnerStatus::Stale, RunnerStatus::Stale),
         ];
         for (now, expected, expected_silent) in cases {
-            registry.stand_at(now);
+            registry.set_clock(now);
             let shown = registry.details(created.id).await;
             assert_eq!((shown.status(), shown.online), (expected, Some(expected == RunnerStatus::Online)), "{now}");
             let shown = registry.details(silent.id).await;
@@ -231,7 +232,7 @@ both_databases! {
             let tag_list = tags.iter().map(|tag| (*tag).to_owned()).collect();
             assert_eq!(all(registry, ListAllRunnersRequest { tag_list, ..Default::default() }).await, expected, "{tags:?}");
         }
-        // As many as a runner can have.
+        // As many tags as a runner can have.
         assert!(all(registry, ListAllRunnersRequest { tag_list: tags(50), ..Default::default() }).await.is_empty());
     }
 

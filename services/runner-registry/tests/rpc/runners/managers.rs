@@ -1,4 +1,4 @@
-//! The managers of a runner: when a contact is recorded, and what of it.
+//! The managers of a runner: when a contact is recorded, and which fields.
 
 use proto::paddock::runner::v1::{
     ListRunnerManagersRequest, RequestJobRequest, RunnerInfo, RunnerManager, RunnerStatus,
@@ -10,7 +10,7 @@ use tonic::{Response, Status};
 use super::{instance, seconds};
 use crate::support::{Answer as _, Registry, both_databases};
 
-/// The seconds between two records of a contact, in the test that is about them.
+/// The write interval of contacts, in seconds, in the tests that set it.
 const INTERVAL: i64 = 600;
 
 fn info(version: &str) -> RunnerInfo {
@@ -62,7 +62,7 @@ async fn contacts(registry: &Registry, runner_id: i64) -> (Option<i64>, Option<i
 both_databases! {
     async fn a_contact_records_the_manager_and_the_runner(registry) {
         let runner = registry.create(instance()).await;
-        registry.stand_at(60);
+        registry.set_clock(60);
         poll(registry, &runner.token, Some("s_1"), Some(info("18.4.0"))).await;
         let [manager] = managers(registry, runner.id).await.try_into().unwrap();
         assert_eq!((manager.system_id.as_str(), manager.version.as_deref()), ("s_1", Some("18.4.0")));
@@ -86,9 +86,9 @@ both_databases! {
     async fn the_manager_seen_last_comes_first_and_gives_the_runner_its_version(registry) {
         let runner = registry.create(instance()).await;
         poll(registry, &runner.token, Some("s_1"), Some(info("18.1.0"))).await;
-        registry.stand_at(10);
+        registry.set_clock(10);
         poll(registry, &runner.token, Some("s_2"), Some(info("18.2.0"))).await;
-        registry.stand_at(3600);
+        registry.set_clock(3600);
         poll(registry, &runner.token, Some("s_1"), Some(info("18.1.0"))).await;
         assert_eq!(system_ids(registry, runner.id).await, ["s_1", "s_2"]);
         assert_eq!(registry.details(runner.id).await.version.as_deref(), Some("18.1.0"));
@@ -179,14 +179,14 @@ both_databases! {
     async fn a_contact_is_recorded_when_it_is_due_or_news(registry) {
         let runner = registry.create(instance()).await;
         poll(registry, &runner.token, Some("s_1"), Some(info("18.4.0"))).await;
-        registry.stand_at(INTERVAL - 1);
+        registry.set_clock(INTERVAL - 1);
         poll(registry, &runner.token, Some("s_1"), Some(info("18.4.0"))).await;
         poll(registry, &runner.token, Some("s_1"), None).await;
         assert_eq!(contacts(registry, runner.id).await.0, Some(0), "known and not due");
         poll(registry, &runner.token, Some("s_1"), Some(info("18.5.0"))).await;
         assert_eq!(contacts(registry, runner.id).await.0, Some(INTERVAL - 1), "another version");
         for (now, recorded) in [(2 * INTERVAL - 2, INTERVAL - 1), (2 * INTERVAL - 1, 2 * INTERVAL - 1)] {
-            registry.stand_at(now);
+            registry.set_clock(now);
             poll(registry, &runner.token, Some("s_1"), None).await;
             assert_eq!(contacts(registry, runner.id).await.0, Some(recorded), "due after the interval");
         }
@@ -197,12 +197,12 @@ both_databases! {
     async fn a_contact_in_the_future_is_recorded_anew(registry) {
         let runner = registry.create(instance()).await;
         // The clock was a day ahead.
-        registry.stand_at(86_400);
+        registry.set_clock(86_400);
         poll(registry, &runner.token, Some("s_1"), None).await;
-        registry.stand_at(86_401 - INTERVAL);
+        registry.set_clock(86_401 - INTERVAL);
         poll(registry, &runner.token, Some("s_1"), None).await;
         assert_eq!(contacts(registry, runner.id).await, (Some(86_400), Some(86_400)), "as with processes whose clocks differ a little");
-        registry.stand_at(10);
+        registry.set_clock(10);
         poll(registry, &runner.token, Some("s_1"), None).await;
         assert_eq!(contacts(registry, runner.id).await, (Some(10), Some(10)));
     }

@@ -1,4 +1,4 @@
-//! Runners and their tokens. The helpers make runners as root and speak as whoever holds a token.
+//! Runners and their tokens. The helpers create runners as root, and call as the holder of a token.
 
 use proto::paddock::{
     directory::v1::{Group, Project, Settings, UpdateSettingsRequest},
@@ -39,14 +39,14 @@ fn of_project(project: &Project) -> CreateRunnerRequest {
     CreateRunnerRequest { runner_type, project_id: Some(project.id), ..Default::default() }
 }
 
-/// A time so many seconds after the beginning, as a client writes it.
+/// The time that is this many seconds after [`START`], as a client writes it.
 fn after(seconds: i64) -> String {
     let time = START + Duration::seconds(seconds);
     let (hour, minute, second) = time.to_hms();
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
-/// The seconds between the beginning and a time in an answer.
+/// The seconds between [`START`] and a time in a response.
 fn seconds(time: Option<prost_types::Timestamp>) -> Option<i64> {
     time.map(|time| time.seconds - START.unix_timestamp())
 }
@@ -90,8 +90,8 @@ impl Registry {
         self.root().instance().update_settings(request).await.answer();
     }
 
-    /// Stands so many seconds after the beginning.
-    fn stand_at(&self, seconds: i64) {
+    /// Sets the clock to this many seconds after [`START`].
+    fn set_clock(&self, seconds: i64) {
         self.clock.set(at(seconds));
     }
 }

@@ -1,4 +1,4 @@
-//! What each role may do with a runner, and how much of it each role sees.
+//! What each role may do with a runner, and what each role sees of it.
 
 use proto::{
     paddock::{

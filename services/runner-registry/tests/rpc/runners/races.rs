@@ -1,5 +1,5 @@
-//! Calls about one runner at the same moment, and a database that refuses a record. Whatever happens first, no call
-//! ends with a fault and no two tokens are current.
+//! Concurrent calls for one runner, and a database that refuses a record. In every order, no call ends with a fault and
+//! only one token is current.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{task::JoinSet, time::timeout};
 use super::{instance, of_project};
 use crate::support::{Answer as _, Registry, both_databases};
 
-/// How long a call is watched that has to wait for a lock.
+/// How long a test waits to see that a call is blocked by a lock.
 const WAIT: Duration = Duration::from_millis(300);
 
 /// Calls per kind.
@@ -22,7 +22,7 @@ const TIMES: usize = 16;
 
 type Outcomes = JoinSet<Result<String, &'static str>>;
 
-/// Rotates at the same moment as whatever else is in the set.
+/// Starts rotations, concurrent with the other calls in the set.
 fn spawn_rotations(registry: &Registry, token: &str, calls: &mut Outcomes) {
     for _ in 0..TIMES {
         let mut client = registry.runner().runner_tokens();
@@ -127,7 +127,7 @@ both_databases! {
         assert_eq!(projects.iter().map(|project| project.id).collect::<Vec<_>>(), [second.id]);
     }
 
-    async fn a_contact_that_cannot_be_recorded_refuses_nobody(registry) {
+    async fn a_contact_that_cannot_be_recorded_refuses_no_call(registry) {
         let runner = registry.create(instance()).await;
         refuse_contacts(registry).await;
         assert_eq!(registry.verify(&runner.token).await.answer().id, runner.id);
@@ -136,7 +136,7 @@ both_databases! {
         assert_eq!(registry.details(runner.id).await.contacted_at, None);
     }
 
-    async fn a_contact_that_has_to_wait_holds_nobody_up(registry) {
+    async fn a_contact_that_has_to_wait_delays_no_call(registry) {
         let runner = registry.create(instance()).await;
         let other = chassis::db::begin_write(&registry.database).await.unwrap();
         let statement = format!("UPDATE runners SET paused = paused WHERE id = {}", runner.id);

@@ -1,4 +1,4 @@
-//! The reset of a token by runner id: it revokes at once, and neither deadline nor expiry binds it.
+//! The reset of a token by runner id: it revokes at once, regardless of deadline and expiry.
 
 use proto::paddock::{
     directory::v1::Settings,
@@ -51,9 +51,9 @@ both_databases! {
             ..instance()
         };
         for now in [600, 3600] {
-            registry.stand_at(0);
+            registry.set_clock(0);
             let created = registry.create(request.clone()).await;
-            registry.stand_at(now);
+            registry.set_clock(now);
             let answer = reset(registry, created.id).await;
             assert_eq!(seconds(answer.token_expires_at), Some(now + 86_400));
             let shown = registry.details(created.id).await;

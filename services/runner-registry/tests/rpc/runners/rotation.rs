@@ -36,11 +36,11 @@ async fn states(registry: &Registry) -> Vec<(i32, TokenState)> {
     tokens(registry).await.iter().map(|token| (token.generation, token.state)).collect()
 }
 
-/// Rotates the token many times at the same moment.
+/// Rotates the token in many concurrent calls.
 async fn rotate_at_once(registry: &Registry, token: &str, times: usize) -> HashSet<String> {
     let mut calls = JoinSet::new();
     for _ in 0..times {
-        // A channel of its own, so that the calls do not queue up in one connection.
+        // One channel for each call, so that they do not queue in one connection.
         let mut client = registry.runner().runner_tokens();
         let request = ResetAuthenticationTokenRequest { token: token.to_owned() };
         calls.spawn(async move { client.reset_authentication_token(request).await.answer().token });
@@ -73,7 +73,7 @@ both_databases! {
         registry.set_intervals(Settings { runner_token_expiration_interval: Some(86_400), ..Default::default() }).await;
         let old = registry.create(instance()).await.token;
         let first = registry.rotate(&old).await.answer();
-        registry.stand_at(OVERLAP - 1);
+        registry.set_clock(OVERLAP - 1);
         let again = registry.rotate(&old).await.answer();
         assert_eq!(first, again);
         assert_eq!(seconds(again.token_expires_at), Some(86_400));
@@ -128,11 +128,11 @@ both_databases! {
     async fn the_old_token_ends_with_the_overlap(registry) {
         let old = registry.create(instance()).await.token;
         let new = registry.rotate(&old).await.answer().token;
-        registry.stand_at(OVERLAP - 1);
+        registry.set_clock(OVERLAP - 1);
         registry.verify(&old).await.answer();
         assert_eq!(registry.rotate(&old).await.answer().token, new);
         for now in [OVERLAP, OVERLAP + 1] {
-            registry.stand_at(now);
+            registry.set_clock(now);
             assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
             assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
         }
@@ -143,9 +143,9 @@ both_databases! {
         let request = CreateRunnerRequest { token_expires_at: Some(after(600)), ..instance() };
         let old = registry.create(request).await.token;
         let new = registry.rotate(&old).await.answer().token;
-        registry.stand_at(599);
+        registry.set_clock(599);
         registry.verify(&old).await.answer();
-        registry.stand_at(600);
+        registry.set_clock(600);
         assert_eq!(registry.verify(&old).await.reason(), "runner_token_expired");
         assert_eq!(registry.rotate(&old).await.reason(), "runner_token_expired");
         registry.verify(&new).await.answer();
@@ -158,10 +158,10 @@ both_databases! {
             ..instance()
         };
         let old = registry.create(request).await.token;
-        registry.stand_at(599);
+        registry.set_clock(599);
         let new = registry.rotate(&old).await.answer().token;
         for now in [600, 601] {
-            registry.stand_at(now);
+            registry.set_clock(now);
             assert_eq!(registry.rotate(&old).await.answer().token, new);
         }
     }
@@ -170,15 +170,15 @@ both_databases! {
         let old = registry.create(instance()).await.token;
         registry.set_intervals(Settings { runner_token_expiration_interval: Some(600), ..Default::default() }).await;
         let lost = registry.rotate(&old).await.answer().token;
-        registry.stand_at(600);
+        registry.set_clock(600);
         assert_eq!(registry.verify(&lost).await.reason(), "runner_token_expired");
         let next = registry.rotate(&old).await.answer();
         assert_ne!(next.token, lost);
         assert_eq!(seconds(next.token_expires_at), Some(1200));
         let expected = [(1, TokenState::Current), (2, TokenState::Superseded), (3, TokenState::Successor)];
         assert_eq!(states(registry).await, expected);
-        // The window is not opened again.
-        registry.stand_at(OVERLAP);
+        // The second successor does not extend the window.
+        registry.set_clock(OVERLAP);
         assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
     }
 
@@ -247,7 +247,7 @@ both_databases! {
 both_databases! {
     with |config| config.rotation.overlap_seconds = 0;
 
-    async fn without_an_overlap_the_old_token_is_dead_at_once(registry) {
+    async fn without_an_overlap_the_old_token_is_refused_at_once(registry) {
         let old = registry.create(instance()).await.token;
         let new = registry.rotate(&old).await.answer().token;
         assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
@@ -260,7 +260,7 @@ both_databases! {
         let old = registry.create(instance()).await.token;
         let new = registry.rotate(&old).await.answer().token;
         // A call that arrived earlier and waited, or a process on another machine, decides by an earlier time.
-        registry.stand_at(-1);
+        registry.set_clock(-1);
         assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
         assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
         registry.verify(&new).await.answer();

@@ -1,5 +1,4 @@
-//! A project runner that has no project left: nothing that its client does is an error of ours, and its token is
-//! unchanged.
+//! A project runner without a project: no call of its client fails with an internal error, and its token stays valid.
 
 use proto::{
     paddock::{
@@ -21,7 +20,7 @@ async fn delete_project(registry: &Registry, project: &Project) {
     registry.root().projects().delete_project(request).await.answer();
 }
 
-/// A project runner whose only project is gone.
+/// A project runner whose only project was deleted.
 async fn orphan(registry: &Registry) -> CreateRunnerResponse {
     let group = registry.group("group", None).await;
     let project = registry.project("project", &group).await;
@@ -118,7 +117,7 @@ both_databases! {
         registry.verify(&runner.token).await.answer();
     }
 
-    async fn its_creator_can_mend_or_delete_it(registry) {
+    async fn its_creator_can_assign_or_delete_it(registry) {
         let group = registry.group("group", None).await;
         let creator = registry.user("creator").await;
         registry.join_group(&creator, &group, Role::Maintainer).await;

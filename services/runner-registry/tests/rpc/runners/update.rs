@@ -1,4 +1,4 @@
-//! The change of a runner: which fields a request means, and that the runner stays valid.
+//! The update of a runner: which fields a request changes, and that the runner stays valid.
 
 use prost_types::FieldMask;
 use proto::paddock::runner::v1::{CreateRunnerRequest, RunnerAccessLevel, RunnerDetails, UpdateRunnerRequest};

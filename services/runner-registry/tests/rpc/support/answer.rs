@@ -1,7 +1,7 @@
 use chassis::status::{Refusal, Rejection};
 use tonic::{Response, Status};
 
-/// What a call must have ended with.
+/// Asserts how a call ended.
 pub trait Answer<T> {
     /// The message of a success.
     fn answer(self) -> T;

@@ -1,5 +1,5 @@
-//! The real service on a port of its own, on each of the two databases, with a clock that the test holds, and clients
-//! that speak as somebody.
+//! The real service on a free port, on each of the two databases, with a clock that the test sets, and clients that
+//! call as a given caller.
 //!
 //! A test is written once, inside `both_databases!`, and takes `registry: &Registry`. It arranges through the service
 //! (`registry.user("alice")`, `registry.root().groups()`), or in the tables where the contract has no method
@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 pub use actor::Actor;
 pub use answer::Answer;
 
-/// Makes every test out of two: one per database. `with |config| …;` before the tests changes the settings of the
+/// Expands each test into two, one for each database. `with |config| …;` before the tests changes the settings of the
 /// service.
 macro_rules! both_databases {
     ($(async fn $name:ident($registry:ident) $body:block)*) => {
@@ -76,12 +76,12 @@ macro_rules! both_databases {
 }
 pub(crate) use both_databases;
 
-/// When every test begins.
+/// The time at which every test begins.
 pub const START: time::OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
 /// A running service.
 pub struct Registry {
-    /// A connection of its own to the tables of the service.
+    /// A second connection to the database of the service.
     pub database: DatabaseConnection,
     /// The clock of the service and of its clients.
     pub clock: Clock,
@@ -94,18 +94,18 @@ pub struct Registry {
     _folder: TempDir,
 }
 
-/// How a test wants the service to differ from the default.
+/// The changes that a test makes to the default settings.
 pub type Change = fn(&mut Config);
 
 impl Registry {
-    /// The service on a SQLite file.
+    /// Starts the service on a SQLite file.
     pub async fn on_sqlite(change: Change) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = DatabaseLocation::Sqlite(folder.path().join("registry.sqlite"));
         Self::start(location, folder, change).await
     }
 
-    /// The service on a Postgres database of its own; none if there is no server.
+    /// Starts the service on a new Postgres database; none if there is no server.
     pub async fn on_postgres(change: Change) -> Option<Self> {
         let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
         Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
@@ -134,7 +134,7 @@ impl Registry {
         Self { database, clock, keys, address, shutdown, served, location, root_id, _folder: folder }
     }
 
-    /// Stops the service, which must end well, and removes its database.
+    /// Stops the service, which must end without an error, and removes its database.
     pub async fn finish(mut self) {
         self.shutdown.cancel();
         (&mut self.served).await.unwrap().unwrap();
@@ -142,14 +142,14 @@ impl Registry {
         self.database.close().await.unwrap();
     }
 
-    /// Removes a Postgres database under the feet of the service; a SQLite file goes with its folder.
+    /// Removes a Postgres database while the service uses it. A SQLite file is deleted with its folder.
     pub async fn drop_database(&self) {
         if let DatabaseLocation::Postgres(url) = &self.location {
             postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
         }
     }
 
-    /// A client that speaks as a caller.
+    /// A client that calls as this caller.
     pub fn speaking_as(&self, caller: Caller) -> Actor {
         let config = ClientConfig { endpoint: format!("http://{}", self.address), deadline_ms: 30_000 };
         let speaker = Process::Gateway;
@@ -168,7 +168,7 @@ impl Registry {
         self.as_user(self.root_id, "root", true)
     }
 
-    /// Whoever holds a runner token.
+    /// A caller with a runner token.
     pub fn runner(&self) -> Actor {
         self.speaking_as(Caller::Bearer(CredentialKind::RunnerToken))
     }
@@ -184,7 +184,7 @@ impl Registry {
         self.speaking_as(Caller::User(User { id, username: username.to_owned(), admin, scopes }))
     }
 
-    /// A new user who is no administrator.
+    /// A new user who is not an administrator.
     pub async fn user(&self, username: &str) -> Actor {
         let request = CreateUserRequest {
             email: format!("{username}@example.com"),
@@ -196,7 +196,7 @@ impl Registry {
         self.as_user(user.id, username, false)
     }
 
-    /// A new private group of root's, below another one or at the top.
+    /// A new private group that root owns, below another one or at the top.
     pub async fn group(&self, path: &str, parent: Option<&Group>) -> Group {
         let request = CreateGroupRequest {
             name: path.to_uppercase(),
@@ -207,7 +207,7 @@ impl Registry {
         self.root().groups().create_group(request).await.answer().group.unwrap()
     }
 
-    /// A new private project of root's in a group.
+    /// A new private project that root owns, in a group.
     pub async fn project(&self, path: &str, group: &Group) -> Project {
         let request = CreateProjectRequest {
             name: Some(path.to_uppercase()),
