@@ -1,7 +1,12 @@
 //! Owns runner records and their tokens, and the directory they belong to: users, groups, projects, the settings of the
 //! instance. It is a process of its own and a function, so that a test or `paddock serve` runs the same thing.
 
-use chassis::{clock::Clock, identity::IdentityKeys, server::GrpcServer, server::ServerConfig};
+use chassis::{
+    clock::Clock,
+    db,
+    identity::IdentityKeys,
+    server::{GrpcServer, ServerConfig},
+};
 use proto::paddock::{
     contract::v1::Process,
     directory::v1::{
@@ -53,11 +58,18 @@ pub struct Deps {
     pub clock: Clock,
 }
 
-/// Brings the schema up to date, then serves until shutdown.
+/// Brings the schema up to date, serves until shutdown, and closes the database.
 ///
 /// # Errors
 /// If the schema cannot be brought up to date, or the listener fails.
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let database = deps.database.clone();
+    let served = serve(deps, listener, shutdown).await;
+    db::close(&database).await;
+    served
+}
+
+async fn serve(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     rpc::runner_tokens::describe_metrics();
