@@ -7,7 +7,6 @@
 
 mod actor;
 mod answer;
-mod postgres;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -18,6 +17,7 @@ use chassis::{
     config,
     db::{self, DatabaseLocation},
     identity::IdentityKeys,
+    testing::postgres,
 };
 use prost_types::FieldMask;
 use proto::paddock::{
@@ -28,6 +28,7 @@ use runner_registry::{
     Config, Deps, Error,
     config::{DEFAULTS, ProcessConfig},
     entity::{member, member::AccessLevel, user},
+    migration::Migrator,
     seal::SealKeys,
 };
 use sea_orm::{
@@ -105,7 +106,7 @@ impl Registry {
 
     /// The service on a Postgres database of its own; none if there is no server.
     pub async fn on_postgres(change: Change) -> Option<Self> {
-        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        let location = postgres::new_database::<Migrator>("runner_registry").await?;
         Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
     }
 
@@ -141,9 +142,7 @@ impl Registry {
 
     /// Removes a Postgres database under the feet of the service; a SQLite file goes with its folder.
     pub async fn drop_database(&self) {
-        if let DatabaseLocation::Postgres(url) = &self.location {
-            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
-        }
+        postgres::drop_database(&self.location).await;
     }
 
     /// A client that speaks as a caller.
