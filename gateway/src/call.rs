@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::access::CallContext;
-use chassis::client::PeerChannel;
+use chassis::client::{PeerChannel, Retry};
 use chassis::status::{Fault, Refusal, Rejection};
 use http::uri::PathAndQuery;
 use prost_reflect::prost::Message as _;
@@ -53,13 +53,8 @@ pub async fn call(
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(Refusal::new(Reason::BodyTooLarge).with_detail("the message is larger than the peer reads").into());
     }
-    let mut may_repeat = plan.idempotent;
-    loop {
-        match once(channel, plan, bytes.clone(), context.clone()).await {
-            Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && may_repeat => may_repeat = false,
-            answer => return answer,
-        }
-    }
+    let retry = if plan.idempotent { Retry::ONCE } else { Retry::NEVER };
+    retry.run(|| once(channel, plan, bytes.clone(), context.clone())).await
 }
 
 async fn once(channel: &PeerChannel, plan: &CallPlan, bytes: Bytes, context: CallContext) -> Result<Called, Rejection> {

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::ensure;
-use chassis::clock::Clock;
+use chassis::{clock::Clock, db};
 
 use crate::{
     config::Config,
@@ -21,8 +21,9 @@ pub async fn replace(config: &Config) -> anyhow::Result<()> {
     );
     let folder = DataFolder::open(&config.data)?;
     let database = open_database(&folder, 1).await?;
-    let token = runner_registry::replace_root_token(&database, &Clock::system()).await?;
-    folder.write_root_token(&token)?;
+    let token = runner_registry::replace_root_token(&database, &Clock::system()).await;
+    db::close(&database).await;
+    folder.write_root_token(&token?)?;
     let file = folder.root_token();
     writeln!(std::io::stdout(), "wrote a new token to {}; the one before is revoked", file.display())?;
     Ok(())

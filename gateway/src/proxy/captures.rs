@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::access::CallContext;
-use chassis::client::PeerChannel;
+use chassis::client::{PeerChannel, Retry};
 use chassis::status::{Fault, Rejection};
 use proto::paddock::contract::v1::Reason;
 use proto::paddock::job_token::v1::authorization_service_client::AuthorizationServiceClient;
@@ -21,9 +21,8 @@ use tracing::Instrument as _;
 
 use crate::metrics::{self, Verdict};
 
-/// How long to wait before a verdict is told again, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How a verdict is repeated until it is taken.
+const RETRY: Retry = Retry::with_backoff(Duration::from_millis(20), Duration::from_millis(500));
 
 /// Asks for decisions and tells verdicts. What it has begun goes on when the request ends.
 #[derive(Clone)]
@@ -89,16 +88,11 @@ impl Captures {
 
     /// A call that found nobody is repeated once, as any other that the contract allows to be repeated.
     async fn ask(&self, request: &AuthorizeRequest, context: &CallContext) -> Result<AuthorizeResponse, Rejection> {
-        let mut may_repeat = true;
-        loop {
-            let asked = self.client().authorize(call(request.clone(), context)).await;
-            match asked.map_err(Rejection::from) {
-                Err(Rejection::Fault(fault)) if fault.reason() == Reason::Unavailable && may_repeat => {
-                    may_repeat = false;
-                }
-                answer => return answer.map(tonic::Response::into_inner),
-            }
-        }
+        let authorized = Retry::ONCE.run(|| async {
+            let response = self.client().authorize(call(request.clone(), context)).await;
+            response.map_err(Rejection::from)
+        });
+        Ok(authorized.await?.into_inner())
     }
 
     fn client(&self) -> AuthorizationServiceClient<PeerChannel> {
@@ -110,25 +104,14 @@ impl Captures {
     where
         F: Future<Output = Result<(), Status>>,
     {
-        let mut pause = FIRST_PAUSE;
-        let telling = async {
-            loop {
-                let Err(status) = tell(self.client()).await else { return Ok(()) };
-                match Rejection::from(status) {
-                    Rejection::Refusal(refusal) => {
-                        return Err(Fault::of(Reason::CaptureUnavailable, format!("refused: {}", refusal.message())));
-                    }
-                    Rejection::Fault(fault) if !fault.spec().retryable => {
-                        return Err(Fault::of(Reason::CaptureUnavailable, fault.detail()));
-                    }
-                    Rejection::Fault(fault) => tracing::debug!(detail = fault.detail(), "a verdict was not taken"),
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+        let telling = RETRY.run(|| async { tell(self.client()).await.map_err(Rejection::from) });
+        let detail = match tokio::time::timeout(self.timeout, telling).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Rejection::Refusal(refusal))) => format!("refused: {}", refusal.message()),
+            Ok(Err(Rejection::Fault(fault))) => fault.detail().to_owned(),
+            Err(_) => "job-token-auth did not take the verdict in time".to_owned(),
         };
-        let late = |_| Err(Fault::of(Reason::CaptureUnavailable, "job-token-auth did not take the verdict in time"));
-        tokio::time::timeout(self.timeout, telling).await.unwrap_or_else(late)
+        Err(Fault::of(Reason::CaptureUnavailable, detail))
     }
 }
 

@@ -1,6 +1,7 @@
-//! The one way to call another process: a channel that signs who calls, carries the trace context and keeps a deadline.
+//! The client side of calls between processes: a channel that signs the identity of the caller, carries the trace context and
+//! enforces a deadline, and the one loop that repeats failed calls.
 //!
-//! A channel cannot be built without keys, and a call without a context fails here instead of going out without identity.
+//! A channel needs keys, and a call without a context fails before it is sent, so that no call lacks an identity.
 
 use std::{
     future::Future,
@@ -10,9 +11,11 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue};
-use proto::contract::DIGEST;
-use proto::paddock::contract::v1::{
-    GetContractRequest, InternalHeader, Process, contract_service_client::ContractServiceClient,
+use proto::{
+    contract::DIGEST,
+    paddock::contract::v1::{
+        GetContractRequest, InternalHeader, Process, Reason, contract_service_client::ContractServiceClient,
+    },
 };
 use serde::Deserialize;
 use tonic::{
@@ -27,16 +30,16 @@ use crate::{
     clock::Clock,
     config::{Problems, Validate, is_server_address},
     identity::{Call, IdentityKeys},
-    status::Fault,
+    status::{Fault, Rejection},
     telemetry::propagation,
 };
 
-/// How to reach a peer.
+/// The settings for calls to a peer.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClientConfig {
     /// Its address, for example `http://127.0.0.1:7101`.
     pub endpoint: String,
-    /// How long a call may take, in milliseconds.
+    /// The maximum duration of a call, in milliseconds.
     pub deadline_ms: u64,
 }
 
@@ -47,7 +50,7 @@ impl Validate for ClientConfig {
     }
 }
 
-/// Why a peer cannot be worked with.
+/// Why a peer cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PeerProblem {
     /// It does not answer.
@@ -67,30 +70,30 @@ pub enum PeerProblem {
         peer: &'static str,
         /// Its release.
         version: String,
-        /// Our digest.
+        /// The digest of this process.
         ours: &'static str,
-        /// Its digest.
+        /// The digest of the peer.
         theirs: String,
     },
-    /// It does not hold the key that we sign with.
+    /// It does not have the key that this process signs with.
     #[error(
         "{peer} does not hold our identity key: we sign with {ours}, it verifies with {theirs:?}; mount the same secret"
     )]
     Keys {
         /// The peer.
         peer: &'static str,
-        /// The id of the key that we sign with.
+        /// The id of the key that this process signs with.
         ours: String,
-        /// The ids of the keys that it holds.
+        /// The ids of the keys that the peer has.
         theirs: Vec<String>,
     },
 }
 
-/// A channel to a peer. It connects when it is first used, and again whenever the connection is lost.
+/// A channel to a peer. It connects on first use, and again after the connection is lost.
 #[derive(Clone)]
 pub struct PeerChannel {
     channel: Channel,
-    channel_address: String,
+    endpoint: String,
     speaker: Process,
     audience: Process,
     keys: IdentityKeys,
@@ -101,7 +104,7 @@ pub struct PeerChannel {
 }
 
 impl PeerChannel {
-    /// A channel from the speaker to the audience.
+    /// Makes a channel from the speaker to the audience.
     ///
     /// # Errors
     /// If the endpoint is not an address.
@@ -122,7 +125,7 @@ impl PeerChannel {
             .connect_lazy();
         Ok(Self {
             channel,
-            channel_address: config.endpoint.clone(),
+            endpoint: config.endpoint.clone(),
             speaker,
             audience,
             keys,
@@ -133,21 +136,17 @@ impl PeerChannel {
         })
     }
 
-    /// Asks the peer which contract it was built with and which keys it holds, and compares. The question carries no
-    /// identity, so that a difference is seen as what it is and not as a refused call.
+    /// Compares the contract and the keys of the peer with those of this process. The call carries no identity, so that different
+    /// keys are reported as such and not as a refused call.
     ///
     /// # Errors
-    /// What differs, or why the peer cannot be asked.
+    /// The difference, or why the peer does not answer.
     pub async fn check(&self) -> Result<(), PeerProblem> {
         let peer = self.audience.name();
-        let unreachable = |problem: &str| {
-            let problem = format!("{problem} from {}", self.channel_address);
-            PeerProblem::Unreachable { peer, problem }
-        };
         let mut client = ContractServiceClient::new(self.channel.clone());
-        let asked = tokio::time::timeout(self.deadline, client.get_contract(GetContractRequest {})).await;
-        let answer = asked.map_err(|_| unreachable("no answer in time"))?;
-        let theirs = answer.map_err(|_| unreachable("no answer"))?.into_inner();
+        let response = tokio::time::timeout(self.deadline, client.get_contract(GetContractRequest {})).await;
+        let response = response.map_err(|_| self.unreachable("no answer in time"))?;
+        let theirs = response.map_err(|_| self.unreachable("no answer"))?.into_inner();
         if theirs.digest != DIGEST {
             return Err(PeerProblem::Contract { peer, version: theirs.version, ours: DIGEST, theirs: theirs.digest });
         }
@@ -158,7 +157,12 @@ impl PeerChannel {
         Ok(())
     }
 
-    /// The context and the headers that make a request a call of ours.
+    fn unreachable(&self, problem: &str) -> PeerProblem {
+        let problem = format!("{problem} from {}", self.endpoint);
+        PeerProblem::Unreachable { peer: self.audience.name(), problem }
+    }
+
+    /// Adds the headers that carry the identity, the digest of the contract and the trace context.
     fn sign(&self, request: &mut http::Request<Body>) -> Result<(), Fault> {
         let context = request
             .extensions()
@@ -171,7 +175,7 @@ impl PeerChannel {
             now: self.clock.now(),
         };
         let mut identity = HeaderValue::try_from(self.keys.sign(context, &call)?).map_err(Fault::internal)?;
-        // Keeps it out of HTTP/2's compression table: it never comes again, and it is nobody else's business.
+        // Keeps it out of the compression table of HTTP/2: it is secret and differs in every call.
         identity.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(self.identity_header.clone(), identity);
@@ -194,17 +198,129 @@ impl Service<http::Request<Body>> for PeerChannel {
         if let Err(fault) = self.sign(&mut request) {
             return Box::pin(async move { Err(Status::from(fault).into()) });
         }
-        let answer = tokio::time::timeout(self.deadline, self.channel.call(request));
+        let response = tokio::time::timeout(self.deadline, self.channel.call(request));
         Box::pin(async move {
-            match answer.await {
-                Ok(answer) => answer.map_err(Into::into),
+            match response.await {
+                Ok(response) => response.map_err(Into::into),
                 Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time").into()),
             }
         })
     }
 }
 
+/// When and how often a failed call is repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    is_retryable: fn(&Fault) -> bool,
+    max_attempts: u32,
+    first_pause: Duration,
+    longest_pause: Duration,
+}
+
+impl Retry {
+    /// Repeats nothing.
+    pub const NEVER: Self = Self {
+        is_retryable: is_unavailable,
+        max_attempts: 1,
+        first_pause: Duration::ZERO,
+        longest_pause: Duration::ZERO,
+    };
+
+    /// Repeats a call once, at once, if the peer was not available. For calls that the contract allows to repeat.
+    pub const ONCE: Self = Self { max_attempts: 2, ..Self::NEVER };
+
+    /// Repeats a call until the contract says that repeating does not help. The pause between two attempts doubles up to the
+    /// longest one. The caller limits the total time.
+    #[must_use]
+    pub const fn with_backoff(first_pause: Duration, longest_pause: Duration) -> Self {
+        Self { is_retryable, max_attempts: u32::MAX, first_pause, longest_pause }
+    }
+
+    /// Makes the call.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    pub async fn run<T, F>(self, mut call: impl FnMut() -> F) -> Result<T, Rejection>
+    where
+        F: Future<Output = Result<T, Rejection>>,
+    {
+        let mut pause = self.first_pause;
+        for _ in 1..self.max_attempts {
+            match call().await {
+                Err(Rejection::Fault(fault)) if (self.is_retryable)(&fault) => {
+                    tracing::debug!(detail = fault.detail(), "the call is repeated");
+                }
+                result => return result,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.longest_pause);
+        }
+        call().await
+    }
+}
+
+fn is_unavailable(fault: &Fault) -> bool {
+    fault.reason() == Reason::Unavailable
+}
+
+fn is_retryable(fault: &Fault) -> bool {
+    fault.spec().retryable
+}
+
 fn header_name(header: InternalHeader) -> Result<HeaderName, Fault> {
     let spec = header.spec().ok_or_else(|| Fault::internal(format!("{header:?} has no name")))?;
     Ok(HeaderName::from_static(spec.key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Refusal;
+
+    /// Fails with these rejections, one at each attempt, then succeeds. Returns the result and the number of attempts.
+    async fn attempts(retry: Retry, rejections: &[Rejection]) -> (Result<(), Rejection>, usize) {
+        let mut made = 0;
+        let result = retry
+            .run(|| {
+                let rejection = rejections.get(made).cloned();
+                made += 1;
+                async move { rejection.map_or(Ok(()), Err) }
+            })
+            .await;
+        (result, made)
+    }
+
+    #[tokio::test]
+    async fn a_call_is_repeated_as_often_as_its_policy_allows() {
+        let unavailable = Rejection::from(Fault::unavailable("gone"));
+        let late = Rejection::from(Fault::deadline_exceeded("slow"));
+        let malformed = Rejection::from(Fault::of(Reason::IdentityMalformed, "?"));
+        let refused = Rejection::from(Refusal::new(Reason::Conflict));
+        let backoff = Retry::with_backoff(Duration::from_millis(1), Duration::from_millis(2));
+        let cases: [(Retry, &[&Rejection], bool, usize); 8] = [
+            (Retry::NEVER, &[&unavailable], false, 1),
+            (Retry::ONCE, &[], true, 1),
+            (Retry::ONCE, &[&unavailable], true, 2),
+            (Retry::ONCE, &[&unavailable, &unavailable], false, 2),
+            (Retry::ONCE, &[&late], false, 1),
+            (backoff, &[&unavailable, &late, &unavailable], true, 4),
+            (backoff, &[&unavailable, &malformed], false, 2),
+            (backoff, &[&refused], false, 1),
+        ];
+        for (number, (retry, rejections, succeeds, expected)) in cases.into_iter().enumerate() {
+            let rejections: Vec<_> = rejections.iter().map(|rejection| (*rejection).clone()).collect();
+            let (result, made) = attempts(retry, &rejections).await;
+            assert_eq!((result.is_ok(), made), (succeeds, expected), "case {number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_pause_doubles_up_to_the_longest_one() {
+        let start = std::time::Instant::now();
+        let retry = Retry::with_backoff(Duration::from_millis(2), Duration::from_millis(5));
+        let unavailable = Rejection::from(Fault::unavailable("gone"));
+        let (result, _) = attempts(retry, &vec![unavailable; 4]).await;
+        assert_eq!(result, Ok(()));
+        assert!(start.elapsed() >= Duration::from_millis(2 + 4 + 5 + 5), "{:?}", start.elapsed());
+    }
 }

@@ -15,3 +15,5 @@ pub mod secrets;
 pub mod server;
 pub mod status;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

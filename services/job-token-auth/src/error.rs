@@ -1,30 +1,33 @@
-//! What a call can be refused with, and the one table from there to the reasons of the contract.
+//! The errors of job-token-auth, and the one table from them to the reasons of the contract.
 
 use std::fmt;
 
-use chassis::status::{Fault, Refusal, Rejection};
+use chassis::{
+    db::error::DatabaseFailure,
+    status::{Fault, Refusal, Rejection},
+};
 use proto::paddock::contract::v1::Reason;
 use sea_orm::DbErr;
 
-/// The outcome of whatever a handler calls.
+/// The result of a function that a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call has no answer.
+/// Why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A state that a client can bring about, with the texts for it.
+    /// A refusal that a client can cause, with its texts.
     #[error("refused: {}", .0.spec().code)]
     Refused(Refusal),
     /// The database failed.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// Something that cannot be is so, or something that is needed does not answer.
+    /// A mistake in this program, or a peer that does not answer.
     #[error("{}", .0.detail())]
     Failed(Fault),
 }
 
 impl Error {
-    /// Something that cannot be is so.
+    /// A fault with the reason `INTERNAL`. The text is for the log.
     pub fn internal(detail: impl fmt::Display) -> Self {
         Self::Failed(Fault::internal(detail))
     }
@@ -35,8 +38,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::Failed(fault) => fault.reason(),
-            Self::Database(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => Reason::Unavailable,
-            Self::Database(_) => Reason::Internal,
+            Self::Database(error) => DatabaseFailure::of(error).reason(),
         }
     }
 }
@@ -71,11 +73,10 @@ impl From<tonic::Status> for Error {
 
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
-        let reason = error.reason();
         match error {
             Error::Refused(refusal) => refusal.into(),
             Error::Failed(fault) => fault.into(),
-            Error::Database(error) => Fault::of(reason, error).into(),
+            Error::Database(error) => error.into(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use chassis::{
     client::PeerChannel,
     clock::Clock,
+    db,
     identity::IdentityKeys,
     secrets::SecretBytes,
     server::{GrpcServer, ServerConfig},
@@ -62,6 +63,7 @@ pub struct Deps {
 /// The service, with everything that it needs at hand.
 pub struct Service {
     server: GrpcServer,
+    database: DatabaseConnection,
     captures: capture::Captures,
     stopped: CancellationToken,
 }
@@ -92,16 +94,17 @@ impl Service {
         )
         .await?;
         rpc::authorization::describe_metrics();
+        let database = deps.database.clone();
         let state = rpc::State::new(deps, captures.clone());
         let server = server
             .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
             .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))
             .add_service(ScopeServiceServer::new(rpc::scope::Scope(state.clone())))
             .add_service(AuthenticationLogServiceServer::new(rpc::log::AuthenticationLog(state)));
-        Ok(Self { server, captures, stopped })
+        Ok(Self { server, database, captures, stopped })
     }
 
-    /// Serves until shutdown. What calls have left behind is written before it ends.
+    /// Serves until shutdown. It then writes the captures that calls left, and closes the database.
     ///
     /// # Errors
     /// If the listener fails.
@@ -109,6 +112,7 @@ impl Service {
         let served = self.server.serve(listener, shutdown).await;
         self.stopped.cancel();
         self.captures.stopped().await;
+        db::close(&self.database).await;
         served.map_err(Error::internal)
     }
 }

@@ -1,18 +1,21 @@
-//! What a call to the registry can be refused with, and the one table from there to the reasons of the contract.
+//! The errors of the registry, and the one table from them to the reasons of the contract.
 
 use std::collections::BTreeMap;
 
-use chassis::status::{Fault, Refusal, Rejection};
+use chassis::{
+    db::error::DatabaseFailure,
+    status::{Fault, Refusal, Rejection},
+};
 use proto::paddock::contract::v1::Reason;
-use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
+use sea_orm::DbErr;
 
-/// The outcome of whatever a handler calls.
+/// The result of a function that a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call has no answer. Every variant but the last two is a state that a client can bring about.
+/// Why a call fails. A client can cause every variant but the last two.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The text is no personal access token: prefix, length, alphabet or checksum are wrong.
+    /// The text does not have the form of a personal access token: prefix, length, alphabet or checksum are wrong.
     #[error("the user token is malformed")]
     UserTokenMalformed,
     /// No personal access token has this digest.
@@ -27,7 +30,7 @@ pub enum Error {
     /// The text is a token of another kind.
     #[error("the token is no user token")]
     UserTokenWrongKind,
-    /// The text is no runner token: prefix, length, alphabet or checksum are wrong.
+    /// The text does not have the form of a runner token: prefix, length, alphabet or checksum are wrong.
     #[error("the runner token is malformed")]
     RunnerTokenMalformed,
     /// No runner token has this digest.
@@ -48,7 +51,7 @@ pub enum Error {
     /// The rotation deadline of the runner token has passed.
     #[error("the rotation deadline has passed")]
     RotationDeadlinePassed,
-    /// The project runner has no project left.
+    /// The project runner is assigned to no project.
     #[error("the runner is assigned to no project")]
     RunnerUnassigned,
     /// A registration token was presented.
@@ -93,7 +96,7 @@ pub enum Error {
     /// The runner has no manager with this system id.
     #[error("runner manager not found")]
     RunnerManagerNotFound,
-    /// The user has no role of its own in the object.
+    /// The user is not a direct member of the object.
     #[error("member not found")]
     MemberNotFound,
     /// The user has a role in the object already.
@@ -102,36 +105,36 @@ pub enum Error {
     /// The group would have no owner.
     #[error("the group would have no owner")]
     LastOwner,
-    /// These parameters are required and did not come.
+    /// These required parameters are missing.
     #[error("parameters are missing: {0:?}")]
     ParameterMissing(Vec<&'static str>),
-    /// None of these parameters came, and one of them is needed.
+    /// All of these parameters are missing, and at least one is required.
     #[error("one of the parameters is needed: {0:?}")]
     NoParameter(&'static [&'static str]),
-    /// A parameter has a value outside its list; the text is for the caller: `status does not have a valid value`.
+    /// A parameter has a value that is not allowed. The text is for the caller: `status does not have a valid value`.
     #[error("a parameter is invalid: {0}")]
     ParameterInvalid(String),
-    /// The deprecated `scope` of a list is none of its words.
+    /// The deprecated parameter `scope` of a list has an unknown value.
     #[error("the scope is invalid")]
     ScopeInvalid,
     /// The record would not be valid.
     #[error("validation failed: {0:?}")]
     ValidationFailed(FieldErrors),
-    /// The parameters contradict each other or the settings in force; the text is for the caller.
+    /// The parameters contradict each other or the settings in force. The text is for the caller.
     #[error("bad request: {0}")]
     BadRequest(String),
-    /// Another call changed the same record at the same moment.
+    /// Another call changed the same record at the same time.
     #[error("conflict")]
     Conflict,
     /// The database failed.
     #[error("database: {0}")]
-    Database(DbErr),
-    /// Something that cannot be is so.
+    Database(#[from] DbErr),
+    /// A mistake in this program, or in data that only it writes.
     #[error("fault: {}", .0.detail())]
     Fault(Fault),
 }
 
-/// What is wrong with the record, per field, in the wording of GitLab: `path` → `has already been taken`.
+/// The texts of a failed validation by field, in the wording of GitLab: `path` → `has already been taken`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct FieldErrors(BTreeMap<&'static str, Vec<String>>);
 
@@ -141,28 +144,28 @@ impl FieldErrors {
         self.0.entry(field).or_default().push(text.into());
     }
 
-    /// Every text with its field, by the names of the fields.
+    /// Returns every text with its field, ordered by field.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.0.iter().flat_map(|(field, texts)| texts.iter().map(|text| (*field, text.as_str())))
     }
 
-    /// Whether there is no text.
+    /// Reports whether there are no texts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Fails if there is any text.
+    /// Fails if there are texts.
     ///
     /// # Errors
-    /// [`Error::ValidationFailed`] with everything that was pushed.
+    /// [`Error::ValidationFailed`] with all texts.
     pub fn check(self) -> Result<()> {
         if self.is_empty() { Ok(()) } else { Err(Error::ValidationFailed(self)) }
     }
 }
 
 impl Error {
-    /// Something that cannot be is so; the text is for the log.
+    /// A fault with the reason `INTERNAL`. The text is for the log.
     #[must_use]
     pub fn internal(detail: impl std::fmt::Display) -> Self {
         Self::Fault(Fault::internal(detail))
@@ -176,21 +179,20 @@ impl Error {
         Self::ValidationFailed(fields)
     }
 
-    /// Replaces a violated uniqueness by what it means here; every other failure stays what it is.
+    /// Converts an error of the database. If a row with the same unique value exists, it is `meaning`.
     #[must_use]
     pub fn on_unique(error: DbErr, meaning: Self) -> Self {
-        match error.sql_err() {
-            Some(SqlErr::UniqueConstraintViolation(_)) => meaning,
+        match DatabaseFailure::of(&error) {
+            DatabaseFailure::UniqueViolation => meaning,
             _ => error.into(),
         }
     }
 
-    /// Replaces a violated reference, which means that the other row is gone by now; every other failure stays what it
-    /// is.
+    /// Converts an error of the database. If the row that a reference needs was deleted, it is `meaning`.
     #[must_use]
     pub fn on_gone(error: DbErr, meaning: Self) -> Self {
-        match error.sql_err() {
-            Some(SqlErr::ForeignKeyConstraintViolation(_)) => meaning,
+        match DatabaseFailure::of(&error) {
+            DatabaseFailure::ForeignKeyViolation => meaning,
             _ => error.into(),
         }
     }
@@ -232,54 +234,9 @@ impl Error {
             Self::ValidationFailed(_) => Reason::ValidationFailed,
             Self::BadRequest(_) | Self::ScopeInvalid => Reason::BadRequest,
             Self::Conflict => Reason::Conflict,
-            Self::Database(error) if is_unreachable(error) => Reason::Unavailable,
-            Self::Database(_) => Reason::Internal,
+            Self::Database(error) => DatabaseFailure::of(error).reason(),
             Self::Fault(fault) => fault.reason(),
         }
-    }
-}
-
-/// Whether the database could not be reached or not be locked, so that trying again can help.
-fn is_unreachable(error: &DbErr) -> bool {
-    match (error, driver_error(error)) {
-        (DbErr::ConnectionAcquire(_) | DbErr::Conn(_), _) => true,
-        (_, Some(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)) => true,
-        (_, Some(sqlx::Error::Database(error))) => error.code().is_some_and(|code| is_code_of_unreachable(&code)),
-        _ => false,
-    }
-}
-
-/// The codes of Postgres for a lost connection, too many connections and a shutdown, and of SQLite for a file that
-/// stayed locked. Sources: <https://www.postgresql.org/docs/current/errcodes-appendix.html> and
-/// <https://www.sqlite.org/rescode.html>
-fn is_code_of_unreachable(code: &str) -> bool {
-    let postgres = code.len() == 5 && (code.starts_with("08") || code.starts_with("57P0") || code == "53300");
-    // The low byte of an extended code of SQLite is the primary one.
-    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == SQLITE_BUSY);
-    postgres || sqlite
-}
-
-/// The primary code of SQLite for a file that another connection keeps locked.
-const SQLITE_BUSY: u32 = 5;
-
-/// Whether the database gave up one of two transactions that were in each other's way. The codes are Postgres' for a
-/// failed serialization and a deadlock.
-fn is_conflict(error: &DbErr) -> bool {
-    let Some(sqlx::Error::Database(error)) = driver_error(error) else { return false };
-    matches!(error.code().as_deref(), Some("40001" | "40P01"))
-}
-
-/// What the driver said, for a statement that failed.
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
-        _ => None,
-    }
-}
-
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        if is_conflict(&error) { Self::Conflict } else { Self::Database(error) }
     }
 }
 
@@ -294,7 +251,7 @@ impl From<Error> for Rejection {
         let reason = error.reason();
         let refusal = Refusal::new(reason);
         let precise = match error {
-            Error::Database(error) => return Fault::of(reason, error).into(),
+            Error::Database(error) => return error.into(),
             Error::Fault(fault) => return fault.into(),
             Error::ParameterMissing(names) => {
                 let texts: Vec<_> = names.iter().map(|name| format!("{name} is missing")).collect();
@@ -330,7 +287,6 @@ impl From<Error> for tonic::Status {
 #[allow(clippy::panic)]
 mod tests {
     use super::*;
-    use sea_orm::error::ConnAcquireErr;
 
     fn refusal(error: Error) -> Refusal {
         match Rejection::from(error) {
@@ -364,36 +320,5 @@ mod tests {
         let refusal = refusal(Error::ValidationFailed(errors));
         let fields: Vec<_> = refusal.fields().iter().map(|(field, texts)| (field.as_str(), texts.len())).collect();
         assert_eq!(fields, [("name", 1), ("path", 2)]);
-    }
-
-    #[test]
-    fn a_database_that_cannot_be_reached_is_told_from_one_that_fails() {
-        let io = || std::io::Error::other("gone");
-        let query = |error: sqlx::Error| DbErr::Query(RuntimeErr::SqlxError(error.into()));
-        let cases = [
-            (DbErr::ConnectionAcquire(ConnAcquireErr::Timeout), Reason::Unavailable),
-            (DbErr::Conn(RuntimeErr::Internal("refused".to_owned())), Reason::Unavailable),
-            (query(sqlx::Error::Io(io())), Reason::Unavailable),
-            (query(sqlx::Error::PoolClosed), Reason::Unavailable),
-            (query(sqlx::Error::RowNotFound), Reason::Internal),
-            (DbErr::Custom("gone".to_owned()), Reason::Internal),
-        ];
-        for (error, reason) in cases {
-            let text = error.to_string();
-            match Rejection::from(Error::from(error)) {
-                Rejection::Fault(fault) => assert_eq!(fault.reason(), reason, "{text}"),
-                Rejection::Refusal(refusal) => panic!("{refusal:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn codes_of_databases_are_known() {
-        for code in ["08006", "57P01", "57P03", "53300", "5", "261", "517"] {
-            assert!(is_code_of_unreachable(code), "{code}");
-        }
-        for code in ["23505", "42P01", "40001", "1", "19", "787", "2067", "", "x", "00005"] {
-            assert!(!is_code_of_unreachable(code), "{code}");
-        }
     }
 }

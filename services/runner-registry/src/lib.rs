@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chassis::{
     clock::Clock,
+    db,
     identity::IdentityKeys,
     server::{GrpcServer, ServerConfig},
 };
@@ -53,11 +54,18 @@ pub struct Deps {
     pub clock: Clock,
 }
 
-/// Brings the schema up to date, then serves until shutdown.
+/// Brings the schema up to date, serves until shutdown, and closes the database.
 ///
 /// # Errors
 /// If the schema cannot be brought up to date, or the listener fails.
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let database = deps.database.clone();
+    let served = serve(deps, listener, shutdown).await;
+    db::close(&database).await;
+    served
+}
+
+async fn serve(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     rpc::runner_tokens::describe_metrics();

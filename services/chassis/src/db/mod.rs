@@ -1,6 +1,7 @@
 //! The database of a service: Postgres, or a SQLite file, by the same code.
 
 pub mod columns;
+pub mod error;
 pub mod paging;
 
 use std::{path::PathBuf, time::Duration};
@@ -10,22 +11,25 @@ use sea_orm::{
     TransactionOptions, TransactionTrait as _,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
-
-pub use sea_orm::DatabaseConnection;
-
 use sea_orm_migration::MigratorTrait;
 use serde::Deserialize;
 
 use crate::secrets::SecretBytes;
 
-/// How long a statement waits for another writer of the SQLite file.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub use sea_orm::DatabaseConnection;
+
+/// How long a statement waits for another writer of the SQLite file. It is shorter than the deadline of a call between
+/// processes, so that the caller gets the reason and not a timeout.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the server is told of our connections. A transaction of ours never waits for anything but the database, so one that is idle
-/// for seconds belongs to a process that stands still; the others find out, in less than a minute, that the machine is gone.
+/// How long [`close`] waits for connections that are in use.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Session settings on PostgreSQL. A transaction waits for nothing but the database, so one that is idle for seconds belongs to a
+/// process that hangs. The keepalive settings find a lost machine in less than a minute.
 const POSTGRES_OPTIONS: [(&str, &str); 5] = [
     ("idle_in_transaction_session_timeout", "10s"),
     ("tcp_keepalives_idle", "15"),
@@ -44,12 +48,12 @@ pub enum DatabaseKind {
     Postgres,
 }
 
-/// Where the database is.
+/// The address of a database.
 #[derive(Clone, Debug)]
 pub enum DatabaseLocation {
-    /// A file, made when it is missing.
+    /// A file. It is created if it is missing.
     Sqlite(PathBuf),
-    /// A server, by a connection URL that holds its password.
+    /// A server. The connection URL holds its password.
     Postgres(SecretBytes),
 }
 
@@ -69,7 +73,7 @@ pub async fn connect(location: &DatabaseLocation, max_connections: u32) -> Resul
     Database::connect(options).await
 }
 
-/// A process that stands still or is cut off must not hold its locks for ever: the server ends what it has begun.
+/// A process that hangs or is cut off must not hold its locks for ever: the server ends its transactions.
 fn postgres_options(url: &str) -> ConnectOptions {
     let mut options = ConnectOptions::new(url.to_owned());
     options.map_sqlx_postgres_opts(|options| options.options(POSTGRES_OPTIONS));
@@ -90,11 +94,21 @@ fn sqlite_options(path: &std::path::Path) -> Result<ConnectOptions, DbErr> {
     Ok(options)
 }
 
-/// Begins a transaction that writes. On SQLite it takes the write lock at once: a transaction that reads first and writes
-/// later would fail instead of waiting when another one wrote in between.
+/// Closes the pool and all its clones. SQLite then moves the write-ahead log into the database file, so that the file alone is a
+/// complete copy. Call it when nothing uses the database any more.
+pub async fn close(database: &DatabaseConnection) {
+    match tokio::time::timeout(CLOSE_TIMEOUT, database.close_by_ref()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the database was not closed"),
+        Err(_) => tracing::warn!("the database was not closed: some of its connections are still in use"),
+    }
+}
+
+/// Begins a transaction that writes. On SQLite it takes the write lock at once. A transaction that reads first and writes later
+/// would fail, and not wait, if another one wrote in between.
 ///
 /// # Errors
-/// If no connection is free in time, or the lock is not.
+/// If no connection, or no write lock, is free in time.
 pub async fn begin_write(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let sqlite = database.get_database_backend() == DatabaseBackend::Sqlite;
     database
@@ -106,10 +120,10 @@ pub async fn begin_write(database: &DatabaseConnection) -> Result<DatabaseTransa
         .await
 }
 
-/// The key of the lock that a process holds while it changes the schema. Nothing else uses it.
+/// The key of the advisory lock that a process holds while it changes the schema.
 const MIGRATION_LOCK: i64 = 0x0070_6164_646f_636b;
 
-/// Brings the schema up to date. Processes that start at the same moment take turns.
+/// Brings the schema up to date. Processes that start at the same time run one after another.
 ///
 /// # Errors
 /// Those of the database.

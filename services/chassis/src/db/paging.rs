@@ -1,4 +1,4 @@
-//! Pages of a list: which rows, how many there are in all, and whether more follow.
+//! Pages of a list: the rows of one page, their total number, and whether more follow.
 
 use proto::paddock::{contract::v1::Reason, page::v1::Page};
 use sea_orm::{
@@ -8,38 +8,39 @@ use sea_orm::{
 
 use crate::status::Refusal;
 
-/// How many items a page holds when the caller does not say.
+/// The number of items of a page, unless the caller asks for another one.
 const DEFAULT_PER_PAGE: i32 = 20;
 
-/// How many items a page holds at most.
+/// The largest number of items of a page.
 const MAX_PER_PAGE: i32 = 100;
 
 /// Lists are counted up to this number, as with GitLab: <https://docs.gitlab.com/api/rest/#other-pagination-headers>
 const MAX_COUNTED: u64 = 10_000;
 
-/// Which part of a list is wanted.
+/// The part of a list that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     page: i32,
     per_page: i32,
 }
 
-/// A page of rows and where it stands in its list.
+/// The rows of one page, and the position of the page in its list.
 #[derive(Debug)]
 pub struct Paged<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Where they stand.
+    /// Their position.
     pub page: Page,
 }
 
 impl Window {
-    /// The part that the parameters of a list request ask for.
+    /// Reads the parameters of a list request.
     ///
     /// # Errors
     /// A refusal for a number below 1.
     pub fn new(page: Option<i32>, per_page: Option<i32>) -> Result<Self, Refusal> {
-        let (page, per_page) = (page.unwrap_or(1), per_page.unwrap_or(DEFAULT_PER_PAGE));
+        let page = page.unwrap_or(1);
+        let per_page = per_page.unwrap_or(DEFAULT_PER_PAGE);
         for (name, value) in [("page", page), ("per_page", per_page)] {
             if value < 1 {
                 let text = format!("{name} does not have a valid value");
@@ -57,14 +58,13 @@ impl Window {
         u64::from((self.page - 1).unsigned_abs()) * self.limit()
     }
 
-    /// Cuts this part out of a list that is short enough to be held whole.
+    /// Cuts this part out of a list that is in memory.
     #[must_use]
     pub fn slice<T>(self, all: Vec<T>) -> Paged<T> {
-        let (count, end) = (all.len() as u64, self.offset() + self.limit());
-        let within = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let items = all.into_iter().skip(within(self.offset())).take(within(self.limit())).collect();
-        let total = i64::try_from(count).ok().filter(|_| count <= MAX_COUNTED);
-        Paged { items, page: Page { page: self.page, per_page: self.per_page, total, has_next: count > end } }
+        let count = all.len() as u64;
+        let has_next = count > self.offset() + self.limit();
+        let items = all.into_iter().skip(to_usize(self.offset())).take(to_usize(self.limit())).collect();
+        Paged { items, page: self.page(count, has_next) }
     }
 
     /// Runs an ordered query for the rows of this part.
@@ -77,25 +77,33 @@ impl Window {
         db: &impl ConnectionTrait,
     ) -> Result<Paged<E::Model>, DbErr> {
         let counted = count(&query, db).await?;
-        // One row more than the page holds tells whether a further page follows.
+        // One row more than the page holds shows whether another page follows.
         let mut items = query.limit(self.limit() + 1).offset(self.offset()).all(db).await?;
-        let has_next = items.len() > usize::try_from(self.limit()).unwrap_or(usize::MAX);
+        let has_next = items.len() > to_usize(self.limit());
         if has_next {
             items.pop();
         }
-        let total = i64::try_from(counted).ok().filter(|_| counted <= MAX_COUNTED);
-        Ok(Paged { items, page: Page { page: self.page, per_page: self.per_page, total, has_next } })
+        Ok(Paged { items, page: self.page(counted, has_next) })
+    }
+
+    fn page(self, count: u64, has_next: bool) -> Page {
+        let total = i64::try_from(count).ok().filter(|_| count <= MAX_COUNTED);
+        Page { page: self.page, per_page: self.per_page, total, has_next }
     }
 }
 
 impl<T> Paged<T> {
-    /// The same page with every row turned into something else.
+    /// Converts every row.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Paged<U> {
         Paged { items: self.items.into_iter().map(f).collect(), page: self.page }
     }
 }
 
-/// Counts the rows, but not far beyond what is shown: a count over a large table is slow.
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Counts the rows up to one more than [`MAX_COUNTED`]: a count over a large table is slow.
 async fn count<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64, DbErr> {
     let mut rows = sea_orm::QueryTrait::query(&mut query.clone()).to_owned();
     rows.clear_selects().clear_order_by().expr(Expr::val(1)).limit(MAX_COUNTED + 1);

@@ -3,7 +3,6 @@
 //!
 //! A test is written once, inside `every_store!`, and takes `world: &mut World`.
 
-pub mod postgres;
 pub mod redis;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicI64, sync::atomic::Ordering, time::Duration};
@@ -13,11 +12,12 @@ use chassis::{
     clock::Clock,
     config,
     db::{self, DatabaseLocation},
+    testing::postgres,
 };
 use job_token_auth::{
     capture::{Captures, Log},
     config::{CaptureStoreKind, Captures as Config, DEFAULTS, ProcessConfig},
-    migration,
+    migration::{self, Migrator},
 };
 use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
 use proto::timestamp;
@@ -119,7 +119,7 @@ impl World {
     }
 
     pub async fn database_on_postgres() -> Option<Self> {
-        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        let location = postgres::new_database::<Migrator>("job_token_auth").await?;
         Some(Self::new(|_| location, None).await)
     }
 
@@ -134,7 +134,7 @@ impl World {
         if !redis::is_installed() {
             return None;
         }
-        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        let location = postgres::new_database::<Migrator>("job_token_auth").await?;
         Some(Self::new(|_| location, Some(RedisServer::start().await)).await)
     }
 
@@ -311,9 +311,7 @@ impl World {
     /// Removes what the test left.
     pub async fn finish(self) {
         self.database.close().await.unwrap();
-        if let DatabaseLocation::Postgres(url) = &self.location {
-            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
-        }
+        postgres::drop_database(&self.location).await;
         self.folder.close().unwrap();
     }
 }

@@ -5,7 +5,6 @@
 
 mod actor;
 mod answer;
-mod postgres;
 mod registry;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -18,11 +17,13 @@ use chassis::{
     db::{self, DatabaseLocation},
     identity::IdentityKeys,
     server::ServerError,
+    testing::postgres,
 };
 use job_token_auth::{
     Config, Deps, Error,
     config::{DEFAULTS, ProcessConfig},
     keys::SigningKeys,
+    migration::Migrator,
 };
 use proto::paddock::{
     contract::v1::{CredentialKind, Process, TokenScope},
@@ -122,7 +123,7 @@ impl Service {
 
     /// The service on a Postgres database of its own; none if there is no server.
     pub async fn on_postgres(change: Change) -> Option<Self> {
-        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        let location = postgres::new_database::<Migrator>("job_token_auth").await?;
         Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
     }
 
@@ -194,9 +195,7 @@ impl Service {
 
     /// Removes a Postgres database under the feet of the service; a SQLite file goes with its folder.
     pub async fn drop_database(&self) {
-        if let DatabaseLocation::Postgres(url) = &self.location {
-            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
-        }
+        postgres::drop_database(&self.location).await;
     }
 
     /// A client of one process of the service that speaks as a caller.

@@ -7,7 +7,6 @@
 
 mod actor;
 mod answer;
-mod postgres;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -18,6 +17,7 @@ use chassis::{
     config,
     db::{self, DatabaseLocation},
     identity::IdentityKeys,
+    testing::postgres,
 };
 use prost_types::FieldMask;
 use proto::{
@@ -31,6 +31,7 @@ use runner_registry::{
     Config, Deps, Error, SealKeys,
     config::{DEFAULTS, ProcessConfig},
     entity::{member, user},
+    migration::Migrator,
 };
 use sea_orm::{
     ActiveModelTrait as _,
@@ -107,7 +108,7 @@ impl Registry {
 
     /// Starts the service on a new Postgres database; none if there is no server.
     pub async fn on_postgres(change: Change) -> Option<Self> {
-        let location = DatabaseLocation::Postgres(postgres::new_database().await?.into_bytes().into());
+        let location = postgres::new_database::<Migrator>("runner_registry").await?;
         Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
     }
 
@@ -144,9 +145,7 @@ impl Registry {
 
     /// Removes a Postgres database while the service uses it. A SQLite file is deleted with its folder.
     pub async fn drop_database(&self) {
-        if let DatabaseLocation::Postgres(url) = &self.location {
-            postgres::drop_database(std::str::from_utf8(url.expose()).unwrap()).await;
-        }
+        postgres::drop_database(&self.location).await;
     }
 
     /// A client that calls as this caller.

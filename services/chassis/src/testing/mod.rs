@@ -1,0 +1,3 @@
+//! What the tests of several services share. Only their `[dev-dependencies]` switch the feature `testing` on.
+
+pub mod postgres;
