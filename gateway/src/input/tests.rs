@@ -1,9 +1,7 @@
-//! What clients send, and the message that it becomes, or all that is wrong with it.
+//! Requests as clients send them, and the messages or the flaws that come of them.
 
-use super::*;
-use crate::contract::Descriptors;
-use crate::input::builder::Token;
-use crate::input::plan::InputPlan;
+use std::sync::LazyLock;
+
 use futures::FutureExt as _;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -17,7 +15,11 @@ use proto::paddock::runner::v1::{
     AssignRunnerRequest, CreateRunnerRequest, ListProjectRunnersRequest, ListRunnersRequest, RegisterRunnerRequest,
     UnregisterRunnerManagerRequest, UpdateRunnerRequest, VerifyRunnerRequest,
 };
-use std::sync::LazyLock;
+
+use super::plan::InputPlan;
+use super::*;
+use crate::contract::Descriptors;
+use crate::credential::token::Token;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -39,7 +41,7 @@ fn plan(method_name: &str) -> InputPlan {
     InputPlan::new(&DESCRIPTORS, &method.input(), spec.accepts).unwrap()
 }
 
-/// The message, what is wrong with it, and the credentials that it carried.
+/// Returns the message, its flaws, and the credentials that the request carried.
 fn collect(method: &str, sent: &Sent<'_>) -> Result<(DynamicMessage, Option<String>, Vec<String>), Refusal> {
     let plan = plan(method);
     let mut builder = Builder::new(&plan);
@@ -82,11 +84,11 @@ fn query(query: &str) -> Sent<'_> {
 /// The parameter that carries the credential of runner programs.
 fn carrier() -> &'static str {
     let carriers = CredentialKind::RunnerToken.spec().unwrap().carriers;
-    let parameter = |carrier: &proto::contract::Carrier| match carrier.place {
+    let parameter = carriers.iter().find_map(|carrier| match carrier.place {
         Place::Parameter(name) => Some(name),
         Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
-    };
-    carriers.iter().find_map(parameter).unwrap()
+    });
+    parameter.unwrap()
 }
 
 #[test]
@@ -279,14 +281,15 @@ fn every_flaw_is_named_at_once() {
 
 #[test]
 fn what_is_missing_and_what_is_invalid_are_different_reasons() {
-    let reason = |problems: &[Flaw]| {
-        let problems: Vec<_> = problems.iter().map(|flaw| Problem { name: "x".into(), flaw: *flaw }).collect();
-        refusal(&problems).map(|refusal| refusal.reason())
-    };
-    assert_eq!(reason(&[]), None);
-    assert_eq!(reason(&[Flaw::Missing]), Some(Reason::ParameterMissing));
-    assert_eq!(reason(&[Flaw::Missing, Flaw::Invalid]), Some(Reason::ParameterInvalid));
-    assert_eq!(reason(&[Flaw::NotAValidValue]), Some(Reason::ParameterInvalid));
+    for (flaws, expected) in [
+        (&[][..], None),
+        (&[Flaw::Missing], Some(Reason::ParameterMissing)),
+        (&[Flaw::Missing, Flaw::Invalid], Some(Reason::ParameterInvalid)),
+        (&[Flaw::NotAValidValue], Some(Reason::ParameterInvalid)),
+    ] {
+        let problems: Vec<_> = flaws.iter().map(|flaw| Problem { name: "x".into(), flaw: *flaw }).collect();
+        assert_eq!(refusal(&problems).map(|refusal| refusal.reason()), expected, "{flaws:?}");
+    }
 }
 
 #[test]
@@ -336,15 +339,20 @@ fn the_last_of_several_pairs_counts() {
     assert_eq!(list.page, None);
 }
 
+fn tags(count: usize) -> Vec<String> {
+    (0..count).map(|tag| tag.to_string()).collect()
+}
+
 #[test]
 fn a_list_has_a_limit_in_every_place() {
-    let tags = |count: usize| (0..count).map(|tag| tag.to_string()).collect::<Vec<_>>();
     let fits: ListRunnersRequest = message("ListRunners", &query(&format!("tag_list={}", tags(256).join(","))));
     assert_eq!(fits.tag_list.len(), 256);
     let list = tags(257).join(",");
     let pairs: Vec<_> = tags(257).iter().map(|tag| format!("tag_list[]={tag}")).collect();
-    let (pairs, array) = (pairs.join("&"), format!("{{\"tag_list\":[{list}]}}"));
-    let (text, pair) = (format!("{{\"tag_list\":\"{list}\"}}"), format!("tag_list={list}"));
+    let pairs = pairs.join("&");
+    let pair = format!("tag_list={list}");
+    let array = format!("{{\"tag_list\":[{list}]}}");
+    let text = format!("{{\"tag_list\":\"{list}\"}}");
     for sent in [json(&array), json(&text), form(&pairs), query(&pairs), query(&pair)] {
         assert_eq!(problems("ListRunners", &sent), "tag_list is invalid");
     }
@@ -356,11 +364,16 @@ fn what_is_wrong_again_and_again_is_noted_once() {
     assert_eq!(problems("ListRunners", &form(&repeated)), "tag_list is invalid, page is invalid, paused is invalid");
 }
 
+/// Lists in objects, nested this deep.
+fn nested(depth: usize) -> String {
+    format!("{}1{}", r#"{"x":["#.repeat(depth), "]}".repeat(depth))
+}
+
 #[test]
 fn a_body_that_can_be_read_in_two_ways_is_refused() {
-    let deep = |depth: usize| format!("{}1{}", r#"{"x":["#.repeat(depth), "]}".repeat(depth));
-    assert!(collect("ListRunners", &json(&deep(15))).is_ok());
-    let (deep, deeper) = (deep(17), deep(5000));
+    assert!(collect("ListRunners", &json(&nested(15))).is_ok());
+    let deep = nested(17);
+    let deeper = nested(5000);
     let lists = "[".repeat(100_000);
     let cases: Vec<&[u8]> = vec![
         b"{",
@@ -425,13 +438,11 @@ fn forms_and_queries_that_cannot_be_decoded_are_refused() {
 
 #[test]
 fn a_file_is_no_value() {
-    let part = |name: &str| {
-        format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n")
-    };
     for (name, expected) in
         [("description", "description is invalid, runner_type is missing"), ("other", "runner_type is missing")]
     {
-        let body = part(name);
+        let part = format!("content-disposition: form-data; name=\"{name}\"; filename=\"f\"");
+        let body = format!("--b\r\n{part}\r\n\r\nx\r\n--b--\r\n");
         let sent =
             Sent { content_type: Some("multipart/form-data; boundary=b"), body: body.as_bytes(), ..Sent::default() };
         assert_eq!(problems("CreateRunner", &sent), expected);

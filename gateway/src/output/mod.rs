@@ -1,10 +1,10 @@
-//! From the answer of a call to a REST response: status, headers and body in GitLab's shape.
+//! Turns the message that a service returns into a REST response: status, headers and body in GitLab's form.
 
 mod cursor;
 pub mod document;
+pub mod document_stream;
 mod json;
 mod paging;
-pub mod pieces;
 pub mod plan;
 
 use bytes::Bytes;
@@ -13,18 +13,18 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::DynamicMessage;
 
-use plan::{Body, OutputPlan, Status};
+use self::plan::{Body, OutputPlan, Status};
 
 /// The media type of every body.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A buffer for most answers without growing.
+/// The size of a buffer that most responses fit into, in bytes.
 const CAPACITY: usize = 512;
 
-/// Makes the response. `link` tells the address and the query of the request, for the links of a page.
+/// Builds the response. `link` returns the address and the query of the request, for the links of a page.
 ///
 /// # Errors
-/// If the peer answered with a status that HTTP does not have.
+/// Fails if the service returned a status that HTTP does not have.
 pub fn response(
     plan: &OutputPlan,
     message: &DynamicMessage,
@@ -72,7 +72,7 @@ pub fn response(
 fn add_headers(headers: &mut HeaderMap, plan: &OutputPlan, message: &DynamicMessage) {
     for (name, field) in &plan.headers {
         let value = message.get_field(field);
-        // A field that is unset, or that no header can carry, is left out.
+        // A field is left out if it is unset, or if no header can carry it.
         let text = value.as_str().filter(|text| !text.is_empty());
         if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(name.clone(), value);

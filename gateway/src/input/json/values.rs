@@ -1,10 +1,10 @@
-//! The parts of JSON that no parameter's type decides: keys, single values as text, and what nobody asked for.
+//! The parts of JSON that do not depend on the type of a parameter: keys, single values as text, and ignored values.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Objects and lists inside each other, at most.
+/// The deepest nesting of objects and lists.
 const MAX_DEPTH: usize = 32;
 
 /// The keys of one object.
@@ -17,10 +17,10 @@ impl<'de> Keys<'de> {
         self.0.push(key);
     }
 
-    /// Ends the object. Sorting costs the same whatever the keys are, so that nobody can choose slow ones.
+    /// Ends the object. Sorting costs the same for any keys, so that a client cannot choose slow ones.
     ///
     /// # Errors
-    /// If a key stands twice.
+    /// Fails if a key is repeated.
     pub fn end<E: serde::de::Error>(mut self) -> Result<(), E> {
         self.0.sort_unstable();
         let twice = self.0.windows(2).any(|pair| matches!(pair, [left, right] if left == right));
@@ -28,7 +28,7 @@ impl<'de> Keys<'de> {
     }
 }
 
-/// A key, borrowed from the body unless it holds an escape.
+/// Reads a key, borrowed from the body unless it contains an escape.
 pub struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
@@ -55,7 +55,7 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 }
 
-/// What stands where a credential or a list element is expected.
+/// A value where a credential or a list element is expected.
 pub enum Carried {
     /// `null`.
     Nothing,
@@ -65,9 +65,9 @@ pub enum Carried {
     Other,
 }
 
-/// A single value, as text.
+/// Reads a single value as text.
 pub struct ScalarSeed {
-    /// How many objects and lists it stands in.
+    /// The number of objects and lists around it.
     pub depth: usize,
 }
 
@@ -119,9 +119,9 @@ impl<'de> Visitor<'de> for ScalarSeed {
     }
 }
 
-/// A value that nobody asked for. It is still read with the same care.
+/// Skips a value that belongs to no parameter, under the same rules as others.
 pub struct Ignored {
-    /// How many objects and lists it stands in.
+    /// The number of objects and lists around it.
     pub depth: usize,
 }
 
@@ -181,10 +181,10 @@ impl<'de> Visitor<'de> for Ignored {
     }
 }
 
-/// The depth one level further down.
+/// Returns the depth of the next level.
 ///
 /// # Errors
-/// If that is too deep.
+/// Fails if that is too deep.
 pub fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(E::custom("nested too deeply")) }
 }
