@@ -1,5 +1,5 @@
-//! Reads the REST side of the contract from the compiled `.proto` files: the bindings of methods, the options of fields, and the
-//! names of enumerations. Everything here runs once, at start.
+//! Reads the REST side of the contract from the compiled `.proto` files: the bindings of methods, the options of
+//! fields, and the names of enumerations. Everything here runs once, at start.
 //!
 //! This is no part of `rest/`, which stands on top: requests, responses and credentials are planned from here too.
 

@@ -1,5 +1,5 @@
-//! Refusals and faults as REST responses: GitLab's keys for client programs, and reason, remedy and request id for the people who run
-//! them. The detail of a fault stays in the log.
+//! Refusals and faults as REST responses: GitLab's keys for client programs, and reason, remedy and request id for the
+//! people who run them. The detail of a fault stays in the log.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Body as HttpBody;
+use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
 use proto::contract::MethodSpec;
 use proto::paddock::contract::v1::Reason;
@@ -28,11 +28,11 @@ use crate::credential::exchange::UserTokenExchange;
 use crate::credential::redact;
 use crate::credential::token::Token;
 use crate::health::Health;
-use crate::input::builder::Builder;
-use crate::observe::access_log::Record;
+use crate::input::builder::MessageBuilder;
+use crate::observe::access_log::AccessRecord;
 use crate::output::document;
 use crate::output::document_stream::DocumentStream;
-use crate::output::plan::Body;
+use crate::output::plan::BodyPlan;
 use crate::peers::Peers;
 use crate::proxy::table::Table;
 use crate::proxy::table::route::ProtectedRoute;
@@ -104,11 +104,11 @@ impl Gateway {
     /// Handles a request. It always returns an answer and writes a line in the log.
     pub async fn handle<B>(&self, request: Request<B>, remote_ip: IpAddr) -> Answer
     where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut record = Record::new(&parts, head::request_id(&parts.headers), remote_ip);
+        let mut record = AccessRecord::new(&parts, head::request_id(&parts.headers), remote_ip);
         let mut matched = Matched::default();
         // A panic in one request must not end the connection with its other requests.
         let answered = {
@@ -134,11 +134,11 @@ impl Gateway {
         &self,
         parts: &mut Parts,
         body: B,
-        record: &mut Record,
+        record: &mut AccessRecord,
         matched: &mut Matched,
     ) -> Result<Answer, Rejection>
     where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         head::check_host(parts)?;
@@ -180,17 +180,14 @@ impl Gateway {
 
     /// Finds what serves a verb and a path. The contract precedes the table of protected routes.
     fn find(&self, verb: &Method, path: &str) -> Lookup<Target> {
-        let in_contract = self.routes.find(verb, path).and_then(|(endpoint, values)| {
-            Ok(match endpoint {
-                Endpoint::Call(route) => Target::Call(route, values),
-                Endpoint::OwnPage(page, label) => Target::OwnPage(page, label),
-            })
+        let in_contract = self.routes.find(verb, path).map(|(endpoint, values)| match endpoint {
+            Endpoint::Call(route) => Target::Call(route, values),
+            Endpoint::OwnPage(page, label) => Target::OwnPage(page, label),
         });
         if !matches!(in_contract, Lookup::NotFound | Lookup::NotAllowed(_)) {
             return in_contract;
         }
-        let protected = self.protected.find(verb, path);
-        match protected.and_then(|(route, projects)| Ok(Target::Protected(route, projects))) {
+        match self.protected.find(verb, path).map(|(route, projects)| Target::Protected(route, projects)) {
             Lookup::NotFound => in_contract,
             Lookup::NotAllowed(_) if matches!(in_contract, Lookup::NotAllowed(_)) => in_contract,
             protected => protected,
@@ -217,14 +214,14 @@ impl Gateway {
         values: &[String],
         parts: &Parts,
         body: B,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Answer, Rejection>
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Unpin,
     {
         let query = parts.uri.query().unwrap_or_default();
         let body = self.bodies.read(body, &parts.headers).await?;
-        let mut builder = Builder::new(&route.input);
+        let mut builder = MessageBuilder::new(&route.input);
         for (index, value) in route.variables.iter().zip(values) {
             builder.set_from_path(*index, value);
         }
@@ -241,7 +238,7 @@ impl Gateway {
             (head::url(parts, &self.config.external_url), redact::without_credentials(query))
         })?;
         if let Some(rest) = rest
-            && let Body::Document(field) = &route.output.body
+            && let BodyPlan::Document(field) = &route.output.body
         {
             // From here on the deadline is for each chunk.
             let status = response.status().as_u16();
@@ -252,13 +249,14 @@ impl Gateway {
         Ok(response.map(AnswerBody::Whole))
     }
 
-    /// Authenticates a user before the parameters are judged, and a runner after, as GitLab does. Then it calls the method.
+    /// Authenticates a user before the parameters are judged, and a runner after, as GitLab does. Then it calls the
+    /// method.
     async fn authenticate_and_call(
         &self,
         route: &Route,
         parts: &Parts,
-        mut builder: Builder<'_>,
-        record: &mut Record,
+        mut builder: MessageBuilder<'_>,
+        record: &mut AccessRecord,
     ) -> Result<CallResponse, Rejection> {
         let tokens = std::mem::take(&mut builder.tokens);
         let token = match &route.credential {
@@ -295,7 +293,7 @@ impl Gateway {
         route: &Route,
         token: Option<&Token>,
         context: &CallContext,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Caller, Rejection> {
         let Some(plan) = &route.credential else { return Ok(Caller::Anonymous) };
         let Some(token) = token else {
@@ -310,7 +308,7 @@ impl Gateway {
 }
 
 /// Ends the record, or leaves it to a streamed body. The answer to HEAD has no body, but the length of one.
-fn finish_record(mut answer: Answer, record: Record, is_head: bool) -> Answer {
+fn finish_record(mut answer: Answer, record: AccessRecord, is_head: bool) -> Answer {
     let status = answer.status();
     match answer.body_mut() {
         AnswerBody::Upstream(body) => {
@@ -334,7 +332,8 @@ fn finish_record(mut answer: Answer, record: Record, is_head: bool) -> Answer {
     answer
 }
 
-/// Refuses a missing credential before the parameters are judged, unless the contract treats it as one of the missing parameters.
+/// Refuses a missing credential before the parameters are judged, unless the contract treats it as one of the missing
+/// parameters.
 fn refuse_missing(route: &Route, token: Option<&Token>) -> Result<(), Refusal> {
     match (&route.credential, token) {
         (Some(plan), None) if route.input.credential_required => {
@@ -360,7 +359,7 @@ fn put_token(route: &Route, token: Option<Token>, message: &mut DynamicMessage) 
 }
 
 /// Records the runner that the response to its own token names.
-fn record_runner(route: &Route, response: &DynamicMessage, record: &mut Record) {
+fn record_runner(route: &Route, response: &DynamicMessage, record: &mut AccessRecord) {
     if route.input.credential.is_some()
         && let Some(field) = &route.output.id
         && let Some(id) = response.get_field(field).as_i64()

@@ -1,5 +1,5 @@
-//! Whether the gateway is alive, and whether it can serve: every service must respond, be built from the same contract, and have the
-//! same keys.
+//! Whether the gateway is alive, and whether it can serve: every service must respond, be built from the same contract,
+//! and have the same keys.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The gateway: GitLab's REST API outside, gRPC inside. It has no handler per endpoint. At start it reads the contract into a route
-//! table, which tells how to translate every request and every response.
+//! The gateway: GitLab's REST API outside, gRPC inside. It has no handler per endpoint. At start it reads the contract
+//! into a route table, which tells how to translate every request and every response.
 
 mod answer;
 mod config;

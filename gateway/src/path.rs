@@ -12,8 +12,8 @@ pub struct Malformed;
 /// Checks a raw path and returns it without one trailing slash.
 ///
 /// # Errors
-/// Fails unless the path starts with `/`, has no empty segment, and each segment is percent-encoded UTF-8 without NUL and without
-/// a dot segment in any spelling.
+/// Fails unless the path starts with `/`, has no empty segment, and each segment is percent-encoded UTF-8 without NUL
+/// and without a dot segment in any spelling.
 pub fn check(raw: &str) -> Result<&str, Malformed> {
     let rest = raw.strip_prefix('/').ok_or(Malformed)?;
     if rest.is_empty() {
@@ -71,9 +71,9 @@ fn digit(byte: Option<u8>) -> Result<u8, Malformed> {
     u8::try_from(digit).map_err(|_| Malformed)
 }
 
-/// Returns the parameter that the most lenient reader finds in a decoded name of a query or form. Some readers drop white space or
-/// brackets before the name, end it at a bracket or a NUL, or take a dot or a space for an underscore. Sources: the query parsers
-/// of Rack and PHP.
+/// Returns the parameter that the most lenient reader finds in a decoded name of a query or form. Some readers drop
+/// white space or brackets before the name, end it at a bracket or a NUL, or take a dot or a space for an underscore.
+/// Sources: the query parsers of Rack and PHP.
 pub fn lenient_name(name: &str) -> String {
     let name = name.trim_start_matches(is_ignored_in_name);
     let name = name.split(['[', ']', '\0']).next().unwrap_or_default().trim_end_matches(is_ignored_in_name);
@@ -99,7 +99,8 @@ pub fn split_separator(pair: &str) -> (&str, &str) {
     pair.split_at(pair.trim_end_matches(SEPARATORS).len())
 }
 
-/// Removes the pairs of a query for which `is_removed` holds and leaves the others unchanged. Returns none if all pairs stay.
+/// Removes the pairs of a query for which `is_removed` holds and leaves the others unchanged. Returns none if all pairs
+/// stay.
 pub fn without_pairs(raw: &str, is_removed: impl Fn(&str) -> bool) -> Option<String> {
     if !lenient_pairs(raw).any(|(pair, _)| is_removed(pair)) {
         return None;

@@ -1,5 +1,5 @@
-//! Routing by path and verb, for both kinds of routes: those of the contract and the protected ones. It reads path templates,
-//! finds what serves a request, and answers which verbs a path has.
+//! Routing by path and verb, for both kinds of routes: those of the contract and the protected ones. It reads path
+//! templates, finds what serves a request, and answers which verbs a path has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ pub struct RouteLabel {
 pub struct PathTemplate {
     /// The template as it was written.
     pub text: String,
-    /// The template with numbers for the names of its variables: `/a/{v0}`. Templates that match the same paths share it.
+    /// The template with numbers for the names of its variables: `/a/{v0}`. Templates that match the same paths share
+    /// it.
     pub shape: String,
     /// The names of the variables, in order.
     pub variables: Vec<String>,
@@ -94,7 +95,8 @@ impl RouteLabel {
 }
 
 impl PathTemplate {
-    /// Reads a template. A segment is text, a variable `{name}`, or at the end a variable `{*name}` that takes the rest of the path.
+    /// Reads a template. A segment is text, a variable `{name}`, or at the end a variable `{*name}` that takes the rest
+    /// of the path.
     ///
     /// # Errors
     /// Names the segment that is none of these, or repeats a variable.
@@ -157,8 +159,13 @@ fn is_plain(byte: u8) -> bool {
 }
 
 impl<T> Lookup<T> {
+    /// Converts the route that was found.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Lookup<U> {
+        self.try_map(|found| Ok(convert(found)))
+    }
+
     /// Converts the route that was found. A route that cannot be converted makes the path a malformed one.
-    pub fn and_then<U>(self, convert: impl FnOnce(T) -> Result<U, Malformed>) -> Lookup<U> {
+    pub fn try_map<U>(self, convert: impl FnOnce(T) -> Result<U, Malformed>) -> Lookup<U> {
         match self {
             Self::Found(found) => convert(found).map_or(Lookup::Malformed, Lookup::Found),
             Self::Options(verbs) => Lookup::Options(verbs),
@@ -237,7 +244,8 @@ impl<T> VerbRouterBuilder<T> {
     }
 }
 
-/// Returns the value of the `Allow` header: the verbs of the path in alphabetical order, then those that every path has.
+/// Returns the value of the `Allow` header: the verbs of the path in alphabetical order, then those that every path
+/// has.
 fn allow_header<T>(routes: &[(Method, T)]) -> Result<HeaderValue, String> {
     let mut verbs: Vec<_> = routes.iter().map(|(verb, _)| verb.as_str()).collect();
     verbs.sort_unstable();

@@ -1,5 +1,5 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on every resource that a client can
-//! use up, and drains on shutdown.
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on every resource
+//! that a client can use up, and drains on shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -33,7 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Open files that are reserved for the process itself, and not used for connections.
 const RESERVED_FILES: u64 = 128;
 
-/// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window would only help to fill the memory.
+/// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window would only help to
+/// fill the memory.
 const STREAM_WINDOW: u32 = 128 << 10;
 
 /// What an HTTP/2 client may send ahead on all streams of a connection, in bytes.
@@ -42,8 +43,8 @@ const CONNECTION_WINDOW: u32 = 512 << 10;
 /// What the gateway buffers of a response for an HTTP/2 client that does not read, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// Serves up to this many connections at the same time until shutdown. Then it lets requests that are under way finish within the drain
-/// timeout.
+/// Serves up to this many connections at the same time until shutdown. Then it lets requests that are under way finish
+/// within the drain timeout.
 pub async fn serve(
     gateway: Arc<Gateway>,
     config: &Config,
@@ -89,7 +90,8 @@ pub async fn serve(
     }
 }
 
-/// Returns how many connections can be served at the same time, so that there are open files for them and for the upstreams.
+/// Returns how many connections can be served at the same time, so that there are open files for them and for the
+/// upstreams.
 pub fn max_connections(config: &Config, protected: &Table) -> usize {
     let files = files_for_connections(process::allow_open_files());
     // Half of the files stay for clients, so that they can connect and ask for the health of the gateway.

@@ -24,10 +24,11 @@ impl TrustedProxies {
         Ok(Self(networks))
     }
 
-    /// Returns the address of the client: the last address that a trusted proxy wrote and that is not itself a trusted proxy;
-    /// without a trusted proxy, the address of the peer.
+    /// Returns the address of the client: the last address that a trusted proxy wrote and that is not itself a trusted
+    /// proxy; without a trusted proxy, the address of the peer.
     ///
-    /// Each proxy appends the address that connected to it, so the header is read from its end, as far as it is trusted.
+    /// Each proxy appends the address that connected to it, so the header is read from its end, as far as it is
+    /// trusted.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
         let mut forwarded = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));

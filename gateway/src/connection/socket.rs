@@ -1,7 +1,7 @@
 //! The socket of a client. The server reads and writes it, and a request can ask it whether the client is still there.
 //!
-//! Hyper stops reading an HTTP/1 connection while a request is under way and bytes of the next one are waiting. The server then
-//! does not see that the connection has ended; the operating system does.
+//! Hyper stops reading an HTTP/1 connection while a request is under way and bytes of the next one are waiting. The
+//! server then does not see that the connection has ended; the operating system does.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -18,12 +18,13 @@ use tokio::net::TcpStream;
 pub struct Socket(Arc<TcpStream>);
 
 impl Socket {
-    /// The socket of an accepted connection.
+    /// Returns the socket of an accepted connection.
     pub fn new(stream: TcpStream) -> Self {
         Self(Arc::new(stream))
     }
 
-    /// Reports whether the client has gone. A client that has closed its sending side counts as gone, as everywhere in the server.
+    /// Reports whether the client has gone. A client that has closed its sending side counts as gone, as everywhere in
+    /// the server.
     pub fn is_gone(&self) -> bool {
         let state = self.0.ready(Interest::READABLE).now_or_never();
         state.is_some_and(|state| state.map_or(true, |state| state.is_read_closed()))

@@ -1,4 +1,5 @@
-//! Detects by the first bytes of a connection whether the client speaks HTTP/1 or HTTP/2 with prior knowledge (RFC 9113, 3.4).
+//! Detects by the first bytes of a connection whether the client speaks HTTP/1 or HTTP/2 with prior knowledge (RFC
+//! 9113, 3.4).
 
 use std::io;
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! Everything that can carry a credential of any kind, as the contract declares it. Logs, links and upstreams must not see what
-//! stands there.
+//! Everything that can carry a credential of any kind, as the contract declares it. Logs, links and upstreams must not
+//! see what stands there.
 
 use http::{HeaderName, header};
 use proto::contract::Place;
@@ -20,7 +20,8 @@ pub fn parameters() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Reports whether a pair of a query has the name of a parameter that carries a credential of any kind, in any spelling.
+/// Reports whether a pair of a query has the name of a parameter that carries a credential of any kind, in any
+/// spelling.
 pub fn is_parameter(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or_default();
     // A name that cannot be decoded is no parameter of ours, but a less strict upstream may read one in it.

@@ -1,5 +1,5 @@
-//! Finds the credential of a request in the carriers of its kind, and refuses by its form alone what cannot be one, before any
-//! service is asked.
+//! Finds the credential of a request in the carriers of its kind, and refuses by its form alone what cannot be one,
+//! before any service is asked.
 
 use std::borrow::Cow;
 
@@ -57,7 +57,8 @@ impl CredentialPlan {
     /// Plans a method. Returns none if the method takes no credential.
     ///
     /// # Errors
-    /// Fails if the method accepts two kinds that arrive from outside: which one counts would depend on the order of carriers.
+    /// Fails if the method accepts two kinds that arrive from outside: which one counts would depend on the order of
+    /// carriers.
     pub fn new(method: &MethodSpec) -> Result<Option<Self>, ContractError> {
         let mut specs = method.accepts.iter().filter_map(|kind| kind.spec().map(|spec| (*kind, spec)));
         let Some((kind, spec)) = specs.next() else { return Ok(None) };
@@ -121,8 +122,8 @@ impl CredentialPlan {
         Ok(tokens)
     }
 
-    /// Returns the credential of a request, from its headers and from the parameters that carried one. An empty header counts as
-    /// no credential, an empty parameter as a malformed one.
+    /// Returns the credential of a request, from its headers and from the parameters that carried one. An empty header
+    /// counts as no credential, an empty parameter as a malformed one.
     ///
     /// # Errors
     /// Fails if the request has two different credentials.
@@ -158,7 +159,8 @@ impl CredentialPlan {
     /// Refuses text that cannot be a credential of the kind, by its form alone.
     ///
     /// # Errors
-    /// Returns the contract's reason for a credential of another kind, for a wrong form or checksum, or for text that is neither.
+    /// Returns the contract's reason for a credential of another kind, for a wrong form or checksum, or for text that
+    /// is neither.
     pub fn check(&self, token: &Token) -> Result<(), Refusal> {
         let text = token.expose();
         if token::matches(text, self.spec) {

@@ -1,5 +1,5 @@
-//! Keeps credentials out of logs and links. A value is hidden if the name of its parameter says that it is secret, or if it
-//! contains the prefix of a credential.
+//! Keeps credentials out of logs and links. A value is hidden if the name of its parameter says that it is secret, or
+//! if it contains the prefix of a credential.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -89,8 +89,8 @@ fn name(pair: &str) -> &str {
     pair.split('=').next().unwrap_or_default()
 }
 
-/// Reports whether a raw name of a pair marks its value as secret, with or without brackets. Clients may send credentials here that
-/// Paddock does not know, so any name counts that contains a word for secrets.
+/// Reports whether a raw name of a pair marks its value as secret, with or without brackets. Clients may send
+/// credentials here that Paddock does not know, so any name counts that contains a word for secrets.
 fn is_secret(name: &str) -> bool {
     // The value of a name that cannot be decoded is hidden to be safe.
     let Ok(name) = path::decode_form(name) else { return true };

@@ -4,10 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A credential as it was sent, of any kind and any form. It never prints itself and is erased from memory when it is dropped.
+/// A credential as it was sent, of any kind and any form. It never prints itself and is erased from memory when it is
+/// dropped.
 ///
-/// The types of the crate `token` are for tokens whose form is right; `chassis::secrets::SecretBytes` holds bytes. This one is a
-/// text that is not checked yet, and taking it costs no copy.
+/// The types of the crate `token` are for tokens whose form is right; `chassis::secrets::SecretBytes` holds bytes. This
+/// one is a text that is not checked yet, and taking it costs no copy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Zeroizing<String>);
 

@@ -1,5 +1,5 @@
-//! Collects a request message from the sources of its parameters: the path, the body and the query, in this order. The first source
-//! that names a parameter decides it.
+//! Collects a request message from the sources of its parameters: the path, the body and the query, in this order. The
+//! first source that names a parameter decides it.
 
 use prost_reflect::{DynamicMessage, Value};
 
@@ -41,7 +41,7 @@ impl From<Result<Option<Value>, Flaw>> for Parsed {
 
 /// A request message that is being collected.
 #[derive(Debug)]
-pub struct Builder<'p> {
+pub struct MessageBuilder<'p> {
     plan: &'p InputPlan,
     message: DynamicMessage,
     /// The parameters, as bits, that an earlier source named.
@@ -58,7 +58,7 @@ pub struct Builder<'p> {
     pub tokens: Vec<Token>,
 }
 
-impl<'p> Builder<'p> {
+impl<'p> MessageBuilder<'p> {
     /// Starts an empty message.
     pub fn new(plan: &'p InputPlan) -> Self {
         let message = DynamicMessage::new(plan.message.descriptor.clone());
@@ -74,7 +74,7 @@ impl<'p> Builder<'p> {
     pub fn set_from_path(&mut self, index: usize, text: &str) {
         let Some(field) = self.plan.message.fields.get(index) else { return };
         self.decided |= 1 << index;
-        self.put(index, field, coerce::single(field, Scalar::Text(text)).into());
+        self.set_parsed(index, field, coerce::single_value(field, Scalar::Text(text)).into());
     }
 
     /// Ends the reading of body or query: the parameters that it named are decided.
@@ -85,7 +85,7 @@ impl<'p> Builder<'p> {
     }
 
     /// Returns the parameter, unless an earlier source has decided it.
-    pub fn open(&self, index: usize) -> Option<&'p FieldPlan> {
+    pub fn undecided_field(&self, index: usize) -> Option<&'p FieldPlan> {
         if self.decided & (1 << index) == 0 { self.plan.message.fields.get(index) } else { None }
     }
 
@@ -97,17 +97,17 @@ impl<'p> Builder<'p> {
             self.problems.retain(|problem| problem.name != field.name);
         }
         self.named |= 1 << index;
-        self.put(index, field, parsed);
+        self.set_parsed(index, field, parsed);
     }
 
     /// Sets a parameter from a query or form, where lists and messages come in several pairs. `inner` are the names in
     /// brackets: `["name"]` for `info[name]`, `[""]` for `tag_list[]`.
     pub fn set_from_pair(&mut self, index: usize, field: &'p FieldPlan, inner: &[&str], text: &str) {
         if !field.repeated && inner.is_empty() {
-            return self.set(index, field, coerce::single(field, Scalar::Text(text)).into());
+            return self.set(index, field, coerce::single_value(field, Scalar::Text(text)).into());
         }
         self.named |= 1 << index;
-        match pair_into(&mut self.message, field, inner, text) {
+        match set_pair(&mut self.message, field, inner, text) {
             Ok(()) => self.filled |= 1 << index,
             Err((name, flaw)) => self.note(&name, flaw),
         }
@@ -120,7 +120,7 @@ impl<'p> Builder<'p> {
         }
     }
 
-    fn put(&mut self, index: usize, field: &FieldPlan, parsed: Parsed) {
+    fn set_parsed(&mut self, index: usize, field: &FieldPlan, parsed: Parsed) {
         let flaw = match parsed {
             Parsed::Unset | Parsed::FlawedInside => return,
             Parsed::Flawed(flaw) => flaw,
@@ -159,12 +159,7 @@ impl<'p> Builder<'p> {
 }
 
 /// Sets one pair of a query or form. An error names the parameter as REST writes it.
-fn pair_into(
-    message: &mut DynamicMessage,
-    field: &FieldPlan,
-    inner: &[&str],
-    text: &str,
-) -> Result<(), (String, Flaw)> {
+fn set_pair(message: &mut DynamicMessage, field: &FieldPlan, inner: &[&str], text: &str) -> Result<(), (String, Flaw)> {
     let Some((name, rest)) = inner.split_first().filter(|_| !field.repeated) else {
         return set_value(message, field, inner, text).map_err(|flaw| (field.name.clone(), flaw));
     };
@@ -172,7 +167,7 @@ fn pair_into(
     let Some(inside) = message.get_field_mut(&field.descriptor).as_message_mut() else {
         return Err((field.name.clone(), Flaw::Invalid));
     };
-    pair_into_message(inside, plan, name, rest, text).map_err(|(name, flaw)| (inside_of(&field.name, &name), flaw))
+    set_pair_in_message(inside, plan, name, rest, text).map_err(|(name, flaw)| (nested_name(&field.name, &name), flaw))
 }
 
 /// Adds to a list, or sets a single value.
@@ -180,11 +175,11 @@ fn set_value(message: &mut DynamicMessage, field: &FieldPlan, inner: &[&str], te
     if field.repeated {
         let list = message.get_field_mut(&field.descriptor).as_list_mut();
         return match list {
-            Some(list) if inner.len() <= 1 => coerce::elements(field, Scalar::Text(text), list),
+            Some(list) if inner.len() <= 1 => coerce::list_elements(field, Scalar::Text(text), list),
             _ => Err(Flaw::Invalid),
         };
     }
-    match coerce::single(field, Scalar::Text(text))? {
+    match coerce::single_value(field, Scalar::Text(text))? {
         Some(value) => message.try_set_field(&field.descriptor, value).map_err(|_| Flaw::Invalid),
         None => {
             message.clear_field(&field.descriptor);
@@ -193,7 +188,7 @@ fn set_value(message: &mut DynamicMessage, field: &FieldPlan, inner: &[&str], te
     }
 }
 
-fn pair_into_message(
+fn set_pair_in_message(
     message: &mut DynamicMessage,
     plan: &MessagePlan,
     name: &str,
@@ -201,13 +196,13 @@ fn pair_into_message(
     text: &str,
 ) -> Result<(), (String, Flaw)> {
     match plan.find(name).and_then(|index| plan.fields.get(index)) {
-        Some(field) => pair_into(message, field, rest, text),
+        Some(field) => set_pair(message, field, rest, text),
         None => Ok(()),
     }
 }
 
 /// Returns the name in REST of a parameter inside another: `info` and `config[gpus]` make `info[config][gpus]`.
-pub fn inside_of(outer: &str, inner: &str) -> String {
+pub fn nested_name(outer: &str, inner: &str) -> String {
     match inner.split_once('[') {
         Some((first, rest)) => format!("{outer}[{first}][{rest}"),
         None => format!("{outer}[{inner}]"),

@@ -8,8 +8,8 @@ use prost_reflect::Value;
 
 use super::plan::{FieldPlan, Shape};
 
-/// The most elements of a list. The services have lower limits with better messages; this one keeps a small body from becoming a
-/// large message before the client is authenticated.
+/// The most elements of a list. The services have lower limits with better messages; this one keeps a small body from
+/// becoming a large message before the client is authenticated.
 const MAX_ELEMENTS: usize = 256;
 
 /// A flaw of a parameter.
@@ -53,7 +53,7 @@ pub enum Scalar<'a> {
 ///
 /// # Errors
 /// Returns the flaw of the value.
-pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Flaw> {
+pub fn single_value(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Flaw> {
     if is_blank(scalar) && !matches!(field.shape, Shape::Text | Shape::Enum(_)) {
         return Ok(None);
     }
@@ -64,7 +64,7 @@ pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Fl
         Shape::Uint32 => Value::U32(u32::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
         Shape::Uint64 => Value::U64(u64::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
         Shape::Text => Value::String(text(scalar)?),
-        Shape::Enum(names) => Value::EnumNumber(number_of(names, &text(scalar)?)?),
+        Shape::Enum(names) => Value::EnumNumber(enum_number(names, &text(scalar)?)?),
         Shape::Message(_) => return Err(Flaw::Invalid),
     };
     check_bounds(field, &value)?;
@@ -75,14 +75,14 @@ pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Fl
 ///
 /// # Errors
 /// Returns the flaw of the first element that has one.
-pub fn elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
+pub fn list_elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
     let Scalar::Text(text) = scalar else { return push(field, scalar, list) };
     let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts.try_for_each(|part| push(field, Scalar::Text(part), list))
 }
 
 fn push(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
-    list.extend(single(field, scalar)?);
+    list.extend(single_value(field, scalar)?);
     if list.len() <= MAX_ELEMENTS { Ok(()) } else { Err(Flaw::Invalid) }
 }
 
@@ -129,7 +129,7 @@ fn text(scalar: Scalar<'_>) -> Result<String, Flaw> {
     }
 }
 
-fn number_of(names: &[(String, i32)], text: &str) -> Result<i32, Flaw> {
+fn enum_number(names: &[(String, i32)], text: &str) -> Result<i32, Flaw> {
     names.iter().find(|(name, _)| name == text).map(|(_, number)| *number).ok_or(Flaw::NotAValidValue)
 }
 

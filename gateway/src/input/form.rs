@@ -1,11 +1,12 @@
-//! Reads queries, forms and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists and messages.
+//! Reads queries, forms and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists
+//! and messages.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures::stream;
 
-use super::builder::Builder;
+use super::builder::MessageBuilder;
 use super::coerce::Flaw;
 use crate::credential::token::Token;
 use crate::path::{self, Malformed};
@@ -17,7 +18,7 @@ const MAX_BRACKETS: usize = 8;
 ///
 /// # Errors
 /// Fails if the percent-encoding is incomplete or does not spell UTF-8.
-pub fn read_pairs(raw: &str, builder: &mut Builder<'_>) -> Result<(), Malformed> {
+pub fn read_pairs(raw: &str, builder: &mut MessageBuilder<'_>) -> Result<(), Malformed> {
     for (name, text) in path::pairs(raw) {
         read_pair(&path::decode_form(name)?, &path::decode_form(text)?, builder);
     }
@@ -28,7 +29,7 @@ pub fn read_pairs(raw: &str, builder: &mut Builder<'_>) -> Result<(), Malformed>
 ///
 /// # Errors
 /// Fails if the parts cannot be separated, a part has no name, or a text is not UTF-8.
-pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut Builder<'_>) -> Result<(), Malformed> {
+pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut MessageBuilder<'_>) -> Result<(), Malformed> {
     let whole = stream::iter([Ok::<_, Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);
     while let Some(part) = parts.next_field().await.map_err(|_| Malformed)? {
@@ -44,7 +45,7 @@ pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut Builder
     Ok(())
 }
 
-fn read_pair(name: &str, text: &str, builder: &mut Builder<'_>) {
+fn read_pair(name: &str, text: &str, builder: &mut MessageBuilder<'_>) {
     let plan = builder.plan();
     if plan.is_carrier(name) {
         return builder.tokens.push(Token::new(text));
@@ -54,12 +55,12 @@ fn read_pair(name: &str, text: &str, builder: &mut Builder<'_>) {
         return builder.note(root, Flaw::Invalid);
     }
     let Some(index) = plan.message.find(root) else { return };
-    if let Some(field) = builder.open(index) {
+    if let Some(field) = builder.undecided_field(index) {
         builder.set_from_pair(index, field, &inner, text);
     }
 }
 
-fn refuse_file(name: &str, builder: &mut Builder<'_>) {
+fn refuse_file(name: &str, builder: &mut MessageBuilder<'_>) {
     let Some((root, _)) = split_name(name) else { return };
     if builder.plan().is_carrier(root) || builder.plan().message.find(root).is_some() {
         builder.note(root, Flaw::Invalid);

@@ -21,7 +21,7 @@ pub enum Media {
 ///
 /// # Errors
 /// Fails if the API does not read the media type or the encoding.
-pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
+pub fn detect(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
     if body.is_empty() {
         return Ok(Media::Nothing);
     }
@@ -85,7 +85,7 @@ mod tests {
             (None, " \n", Media::Nothing),
         ];
         for (content_type, body, expected) in cases {
-            assert_eq!(of(&headers(content_type), body.as_bytes()).unwrap(), expected, "{content_type:?} {body}");
+            assert_eq!(detect(&headers(content_type), body.as_bytes()).unwrap(), expected, "{content_type:?} {body}");
         }
     }
 
@@ -98,10 +98,10 @@ mod tests {
             ("multipart/form-data", Reason::BodyMalformed),
         ];
         for (content_type, reason) in cases {
-            assert_eq!(of(&headers(Some(content_type)), b"x").unwrap_err().reason(), reason, "{content_type}");
+            assert_eq!(detect(&headers(Some(content_type)), b"x").unwrap_err().reason(), reason, "{content_type}");
         }
         let mut compressed = headers(Some("application/json"));
         compressed.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-        assert_eq!(of(&compressed, b"x").unwrap_err().reason(), Reason::UnsupportedMediaType);
+        assert_eq!(detect(&compressed, b"x").unwrap_err().reason(), Reason::UnsupportedMediaType);
     }
 }

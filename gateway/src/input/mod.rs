@@ -1,4 +1,5 @@
-//! Turns a REST request into a request message. It reads path, body and query, and collects every flaw of their parameters.
+//! Turns a REST request into a request message. It reads path, body and query, and collects every flaw of their
+//! parameters.
 
 pub mod builder;
 mod coerce;
@@ -16,7 +17,7 @@ use chassis::status::Refusal;
 use http::HeaderMap;
 use proto::paddock::contract::v1::Reason;
 
-use self::builder::{Builder, Problem};
+use self::builder::{MessageBuilder, Problem};
 use self::coerce::Flaw;
 use self::media::Media;
 
@@ -24,8 +25,13 @@ use self::media::Media;
 ///
 /// # Errors
 /// Fails if one of them cannot be read at all. The flaws of single parameters are collected in the builder.
-pub async fn read(builder: &mut Builder<'_>, headers: &HeaderMap, body: Bytes, query: &str) -> Result<(), Refusal> {
-    match media::of(headers, &body)? {
+pub async fn read(
+    builder: &mut MessageBuilder<'_>,
+    headers: &HeaderMap,
+    body: Bytes,
+    query: &str,
+) -> Result<(), Refusal> {
+    match media::detect(headers, &body)? {
         Media::Nothing => {}
         Media::Json => json::read(&body, builder).map_err(malformed)?,
         Media::Form => {

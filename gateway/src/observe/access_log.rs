@@ -1,5 +1,5 @@
-//! The access log: one line per request, with the field names of GitLab's API log. A request that is dropped without an answer
-//! gets its line too: its client has gone.
+//! The access log: one line per request, with the field names of GitLab's API log. A request that is dropped without an
+//! answer gets its line too: its client has gone.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const MAX_PATH: usize = 2048;
 
 /// Collects what is logged and counted of a request.
 #[derive(Debug)]
-pub struct Record {
+pub struct AccessRecord {
     started: Instant,
     request_id: String,
     verb: &'static str,
@@ -76,7 +76,7 @@ struct StreamedBody {
     cut_off: Option<CutOff>,
 }
 
-impl Record {
+impl AccessRecord {
     /// Begins the record of a request.
     pub fn new(parts: &Parts, request_id: String, remote_ip: IpAddr) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Record {
 
     /// Sets and measures how long the upstream took for the head of its response.
     pub fn set_upstream(&mut self, name: &Arc<str>, duration: Duration) {
-        metrics::upstream(name, duration.as_secs_f64());
+        metrics::measure_upstream(name, duration.as_secs_f64());
         self.upstream = Some((name.clone(), duration.as_secs_f64()));
     }
 
@@ -155,7 +155,7 @@ impl Record {
         };
         let reason = rejection.spec().code;
         self.rejection = Some(LoggedRejection { reason, detail: detail.map(str::to_owned), level });
-        metrics::rejection(rejection, self.template());
+        metrics::count_rejection(rejection, self.template());
     }
 
     /// Ends the record.
@@ -201,7 +201,7 @@ impl Record {
         self.is_written = true;
         let status = if self.client_is_gone { CLIENT_CLOSED_REQUEST } else { status };
         let duration_s = self.started.elapsed().as_secs_f64();
-        metrics::request(self.template(), self.verb, status, duration_s);
+        metrics::count_request(self.template(), self.verb, status, duration_s);
         let rejection = self.rejection.as_ref();
         let reached = self.reached.as_deref();
         let targets = reached.map(|reached| tracing::field::debug(&reached.targets));
@@ -243,7 +243,7 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         if !self.is_written {
             self.write(CLIENT_CLOSED_REQUEST, None);
@@ -284,9 +284,9 @@ mod tests {
 
     use super::*;
 
-    fn record() -> Record {
+    fn record() -> AccessRecord {
         let (parts, ()) = http::Request::new(()).into_parts();
-        Record::new(&parts, "r1".to_owned(), [127, 0, 0, 1].into())
+        AccessRecord::new(&parts, "r1".to_owned(), [127, 0, 0, 1].into())
     }
 
     fn level_of(rejection: Rejection) -> LogLevel {

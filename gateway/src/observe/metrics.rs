@@ -33,14 +33,14 @@ pub fn describe() {
 }
 
 /// Counts a request that was answered.
-pub fn request(route: Option<&Arc<str>>, verb: &'static str, status: u16, seconds: f64) {
+pub fn count_request(route: Option<&Arc<str>>, verb: &'static str, status: u16, seconds: f64) {
     let route = label(route);
     histogram!(DURATION, "route" => route.clone()).record(seconds);
     counter!(REQUESTS, "route" => route, "method" => verb, "status" => status_label(status)).increment(1);
 }
 
 /// Counts a refusal or fault.
-pub fn rejection(rejection: &Rejection, route: Option<&Arc<str>>) {
+pub fn count_rejection(rejection: &Rejection, route: Option<&Arc<str>>) {
     let name = match rejection {
         Rejection::Refusal(_) => REFUSALS,
         Rejection::Fault(_) => FAULTS,
@@ -62,7 +62,7 @@ pub enum Verdict {
 }
 
 /// Counts a verdict.
-pub fn verdict(verdict: Verdict) {
+pub fn count_verdict(verdict: Verdict) {
     let name = match verdict {
         Verdict::Flushed => "flushed",
         Verdict::FlushFailed => "flush_failed",
@@ -73,7 +73,7 @@ pub fn verdict(verdict: Verdict) {
 }
 
 /// Measures how long an upstream took for the head of a response.
-pub fn upstream(name: &Arc<str>, seconds: f64) {
+pub fn measure_upstream(name: &Arc<str>, seconds: f64) {
     histogram!(UPSTREAM_DURATION, "upstream" => SharedString::from(Arc::clone(name))).record(seconds);
 }
 

@@ -14,20 +14,20 @@ pub struct Comments(HashMap<String, HashMap<Vec<i32>, String>>);
 impl Comments {
     /// Returns the comment of a method.
     pub fn method(&mut self, method: &MethodDescriptor) -> String {
-        self.at(method.parent_file(), method.path())
+        self.comment_at(method.parent_file(), method.path())
     }
 
     /// Returns the comment of a service.
     pub fn service(&mut self, service: &ServiceDescriptor) -> String {
-        self.at(service.parent_file(), service.path())
+        self.comment_at(service.parent_file(), service.path())
     }
 
     /// Returns the comment of a field.
     pub fn field(&mut self, field: &FieldDescriptor) -> String {
-        self.at(field.parent_file(), field.path())
+        self.comment_at(field.parent_file(), field.path())
     }
 
-    fn at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
+    fn comment_at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
         let comments = self.0.entry(file.name().to_owned()).or_insert_with(|| read(&file));
         comments.get(path).cloned().unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! The OpenAPI document of the route table, made at start: routes, parameters and responses as the contract declares them, with the
-//! comments of the `.proto` files as descriptions.
+//! The OpenAPI document of the route table, made at start: routes, parameters and responses as the contract declares
+//! them, with the comments of the `.proto` files as descriptions.
 
 mod comments;
 mod operation;
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use self::operation::Writer;
+use self::operation::OperationWriter;
 use crate::rest::routes::{OwnPage, Routes};
 
 const DESCRIPTION: &str = "The credential plane for CI runners. It speaks the part of GitLab's REST API that runners \
@@ -27,7 +27,7 @@ const OWN_TAG: &str = "Gateway";
 
 /// Builds the document.
 pub fn document(routes: &Routes) -> Bytes {
-    let mut writer = Writer::default();
+    let mut writer = OperationWriter::default();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for route in routes.all() {
         let operation = writer.operation(route);

@@ -12,7 +12,7 @@ use super::comments::{Comments, first_sentence};
 use super::schema::{self, Schemas};
 use super::security;
 use crate::input::plan::FieldPlan;
-use crate::output::plan::Body;
+use crate::output::plan::BodyPlan;
 use crate::request::head::REQUEST_ID;
 use crate::rest::routes::{OwnPage, Route};
 
@@ -39,7 +39,7 @@ const DOCUMENT_HEADERS: [(&str, &str, &str); 1] = [("content-disposition", "stri
 
 /// Writes operations, and collects the schemas and tags that they share.
 #[derive(Default)]
-pub struct Writer {
+pub struct OperationWriter {
     comments: Comments,
     /// The schemas that operations refer to.
     pub schemas: Schemas,
@@ -47,7 +47,7 @@ pub struct Writer {
     pub tags: BTreeMap<String, String>,
 }
 
-impl Writer {
+impl OperationWriter {
     /// Returns the operation of a route.
     pub fn operation(&mut self, route: &Route) -> Value {
         let comment = self.comments.method(&route.descriptor);
@@ -128,7 +128,7 @@ impl Writer {
             headers.insert(name.as_str().to_owned(), json!({"description": description, "schema": {"type": "string"}}));
         }
         let output = &route.output;
-        let is_document = matches!(output.body, Body::Document(_));
+        let is_document = matches!(output.body, BodyPlan::Document(_));
         let lists: [(bool, &[_]); 3] = [
             (output.page.is_some(), &PAGE_HEADERS),
             (output.cursor.is_some(), &CURSOR_HEADERS),
@@ -139,10 +139,10 @@ impl Writer {
         }
         let media = if is_document { "*/*" } else { "application/json" };
         let schema = match &output.body {
-            Body::Document(_) => Some(json!({"type": "string", "format": "binary"})),
-            Body::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
-            Body::Message(message) if message.fields.is_empty() => None,
-            Body::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
+            BodyPlan::Document(_) => Some(json!({"type": "string", "format": "binary"})),
+            BodyPlan::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
+            BodyPlan::Message(message) if message.fields.is_empty() => None,
+            BodyPlan::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
         };
         let mut success = json!({"description": "Success.", "headers": headers});
         if let (Some(schema), Some(object)) = (schema.filter(|_| status != "204"), success.as_object_mut()) {

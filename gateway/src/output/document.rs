@@ -8,7 +8,8 @@ use prost_reflect::{DynamicMessage, FieldDescriptor};
 /// The media type of content whose declared type no header can carry.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Keeps browsers from guessing another media type. Source: <https://fetch.spec.whatwg.org/#x-content-type-options-header>
+/// Keeps browsers from guessing another media type. Source:
+/// <https://fetch.spec.whatwg.org/#x-content-type-options-header>
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 

@@ -1,5 +1,5 @@
-//! A file that a service streams. Each message is sent on as one chunk, only as fast as the client takes it, so that the length of
-//! the file costs no memory.
+//! A file that a service streams. Each message is sent on as one chunk, only as fast as the client takes it, so that
+//! the length of the file costs no memory.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use tower::BoxError;
 
 use super::document;
 use crate::connection::activity::ActiveRequest;
-use crate::observe::access_log::Record;
+use crate::observe::access_log::AccessRecord;
 use crate::observe::cut_off::CutOff;
 
 /// The messages that hold the chunks.
@@ -26,13 +26,13 @@ pub struct DocumentStream {
     chunks: BoxStream<'static, Result<Bytes, Rejection>>,
     status: u16,
     bytes: u64,
-    record: Option<Record>,
+    record: Option<AccessRecord>,
     active: Option<ActiveRequest>,
 }
 
 impl DocumentStream {
-    /// Returns the body that begins with this chunk. The others are in the field of the messages; the service may take `pause` for
-    /// each.
+    /// Returns the body that begins with this chunk. The others are in the field of the messages; the service may take
+    /// `pause` for each.
     pub fn new(first: Bytes, rest: Messages, field: FieldDescriptor, status: u16, pause: Duration) -> Self {
         let rest = stream::unfold(Some(rest), move |rest| next_message(rest, pause));
         let rest = rest.map(move |message| message.map(|message| document::content(&field, &message)));
@@ -41,7 +41,7 @@ impl DocumentStream {
     }
 
     /// Takes the record, which is written when the body ends.
-    pub fn keep_record(&mut self, record: Record) {
+    pub fn keep_record(&mut self, record: AccessRecord) {
         self.record = Some(record);
     }
 
@@ -101,7 +101,7 @@ async fn next_message(
         Ok(None) => None,
         Ok(Some(Ok(message))) => Some((Ok(message), Some(rest))),
         Ok(Some(Err(status))) => Some((Err(status.into()), None)),
-        Err(_) => Some((Err(Fault::deadline_exceeded("the next piece did not come in time").into()), None)),
+        Err(_) => Some((Err(Fault::deadline_exceeded("the next chunk did not come in time").into()), None)),
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(10);
 
-    /// A body whose pieces come after each of these times.
+    /// Returns a body whose chunks come after each of these times.
     fn paced(seconds: &'static [u64]) -> DocumentStream {
         let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).unwrap();
         let message = pool.get_message_by_name("paddock.job_token.v1.StreamAuthenticationLogCsvResponse").unwrap();

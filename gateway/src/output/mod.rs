@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::DynamicMessage;
 
-use self::plan::{Body, OutputPlan, Status};
+use self::plan::{BodyPlan, OutputPlan, StatusPlan};
 
 /// The media type of every body.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -31,8 +31,8 @@ pub fn response(
     link: impl FnOnce() -> (String, String),
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let status = match &plan.status {
-        Status::Fixed(status) => u32::from(*status),
-        Status::Field(field) => {
+        StatusPlan::Fixed(status) => u32::from(*status),
+        StatusPlan::Field(field) => {
             message.get_field(field).as_i32().and_then(|status| status.try_into().ok()).unwrap_or_default()
         }
     };
@@ -57,12 +57,12 @@ pub fn response(
     }
     let mut body = Vec::with_capacity(CAPACITY);
     match &plan.body {
-        Body::Document(field) => {
+        BodyPlan::Document(field) => {
             document::write(&mut response, field, message);
             return Ok(response);
         }
-        Body::Field(field) => json::write_field(&mut body, field, message),
-        Body::Message(fields) => json::write_message(&mut body, fields, message),
+        BodyPlan::Field(field) => json::write_field(&mut body, field, message),
+        BodyPlan::Message(fields) => json::write_message(&mut body, fields, message),
     }
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     *response.body_mut() = Full::from(body);

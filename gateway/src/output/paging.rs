@@ -1,4 +1,5 @@
-//! The headers of a page of a list, with links to the other pages. Source: <https://docs.gitlab.com/api/rest/#pagination>.
+//! The headers of a page of a list, with links to the other pages. Source:
+//! <https://docs.gitlab.com/api/rest/#pagination>.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_reflect::DynamicMessage;

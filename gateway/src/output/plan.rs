@@ -18,7 +18,7 @@ const DOCUMENT: &str = "paddock.document.v1.Document";
 #[derive(Debug)]
 pub struct OutputPlan {
     /// What the body is made of.
-    pub body: Body,
+    pub body: BodyPlan,
     /// The fields that become headers.
     pub headers: Vec<(HeaderName, FieldDescriptor)>,
     /// The field with the position of a page in its list.
@@ -26,14 +26,14 @@ pub struct OutputPlan {
     /// The field with the cursor of the next page of a growing list.
     pub cursor: Option<FieldDescriptor>,
     /// Where the status comes from.
-    pub status: Status,
+    pub status: StatusPlan,
     /// The id of the object, for the log.
     pub id: Option<FieldDescriptor>,
 }
 
 /// The source of the HTTP status of a response.
 #[derive(Debug)]
-pub enum Status {
+pub enum StatusPlan {
     /// It is always the same.
     Fixed(u16),
     /// It stands in this field.
@@ -42,7 +42,7 @@ pub enum Status {
 
 /// The content of a response's body.
 #[derive(Debug)]
-pub enum Body {
+pub enum BodyPlan {
     /// One field is the whole body.
     Field(OutputField),
     /// The message, less the fields that stand elsewhere.
@@ -103,8 +103,8 @@ impl OutputPlan {
         success: Success,
     ) -> Result<Self, ContractError> {
         let status = match success {
-            Success::Status(status) => Status::Fixed(status),
-            Success::Field(name) => Status::Field(find_field(message, name)?),
+            Success::Status(status) => StatusPlan::Fixed(status),
+            Success::Field(name) => StatusPlan::Field(find_field(message, name)?),
         };
         let mut headers = Vec::new();
         let mut page = None;
@@ -112,7 +112,7 @@ impl OutputPlan {
         let mut fields = Vec::new();
         for field in message.fields() {
             let header = descriptors.field(&field)?.response_header;
-            let is_status = matches!(&status, Status::Field(status) if *status == field);
+            let is_status = matches!(&status, StatusPlan::Field(status) if *status == field);
             if !header.is_empty() {
                 let name =
                     HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
@@ -126,9 +126,9 @@ impl OutputPlan {
             }
         }
         let body = match response_body.map(|name| find_field(message, name)).transpose()? {
-            Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => Body::Document(field),
-            Some(field) => Body::Field(OutputField::new(field, 0)?),
-            None => Body::Message(OutputMessage::new(fields.into_iter(), 0)?),
+            Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => BodyPlan::Document(field),
+            Some(field) => BodyPlan::Field(OutputField::new(field, 0)?),
+            None => BodyPlan::Message(OutputMessage::new(fields.into_iter(), 0)?),
         };
         let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
         Ok(Self { body, headers, page, cursor, status, id })

@@ -1,4 +1,5 @@
-//! Bodies that stream through the gateway, in both directions, frame by frame and only as fast as the receiver takes them.
+//! Bodies that stream through the gateway, in both directions, frame by frame and only as fast as the receiver takes
+//! them.
 
 use std::io;
 use std::pin::Pin;
@@ -16,13 +17,13 @@ use tower::BoxError;
 
 use super::slot::Slot;
 use crate::connection::activity::ActiveRequest;
-use crate::observe::access_log::Record;
+use crate::observe::access_log::AccessRecord;
 use crate::observe::cut_off::CutOff;
 use crate::request::body::drain_in_background;
 
-/// The body of a request, on its way to the upstream. Trailers of the client are dropped: only headers in front of the body are
-/// checked for identities. If the upstream does not read all of it, the rest is drained for a while, so that the client reads its
-/// response instead of seeing its connection reset.
+/// The body of a request, on its way to the upstream. Trailers of the client are dropped: only headers in front of the
+/// body are checked for identities. If the upstream does not read all of it, the rest is drained for a while, so that
+/// the client reads its response instead of seeing its connection reset.
 pub struct RequestBody {
     /// None only while this is dropped.
     inner: Option<UnsyncBoxBody<Bytes, BoxError>>,
@@ -172,8 +173,9 @@ impl Body for RequestBody {
     }
 }
 
-/// The body of an upstream's response, on its way to the client. It keeps the record of the request, and the slot of the upstream,
-/// until it ends. While the client takes no frame, the server does not poll the body, so a task watches for that case.
+/// The body of an upstream's response, on its way to the client. It keeps the record of the request, and the slot of
+/// the upstream, until it ends. While the client takes no frame, the server does not poll the body, so a task watches
+/// for that case.
 pub struct ResponseBody {
     stream: Arc<Mutex<ResponseStream>>,
     _watch: Option<AbortOnDropHandle<()>>,
@@ -185,7 +187,7 @@ struct ResponseStream {
     pause: PauseTimer,
     status: u16,
     bytes: u64,
-    record: Option<Record>,
+    record: Option<AccessRecord>,
     active: Option<ActiveRequest>,
     slot: Option<Slot>,
     /// Since when the client could have taken the next frame; none while the gateway waits for the upstream.
@@ -224,7 +226,7 @@ impl ResponseBody {
     }
 
     /// Takes the record, which is written when the body ends.
-    pub fn keep_record(&mut self, record: Record) {
+    pub fn keep_record(&mut self, record: AccessRecord) {
         lock(&self.stream).record = Some(record);
     }
 

@@ -15,8 +15,8 @@ const VERB_PARAMETER: &str = "_method";
 /// Checks a request.
 ///
 /// # Errors
-/// Fails if the request has a transfer coding that ends at the gateway, a body that would be lost, or could pass for a request with
-/// another verb.
+/// Fails if the request has a transfer coding that ends at the gateway, a body that would be lost, or could pass for a
+/// request with another verb.
 pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<(), Refusal> {
     if !is_plainly_framed(&parts.headers) {
         return Err(refusal("no transfer coding but chunked is supported"));

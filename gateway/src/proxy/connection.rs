@@ -1,5 +1,5 @@
-//! Connections to upstreams. Each one knows whether it was used before and whether any byte of a response has come. So a request
-//! that met a connection which was just being closed can be told from a request that the upstream has begun.
+//! Connections to upstreams. Each one knows whether it was used before and whether any byte of a response has come. So
+//! a request that met a connection which was just being closed can be told from a request that the upstream has begun.
 
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
@@ -82,8 +82,8 @@ impl UpstreamConnection {
         }
     }
 
-    /// Ignores that an upstream has stopped reading: it may have responded first, so that only the response decides the outcome.
-    /// Bytes that cannot be written count as written.
+    /// Ignores that an upstream has stopped reading: it may have responded first, so that only the response decides the
+    /// outcome. Bytes that cannot be written count as written.
     fn ignore_closed(&mut self, length: usize, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match polled {
             Poll::Ready(Err(error)) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {

@@ -1,5 +1,5 @@
-//! Forms: bodies in which clients send the job token among other fields. Routes that ask for it read them whole. They are written
-//! anew, so that the upstream reads the same fields as the gateway.
+//! Forms: bodies in which clients send the job token among other fields. Routes that ask for it read them whole. They
+//! are written anew, so that the upstream reads the same fields as the gateway.
 
 use std::convert::Infallible;
 
@@ -22,7 +22,8 @@ use crate::request::body::{BodyReader, ReadBody};
 /// The most fields of a form. Each is read several times before the client is authenticated.
 const MAX_FIELDS: usize = 4096;
 
-/// The headers that describe the bytes of a body. They do not describe a form that is written anew. Sources: RFC 9110, RFC 9530, RFC 3230.
+/// The headers that describe the bytes of a body. They do not describe a form that is written anew. Sources: RFC 9110,
+/// RFC 9530, RFC 3230.
 const CONTENT_HEADERS: [&str; 5] = ["content-encoding", "content-md5", "content-digest", "repr-digest", "digest"];
 
 /// The media type of a form that is written anew.
@@ -51,8 +52,8 @@ where
     /// Reads the body if the route takes forms and an upstream could take it for one.
     ///
     /// # Errors
-    /// Fails if the form is too large, comes too slowly, can be read in two ways, contains a file or a credential in another field, or
-    /// gives the request another verb.
+    /// Fails if the form is too large, comes too slowly, can be read in two ways, contains a file or a credential in
+    /// another field, or gives the request another verb.
     pub async fn new(
         route: &ProtectedRoute,
         parts: &mut Parts,
@@ -89,7 +90,7 @@ async fn fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String
     if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
         return Err(Refusal::new(Reason::UnsupportedMediaType));
     }
-    match media::of(headers, body)? {
+    match media::detect(headers, body)? {
         Media::Nothing => Ok(Vec::new()),
         Media::Multipart(boundary) => read_multipart(body.clone(), boundary).await,
         Media::Form => read_pairs(body),

@@ -1,5 +1,5 @@
-//! The headers of requests and responses on their way through the gateway. The headers of a single connection stay behind, and so
-//! does every identity that the gateway did not give.
+//! The headers of requests and responses on their way through the gateway. The headers of a single connection stay
+//! behind, and so does every identity that the gateway did not give.
 
 use std::net::IpAddr;
 
@@ -9,8 +9,8 @@ use proto::paddock::contract::v1::InternalHeader;
 
 use crate::request::head::REQUEST_ID;
 
-/// The headers of a single connection (RFC 9110, 7.6.1; RFC 7540, 3.2.1 for the last), and the framing of the body, which is made
-/// anew. The gateway answers `expect` itself.
+/// The headers of a single connection (RFC 9110, 7.6.1; RFC 7540, 3.2.1 for the last), and the framing of the body,
+/// which is made anew. The gateway answers `expect` itself.
 const HOP_BY_HOP: [&str; 13] = [
     "connection",
     "proxy-connection",
@@ -27,10 +27,11 @@ const HOP_BY_HOP: [&str; 13] = [
     "http2-settings",
 ];
 
-/// The headers in which proxies send identities and addresses to upstreams, and the keys of API gateways. The last group lets a request
-/// pass for one with another path or verb. A client's headers with these names are dropped. An entry that ends in `*` is a prefix.
-/// Sources: RFC 7239; RFC 9440; https://httpoxy.org; the reference pages of nginx, Apache, Envoy, Traefik, HAProxy, Kong, Pomerium,
-/// Vouch, oauth2-proxy, Tailscale, Cloudflare, Azure App Service, Google IAP, WebLogic, Mimir and GitLab.
+/// The headers in which proxies send identities and addresses to upstreams, and the keys of API gateways. The last
+/// group lets a request pass for one with another path or verb. A client's headers with these names are dropped. An
+/// entry that ends in `*` is a prefix. Sources: RFC 7239; RFC 9440; https://httpoxy.org; the reference pages of nginx,
+/// Apache, Envoy, Traefik, HAProxy, Kong, Pomerium, Vouch, oauth2-proxy, Tailscale, Cloudflare, Azure App Service,
+/// Google IAP, WebLogic, Mimir and GitLab.
 const PROXY_HEADERS: [&str; 78] = [
     "forwarded",
     "x-forwarded*",
@@ -139,8 +140,8 @@ pub fn remove_identity(headers: &mut HeaderMap) {
     }
 }
 
-/// Reports whether an upstream could read an identity in a header of this name. Any character besides letters, digits and hyphens
-/// counts, because some servers replace it by one of these.
+/// Reports whether an upstream could read an identity in a header of this name. Any character besides letters, digits
+/// and hyphens counts, because some servers replace it by one of these.
 fn claims_identity(name: &str) -> bool {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     !is_plain

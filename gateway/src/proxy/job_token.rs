@@ -1,5 +1,5 @@
-//! The job token of a request, and every other credential beside it. The job token is the only credential that an upstream may see:
-//! if it took another one, it would serve somebody else than the gateway has authorized.
+//! The job token of a request, and every other credential beside it. The job token is the only credential that an
+//! upstream may see: if it took another one, it would serve somebody else than the gateway has authorized.
 
 use chassis::status::{Fault, Refusal};
 use http::request::Parts;
@@ -21,7 +21,8 @@ pub struct ForwardedToken<'t> {
     pub token: &'t Token,
 }
 
-/// Returns the job token of a request, from its headers, its query and the pairs of its form. Any other body is not read.
+/// Returns the job token of a request, from its headers, its query and the pairs of its form. Any other body is not
+/// read.
 ///
 /// # Errors
 /// Fails if there is no job token, if its form is wrong, or if another credential came with it.
@@ -100,7 +101,8 @@ pub fn without_credentials(pairs: &str, forwarded: Option<ForwardedToken<'_>>) -
     })
 }
 
-/// Removes every header that carries another credential than the forwarded one, under the name of a carrier or any other.
+/// Removes every header that carries another credential than the forwarded one, under the name of a carrier or any
+/// other.
 pub fn remove_from_headers(headers: &mut HeaderMap, forwarded: Option<ForwardedToken<'_>>) {
     let carriers: Vec<_> = carriers::all_headers().collect();
     let mut names = Vec::new();

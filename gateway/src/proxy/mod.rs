@@ -1,5 +1,5 @@
-//! The protected routes. job-token-auth decides on a request with a job token. The gateway forwards it byte for byte to its upstream
-//! with a signed identity, and records a successful access before the client sees the response.
+//! The protected routes. job-token-auth decides on a request with a job token. The gateway forwards it byte for byte to
+//! its upstream with a signed identity, and records a successful access before the client sees the response.
 
 pub mod body;
 mod checks;
@@ -45,7 +45,7 @@ use self::upstream::Upstream;
 use self::verdict::{AllowedAccess, AuthorizationClient, PendingCapture};
 use crate::connection::socket::Socket;
 use crate::credential::token::Token;
-use crate::observe::access_log::{ReachedProjects, Record};
+use crate::observe::access_log::{AccessRecord, ReachedProjects};
 use crate::request::body::{BodyReader, ReadBody, drain_in_background};
 use crate::request::head;
 
@@ -110,7 +110,7 @@ impl Proxy {
         projects: Vec<String>,
         parts: &mut Parts,
         body: B,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<ProxyResponse, Rejection>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -180,7 +180,7 @@ impl Proxy {
         route: &ProtectedRoute,
         token: &Token,
         projects: Vec<String>,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<AllowedAccess, Rejection> {
         let request = AuthorizeRequest {
             token: token.expose().to_owned(),
@@ -233,7 +233,8 @@ impl Proxy {
         }
     }
 
-    /// Sends the request and waits for the head of the response. The timeout begins again with each frame of the request's body.
+    /// Sends the request and waits for the head of the response. The timeout begins again with each frame of the
+    /// request's body.
     async fn send(
         &self,
         route: &ProtectedRoute,
@@ -304,8 +305,8 @@ async fn deliver_verdict(pending: PendingCapture, status: StatusCode) -> Result<
     Ok(())
 }
 
-/// Rejects a request whose body is not read. The rest of the body is drained for a while, so that the client reads the response instead
-/// of seeing its connection reset. A client that sent `Expect` has not sent the body yet.
+/// Rejects a request whose body is not read. The rest of the body is drained for a while, so that the client reads the
+/// response instead of seeing its connection reset. A client that sent `Expect` has not sent the body yet.
 fn reject_unread<B>(rejection: Rejection, parts: &Parts, body: IncomingBody<'_, B>) -> Result<ProxyResponse, Rejection>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -1,13 +1,13 @@
-//! Paths of protected routes, read more strictly than others: an upstream with other rules for paths must not find another project in
-//! them than the gateway did.
+//! Paths of protected routes, read more strictly than others: an upstream with other rules for paths must not find
+//! another project in them than the gateway did.
 
 use crate::path::{Malformed, decode};
 
 /// Checks a raw path that `crate::path::check` has accepted. One slash at the end is ignored: several clients add it.
 ///
 /// # Errors
-/// Fails if two readers could read it differently: by decoding it twice, by taking a backslash for a slash or a semicolon for the start
-/// of parameters, by merging slashes, or by cutting it at a control character.
+/// Fails if two readers could read it differently: by decoding it twice, by taking a backslash for a slash or a
+/// semicolon for the start of parameters, by merging slashes, or by cutting it at a control character.
 pub fn check(raw: &str) -> Result<(), Malformed> {
     let raw = raw.strip_suffix('/').unwrap_or(raw);
     if !raw.bytes().all(is_path_byte) {

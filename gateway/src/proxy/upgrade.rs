@@ -1,5 +1,6 @@
-//! Requests that ask to change the protocol. On routes that allow one, the connection becomes a tunnel as soon as the upstream has
-//! accepted that protocol and the access is recorded. The gateway does not look at the bytes in the tunnel.
+//! Requests that ask to change the protocol. On routes that allow one, the connection becomes a tunnel as soon as the
+//! upstream has accepted that protocol and the access is recorded. The gateway does not look at the bytes in the
+//! tunnel.
 
 use std::future::Future;
 use std::io;
@@ -48,8 +49,8 @@ impl Upgrade {
         headers.insert(header::UPGRADE, self.protocol.clone());
     }
 
-    /// Returns the tunnel to the upstream that has accepted the protocol. It keeps its slot, and ends when no byte has come from either
-    /// side for the idle timeout.
+    /// Returns the tunnel to the upstream that has accepted the protocol. It keeps its slot, and ends when no byte has
+    /// come from either side for the idle timeout.
     pub fn tunnel(
         self,
         response: &mut Response<Incoming>,

@@ -31,11 +31,12 @@ pub const MAX_IDLE: usize = 32;
 /// What an HTTP/1 upstream may send ahead, in bytes. The head of a response must fit into it.
 const HTTP1_BUFFER: usize = 64 << 10;
 
-/// What an HTTP/2 upstream may send ahead on one stream, in bytes. A connection has room for all of its streams: a client that does
-/// not read must not block the others.
+/// What an HTTP/2 upstream may send ahead on one stream, in bytes. A connection has room for all of its streams: a
+/// client that does not read must not block the others.
 const STREAM_WINDOW: u32 = 64 << 10;
 
-/// The most requests that an upstream may serve at the same time: the window of a connection has 31 bits (RFC 9113, 6.9.1).
+/// The most requests that an upstream may serve at the same time: the window of a connection has 31 bits (RFC 9113,
+/// 6.9.1).
 pub const MAX_CONNECTIONS: usize = (1 << 15) - 1;
 
 /// The protocol of an upstream.
@@ -147,8 +148,8 @@ impl Upstream {
         Ok(())
     }
 
-    /// Sends a request, and waits for the head of the response. An HTTP/1 upstream can close an idle connection just when a request
-    /// comes. A GET or HEAD without a body is then sent once more, on a new connection.
+    /// Sends a request, and waits for the head of the response. An HTTP/1 upstream can close an idle connection just
+    /// when a request comes. A GET or HEAD without a body is then sent once more, on a new connection.
     ///
     /// # Errors
     /// Fails if the upstream cannot be reached, or breaks off.

@@ -1,5 +1,5 @@
-//! The decision on an access, and the verdict on it: an access is recorded exactly if the upstream responded with success. A request
-//! that ends without a response, for any reason, discards its pending capture.
+//! The decision on an access, and the verdict on it: an access is recorded exactly if the upstream responded with
+//! success. A request that ends without a response, for any reason, discards its pending capture.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,9 +25,10 @@ use crate::observe::metrics::{self, Verdict};
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// The most verdicts on `best_effort` routes that are under way at the same time. Their requests do not wait for them, so that their
-/// number has no other bound while job-token-auth is slow. One verdict more is left out: it is counted and logged as a failed one, and
-/// job-token-auth lists its capture as unresolved. To wait instead would break the promise of the mode.
+/// The most verdicts on `best_effort` routes that are under way at the same time. Their requests do not wait for them,
+/// so that their number has no other bound while job-token-auth is slow. One verdict more is left out: it is counted
+/// and logged as a failed one, and job-token-auth lists its capture as unresolved. To wait instead would break the
+/// promise of the mode.
 const MAX_BACKGROUND_VERDICTS: usize = 1024;
 
 /// Calls job-token-auth for decisions and verdicts. A call that has begun goes on when its request ends.
@@ -58,7 +59,8 @@ pub struct PendingCapture {
 }
 
 impl AuthorizationClient {
-    /// Returns a client that sends a verdict again until this timeout. `tasks` tracks the calls that outlive their requests.
+    /// Returns a client that sends a verdict again until this timeout. `tasks` tracks the calls that outlive their
+    /// requests.
     pub fn new(channel: PeerChannel, tasks: TaskTracker, timeout: Duration) -> Self {
         Self { channel, tasks, timeout, background: Arc::new(Semaphore::new(MAX_BACKGROUND_VERDICTS)) }
     }
@@ -82,8 +84,8 @@ impl AuthorizationClient {
         let id = request.capture_id.clone();
         let mut pending = PendingCapture { client: self, context, id, capture: None, is_open: true };
         let decided = pending.client.call_authorize(&request, &pending.context).await;
-        // Only after a fault there may be a capture that the gateway does not know of. With this one, job-token-auth itself discards a
-        // capture that its store took too late.
+        // Only after a fault there may be a capture that the gateway does not know of. With this one, job-token-auth
+        // itself discards a capture that its store took too late.
         pending.is_open = match &decided {
             Ok(decision) => decision.capture.is_some(),
             Err(Rejection::Refusal(_)) => false,
@@ -94,7 +96,8 @@ impl AuthorizationClient {
         Ok(AllowedAccess { decision, pending })
     }
 
-    /// Calls, and repeats a call once that found the service unavailable, as for every method that the contract declares idempotent.
+    /// Calls, and repeats a call once that found the service unavailable, as for every method that the contract
+    /// declares idempotent.
     async fn call_authorize(
         &self,
         request: &AuthorizeRequest,
@@ -123,7 +126,7 @@ impl AuthorizationClient {
             async move { service.flush(request).await.map(drop) }
         });
         let flushed = flushed.await;
-        metrics::verdict(if flushed.is_ok() { Verdict::Flushed } else { Verdict::FlushFailed });
+        metrics::count_verdict(if flushed.is_ok() { Verdict::Flushed } else { Verdict::FlushFailed });
         flushed
     }
 
@@ -134,7 +137,7 @@ impl AuthorizationClient {
             async move { service.discard(request).await.map(drop) }
         });
         let discarded = discarded.await;
-        metrics::verdict(if discarded.is_ok() { Verdict::Discarded } else { Verdict::DiscardFailed });
+        metrics::count_verdict(if discarded.is_ok() { Verdict::Discarded } else { Verdict::DiscardFailed });
         if let Err(fault) = discarded {
             // job-token-auth lists it as unresolved after its deadline, and never counts it.
             tracing::warn!(capture_id = request.capture_id, detail = fault.detail(), "a capture was not discarded");
@@ -180,8 +183,8 @@ impl PendingCapture {
         self.is_open.then_some(self.id.as_str())
     }
 
-    /// Sends the verdict that the request succeeded, and waits for the record if the mode of the route promises one. The verdict is
-    /// sent even if the request ends meanwhile.
+    /// Sends the verdict that the request succeeded, and waits for the record if the mode of the route promises one.
+    /// The verdict is sent even if the request ends meanwhile.
     ///
     /// # Errors
     /// Returns a fault if the promised record was not made: the request must then not be answered with success.
@@ -203,7 +206,7 @@ impl PendingCapture {
 
     fn flush_in_background(&self, request: FlushRequest) {
         let Ok(permit) = self.client.background.clone().try_acquire_owned() else {
-            metrics::verdict(Verdict::FlushFailed);
+            metrics::count_verdict(Verdict::FlushFailed);
             warn_without_record(&request, "too many verdicts are under way");
             return;
         };
@@ -260,7 +263,7 @@ mod tests {
 
     use super::*;
 
-    /// A client of a service that no request reaches.
+    /// Returns a client of a service that no request reaches.
     fn client() -> AuthorizationClient {
         let config = ClientConfig { endpoint: "http://127.0.0.1:1".to_owned(), deadline_ms: 1000 };
         let keys = IdentityKeys::generate().unwrap();

@@ -1,5 +1,5 @@
-//! Reads the bodies of requests, within the limits of one and of all, and drains what a client still sends of a body that is not
-//! read.
+//! Reads the bodies of requests, within the limits of one and of all, and drains what a client still sends of a body
+//! that is not read.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use proto::paddock::contract::v1::Reason;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// How much of a body that is too large is read and thrown away, in bytes, so that the client reads the refusal instead of seeing
-/// its connection reset while it still writes.
+/// How much of a body that is too large is read and thrown away, in bytes, so that the client reads the refusal instead
+/// of seeing its connection reset while it still writes.
 const DRAIN_BYTES: usize = 8 << 20;
 
 /// How long that may take.
@@ -25,8 +25,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 const UPLOAD_DRAIN_BYTES: usize = 256 << 20;
 const UPLOAD_DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// The largest body that takes no share of the memory for bodies, in bytes. The bodies of runners are smaller, so that clients who
-/// never finish large bodies keep no runner waiting.
+/// The largest body that takes no share of the memory for bodies, in bytes. The bodies of runners are smaller, so that
+/// clients who never finish large bodies keep no runner waiting.
 const SMALL_BYTES: usize = 16 << 10;
 
 /// Reads bodies, within the limits of one and of all.

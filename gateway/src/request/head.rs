@@ -30,7 +30,8 @@ fn is_loggable_id(id: &str) -> bool {
     is_plain && (1..=MAX_REQUEST_ID).contains(&id.len()) && !redact::is_suspicious(id)
 }
 
-/// Returns the address of the request without its query, as the client knows it: by the configured URL, or by its Host header.
+/// Returns the address of the request without its query, as the client knows it: by the configured URL, or by its Host
+/// header.
 pub fn url(parts: &Parts, external_url: &str) -> String {
     let path = parts.uri.path();
     if !external_url.is_empty() {
@@ -42,7 +43,8 @@ pub fn url(parts: &Parts, external_url: &str) -> String {
     }
 }
 
-/// Returns the host that a client asked for, if it is one. An absolute target precedes the Host header (RFC 9112, 3.2.2).
+/// Returns the host that a client asked for, if it is one. An absolute target precedes the Host header (RFC 9112,
+/// 3.2.2).
 pub fn host(parts: &Parts) -> Option<Authority> {
     let host = match parts.uri.authority() {
         Some(authority) => authority.clone(),
@@ -53,8 +55,8 @@ pub fn host(parts: &Parts) -> Option<Authority> {
 
 /// Checks that a request names one host.
 ///
-/// A request of HTTP/1.1 names its host once, whatever form its target has (RFC 9112, 3.2). One of HTTP/2 names the same host in both
-/// places (RFC 9113, 8.3.1). Otherwise two servers could each take another host for the right one.
+/// A request of HTTP/1.1 names its host once, whatever form its target has (RFC 9112, 3.2). One of HTTP/2 names the
+/// same host in both places (RFC 9113, 8.3.1). Otherwise two servers could each take another host for the right one.
 ///
 /// # Errors
 /// Fails if the request names no host, several, or text that is no host.

@@ -14,8 +14,8 @@ use tonic::{Request, Status, Streaming};
 /// The largest message that a service reads, in bytes: the default of gRPC.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// The largest response that is read, in bytes. Responses are as large as what was stored. The services are ours, so this only bounds
-/// the cost of a mistake in one of them.
+/// The largest response that is read, in bytes. Responses are as large as what was stored. The services are ours, so
+/// this only bounds the cost of a mistake in one of them.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// The call of a method.
@@ -42,7 +42,8 @@ pub struct CallResponse {
 /// Calls the method. A call that found the service unavailable is repeated once if the contract allows it.
 ///
 /// # Errors
-/// Returns the service's refusal, the refusal of a message that is too large for it, or a fault if it did not respond in time.
+/// Returns the service's refusal, the refusal of a message that is too large for it, or a fault if it did not respond
+/// in time.
 pub async fn call(
     channel: &PeerChannel,
     plan: &CallPlan,

@@ -1,14 +1,15 @@
 //! Reads JSON bodies directly into the request message, in one pass and without a tree in between.
 //!
-//! A repeated key is refused at every depth, also where the content is ignored: two readers could disagree on which one counts.
+//! A repeated key is refused at every depth, also where the content is ignored: two readers could disagree on which one
+//! counts.
 
 mod values;
 
 use prost_reflect::DynamicMessage;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use self::values::{Carried, Ignored, KeySeed, Keys, ScalarSeed, deeper};
-use super::builder::{Builder, Parsed, Problem, inside_of};
+use self::values::{ElementValue, Ignored, KeySeed, Keys, ScalarSeed, next_depth};
+use super::builder::{MessageBuilder, Parsed, Problem, nested_name};
 use super::coerce::{self, Flaw, Scalar};
 use super::plan::{FieldPlan, MessagePlan, Shape};
 use crate::credential::token::Token;
@@ -17,7 +18,7 @@ use crate::credential::token::Token;
 ///
 /// # Errors
 /// Returns the position where the body cannot be read, and nothing of its content.
-pub fn read(body: &[u8], builder: &mut Builder<'_>) -> Result<(), String> {
+pub fn read(body: &[u8], builder: &mut MessageBuilder<'_>) -> Result<(), String> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(());
     }
@@ -28,7 +29,7 @@ pub fn read(body: &[u8], builder: &mut Builder<'_>) -> Result<(), String> {
 }
 
 /// The body as a whole.
-struct Root<'b, 'p>(&'b mut Builder<'p>);
+struct Root<'b, 'p>(&'b mut MessageBuilder<'p>);
 
 impl<'de> DeserializeSeed<'de> for Root<'_, '_> {
     type Value = ();
@@ -57,7 +58,7 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
             if plan.is_carrier(&key) {
                 read_token(&key, map.next_value_seed(ScalarSeed { depth: 1 })?, builder);
             } else if let Some(index) = plan.message.find(&key)
-                && let Some(field) = builder.open(index)
+                && let Some(field) = builder.undecided_field(index)
             {
                 let parsed = map.next_value_seed(FieldSeed { field, problems: &mut builder.problems, depth: 1 })?;
                 builder.set(index, field, parsed);
@@ -70,11 +71,11 @@ impl<'de> Visitor<'de> for Root<'_, '_> {
     }
 }
 
-fn read_token(name: &str, value: Carried, builder: &mut Builder<'_>) {
+fn read_token(name: &str, value: ElementValue, builder: &mut MessageBuilder<'_>) {
     match value {
-        Carried::Nothing => {}
-        Carried::Text(text) => builder.tokens.push(Token::new(text)),
-        Carried::Other => builder.note(name, Flaw::Invalid),
+        ElementValue::Null => {}
+        ElementValue::Text(text) => builder.tokens.push(Token::new(text)),
+        ElementValue::Nested => builder.note(name, Flaw::Invalid),
     }
 }
 
@@ -88,10 +89,10 @@ struct FieldSeed<'b, 'p> {
 impl FieldSeed<'_, '_> {
     fn scalar(self, scalar: Scalar<'_>) -> Parsed {
         if !self.field.repeated {
-            return coerce::single(self.field, scalar).into();
+            return coerce::single_value(self.field, scalar).into();
         }
         let mut list = Vec::new();
-        match coerce::elements(self.field, scalar, &mut list) {
+        match coerce::list_elements(self.field, scalar, &mut list) {
             Ok(()) => Parsed::Value(prost_reflect::Value::List(list)),
             Err(flaw) => Parsed::Flawed(flaw),
         }
@@ -138,14 +139,16 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         let mut list = Vec::new();
         let mut flaw = if self.field.repeated { None } else { Some(Flaw::Invalid) };
         while let Some(element) = seq.next_element_seed(ScalarSeed { depth })? {
             let read = match element {
-                Carried::Nothing => Ok(()),
-                Carried::Text(text) if flaw.is_none() => coerce::elements(self.field, Scalar::Text(&text), &mut list),
-                Carried::Text(_) | Carried::Other => Err(Flaw::Invalid),
+                ElementValue::Null => Ok(()),
+                ElementValue::Text(text) if flaw.is_none() => {
+                    coerce::list_elements(self.field, Scalar::Text(&text), &mut list)
+                }
+                ElementValue::Text(_) | ElementValue::Nested => Err(Flaw::Invalid),
             };
             flaw = flaw.or(read.err());
         }
@@ -153,7 +156,7 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Parsed, A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         match &self.field.shape {
             Shape::Message(plan) if !self.field.repeated => {
                 read_message(plan, &self.field.name, map, self.problems, depth)
@@ -187,7 +190,7 @@ fn read_message<'de, A: MapAccess<'de>>(
         };
         problems.extend(flaw.map(|flaw| Problem { name: field.name.clone(), flaw }));
         for problem in problems.iter_mut().skip(inner_before) {
-            problem.name = inside_of(name, &problem.name);
+            problem.name = nested_name(name, &problem.name);
         }
         keys.push(key);
     }

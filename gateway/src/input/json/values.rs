@@ -56,13 +56,13 @@ impl<'de> Visitor<'de> for KeySeed {
 }
 
 /// A value where a credential or a list element is expected.
-pub enum Carried {
+pub enum ElementValue {
     /// `null`.
-    Nothing,
+    Null,
     /// A single value.
     Text(String),
     /// A list or an object.
-    Other,
+    Nested,
 }
 
 /// Reads a single value as text.
@@ -72,50 +72,50 @@ pub struct ScalarSeed {
 }
 
 impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Carried;
+    type Value = ElementValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Carried, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ElementValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Carried;
+    type Value = ElementValue;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Carried, E> {
-        Ok(Carried::Nothing)
+    fn visit_unit<E>(self) -> Result<ElementValue, E> {
+        Ok(ElementValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_bool<E>(self, value: bool) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_f64<E>(self, value: f64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_seq(seq).map(|()| Carried::Other)
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ElementValue, A::Error> {
+        Ignored { depth: self.depth }.visit_seq(seq).map(|()| ElementValue::Nested)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_map(map).map(|()| Carried::Other)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ElementValue, A::Error> {
+        Ignored { depth: self.depth }.visit_map(map).map(|()| ElementValue::Nested)
     }
 }
 
@@ -165,13 +165,13 @@ impl<'de> Visitor<'de> for Ignored {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         while seq.next_element_seed(Ignored { depth })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         let mut keys = Keys::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             map.next_value_seed(Ignored { depth })?;
@@ -185,6 +185,6 @@ impl<'de> Visitor<'de> for Ignored {
 ///
 /// # Errors
 /// Fails if that is too deep.
-pub fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
+pub fn next_depth<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(E::custom("nested too deeply")) }
 }

@@ -1,5 +1,5 @@
-//! Writes a message as GitLab writes JSON, into one buffer: field names as declared, ids as numbers, defaults present, unset
-//! optional fields `null`, enumerations in lower case, times in UTC with milliseconds.
+//! Writes a message as GitLab writes JSON, into one buffer: field names as declared, ids as numbers, defaults present,
+//! unset optional fields `null`, enumerations in lower case, times in UTC with milliseconds.
 
 use std::io::Write as _;
 

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::contract::Descriptors;
-use crate::output::plan::{Body, OutputPlan};
+use crate::output::plan::{BodyPlan, OutputPlan};
 
 static DESCRIPTORS: LazyLock<Descriptors> = LazyLock::new(|| Descriptors::load().unwrap());
 
@@ -23,9 +23,9 @@ fn write<M: ProstMessage>(method_name: &str, answer: &M) -> String {
     let message = DynamicMessage::decode(method.output(), answer.encode_to_vec().as_slice()).unwrap();
     let mut out = Vec::new();
     match &plan.body {
-        Body::Field(field) => write_field(&mut out, field, &message),
-        Body::Message(fields) => write_message(&mut out, fields, &message),
-        Body::Document(_) => unreachable!("a file is no JSON"),
+        BodyPlan::Field(field) => write_field(&mut out, field, &message),
+        BodyPlan::Message(fields) => write_message(&mut out, fields, &message),
+        BodyPlan::Document(_) => unreachable!("a file is no JSON"),
     }
     String::from_utf8(out).unwrap()
 }

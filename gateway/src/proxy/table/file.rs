@@ -101,7 +101,8 @@ impl File {
         Ok(file)
     }
 
-    /// Builds the upstreams. `default_url` is the address of the default one, `settings` are those that the file does not change.
+    /// Builds the upstreams. `default_url` is the address of the default one, `settings` are those that the file does
+    /// not change.
     ///
     /// # Errors
     /// Names the upstream and the setting that cannot be used.

@@ -1,5 +1,5 @@
-//! The table of protected routes: what job tokens reach behind the gateway, and what each route promises. It is read from TOML at
-//! start. A table with a mistake keeps the gateway from starting.
+//! The table of protected routes: what job tokens reach behind the gateway, and what each route promises. It is read
+//! from TOML at start. A table with a mistake keeps the gateway from starting.
 
 mod file;
 pub mod route;
@@ -37,8 +37,9 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads the table, or the shipped one if `file` is empty. `upstream` is the address of the default upstream. Without it, the
-    /// routes that lead there are left out. `settings` apply to every upstream as far as the table does not change them.
+    /// Reads the table, or the shipped one if `file` is empty. `upstream` is the address of the default upstream.
+    /// Without it, the routes that lead there are left out. `settings` apply to every upstream as far as the table does
+    /// not change them.
     ///
     /// # Errors
     /// Names the line or the route with the mistake.
@@ -94,8 +95,8 @@ impl Table {
         self.left_out
     }
 
-    /// Lowers the limits of the upstreams so that all together need at most this many open files, if that is possible. Returns how many
-    /// they can need.
+    /// Lowers the limits of the upstreams so that all together need at most this many open files, if that is possible.
+    /// Returns how many they can need.
     pub fn limit_files(&self, files: usize) -> usize {
         let idle = self.upstreams.len() * MAX_IDLE;
         let available = files.saturating_sub(idle);
@@ -120,7 +121,7 @@ impl Table {
 
     /// Finds the route of a verb and a raw path, and the projects that the path names.
     pub fn find(&self, verb: &Method, raw_path: &str) -> Lookup<(Arc<ProtectedRoute>, Vec<String>)> {
-        self.router.find(verb, raw_path).and_then(|found| with_projects(&found, raw_path))
+        self.router.find(verb, raw_path).try_map(|found| with_projects(&found, raw_path))
     }
 }
 

@@ -37,7 +37,8 @@ pub struct ProtectedRoute {
 }
 
 impl ProtectedRoute {
-    /// Reports whether it requires only policies for reading. A route without policies is for entries that grant everything.
+    /// Reports whether it requires only policies for reading. A route without policies is for entries that grant
+    /// everything.
     pub fn only_reads(&self) -> bool {
         let mut policies = self.policies.iter();
         !self.policies.is_empty() && policies.all(|policy| policy.as_str_name().starts_with("JOB_TOKEN_POLICY_READ_"))

@@ -11,7 +11,7 @@ use super::call::CallPlan;
 use crate::contract::{Binding, ContractError, Descriptors, grpc_path};
 use crate::credential::plan::CredentialPlan;
 use crate::input::plan::InputPlan;
-use crate::output::plan::{Body, OutputPlan};
+use crate::output::plan::{BodyPlan, OutputPlan};
 use crate::path;
 use crate::routing::{DuplicateRoute, Lookup, PathTemplate, RouteLabel, RouteMatch, VerbRouter, VerbRouterBuilder};
 
@@ -114,7 +114,7 @@ impl Routes {
 
     /// Finds what serves a verb and a raw path, and the decoded values of the template's variables.
     pub fn find(&self, verb: &Method, raw_path: &str) -> Lookup<(Endpoint, Vec<String>)> {
-        self.router.find(verb, raw_path).and_then(decode_values)
+        self.router.find(verb, raw_path).try_map(decode_values)
     }
 }
 
@@ -166,7 +166,7 @@ fn route(
         },
         output: OutputPlan::new(descriptors, &method.output(), binding.response_body.as_deref(), spec.success)?,
     };
-    if route.call.streams && !matches!(route.output.body, Body::Document(_)) {
+    if route.call.streams && !matches!(route.output.body, BodyPlan::Document(_)) {
         return Err(not_served(spec, "a stream of responses has no REST form except a file"));
     }
     Ok((template, route))
