@@ -1,39 +1,49 @@
-//! The answer to a request: in one piece, or as a stream from an upstream or a service.
+//! The answer to a request: its body is in memory, or comes as a stream from an upstream or a service.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
+use tower::BoxError;
 
-use crate::output::pieces::Pieces;
-use crate::proxy::body::{BoxError, Streamed};
-use crate::server::activity::Busy;
+use crate::connection::activity::ActiveRequest;
+use crate::output::document_stream::DocumentStream;
+use crate::proxy::body::ResponseBody;
 
-/// An answer.
+/// The answer to a request.
 pub type Answer = Response<AnswerBody>;
 
 /// The body of an answer.
 pub enum AnswerBody {
-    /// In one piece.
+    /// Bytes in memory.
     Whole(Full<Bytes>),
-    /// As it comes from an upstream.
-    Streamed(Box<Streamed>),
-    /// As a service makes it.
-    Pieces(Box<Pieces>),
+    /// A stream from an upstream.
+    Upstream(Box<ResponseBody>),
+    /// A file that a service streams.
+    Document(Box<DocumentStream>),
 }
 
 impl AnswerBody {
-    /// Keeps the connection from being idle until a body that streams ends.
-    pub fn hold(&mut self, busy: Busy) {
+    /// Keeps the connection from being idle until a streamed body ends.
+    pub fn keep_active(&mut self, active: ActiveRequest) {
         match self {
             Self::Whole(_) => {}
-            Self::Streamed(body) => body.hold(busy),
-            Self::Pieces(body) => body.hold(busy),
+            Self::Upstream(body) => body.keep_active(active),
+            Self::Document(body) => body.keep_active(active),
         }
     }
+}
+
+/// Returns the answer for a client that has gone. It is empty and closes the connection.
+pub fn client_gone() -> Answer {
+    let mut answer = Answer::default();
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 impl Default for AnswerBody {
@@ -49,24 +59,24 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
-            Self::Streamed(body) => body.poll(cx),
-            Self::Pieces(body) => body.poll(cx),
+            Self::Upstream(body) => body.poll(cx),
+            Self::Document(body) => body.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Streamed(body) => body.is_end_stream(),
-            Self::Pieces(_) => false,
+            Self::Upstream(body) => body.is_end_stream(),
+            Self::Document(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Streamed(body) => body.size_hint(),
-            Self::Pieces(_) => SizeHint::default(),
+            Self::Upstream(body) => body.size_hint(),
+            Self::Document(_) => SizeHint::default(),
         }
     }
 }

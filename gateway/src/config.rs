@@ -1,14 +1,18 @@
 //! The settings of the gateway. `config.default.toml` documents each one.
 
+use std::time::Duration;
+
 use chassis::client::ClientConfig;
 use chassis::config::{Problems, Validate, is_listen_address};
 use chassis::secrets::SecretsConfig;
 use chassis::telemetry::TelemetryConfig;
 use serde::Deserialize;
 
-use crate::exchange;
-use crate::proxy::upstream;
-use crate::server::proxies::Proxies;
+use crate::connection::forwarded_for::TrustedProxies;
+use crate::credential::exchange;
+use crate::proxy::ProxySettings;
+use crate::proxy::body::PauseLimits;
+use crate::proxy::upstream::{self, Protocol, UpstreamSettings};
 
 /// The documented default settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -20,13 +24,13 @@ pub struct Config {
     pub listen: String,
     /// Where metrics are served; empty: nowhere.
     pub metrics_listen: String,
-    /// The address that clients know the gateway by; empty: the Host header of the request.
+    /// The address under which clients reach the gateway; empty: the Host header of the request.
     pub external_url: String,
-    /// The proxies whose X-Forwarded-For is believed, separated by commas; empty: none.
+    /// The proxies whose X-Forwarded-For is trusted, separated by commas; empty: none.
     pub trusted_proxies: String,
     /// The largest body, in bytes.
     pub max_body_bytes: usize,
-    /// The memory for bodies that come in several pieces, all requests together, in bytes.
+    /// The memory for bodies that come in several chunks, of all requests together, in bytes.
     pub max_body_memory_bytes: usize,
     /// The largest request line with headers, in bytes.
     pub max_header_bytes: usize,
@@ -42,35 +46,35 @@ pub struct Config {
     pub max_connections: usize,
     /// Requests at the same time on one HTTP/2 connection.
     pub http2_max_concurrent_streams: u32,
-    /// Streams that an HTTP/2 client may open and reset before they are looked at.
+    /// Streams that an HTTP/2 client may open and reset before they are handled.
     pub http2_max_pending_reset_streams: usize,
-    /// How often an HTTP/2 client is asked whether it is still there, in milliseconds.
+    /// How often an HTTP/2 client gets a ping, in milliseconds.
     pub http2_keep_alive_interval_ms: u64,
-    /// How long it may take for its answer, in milliseconds.
+    /// How long it may take to answer a ping, in milliseconds.
     pub http2_keep_alive_timeout_ms: u64,
     /// How long requests that are under way may take after SIGTERM, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// How long the answer to "whose token is this" is kept, in milliseconds.
+    /// How long the user of a token is cached, in milliseconds.
     pub identity_cache_ms: u64,
     /// The upstream of the protected routes, for example `http://127.0.0.1:3000`; empty: they are not served.
     pub upstream: String,
     /// The file with the table of protected routes; empty: the one that is shipped.
     pub protected_routes_file: String,
-    /// How long an upstream may take for the head of its answer, in milliseconds.
+    /// How long an upstream may take for the head of its response, in milliseconds.
     pub upstream_timeout_ms: u64,
-    /// How long an upstream may pause in the body of its answer, in milliseconds.
+    /// How long an upstream may pause in the body of its response, in milliseconds.
     pub upstream_pause_timeout_ms: u64,
     /// Requests at the same time to one upstream, and so connections.
     pub upstream_max_connections: usize,
     /// How long a connection to an upstream is kept without requests, in milliseconds.
     pub upstream_idle_timeout_ms: u64,
-    /// How long a client may take nothing of an answer that is there for it, in milliseconds.
+    /// How long a client may stop reading a response, in milliseconds.
     pub client_pause_timeout_ms: u64,
     /// How long the record of an access may take before its request is answered 503, in milliseconds.
     pub capture_flush_timeout_ms: u64,
-    /// How to reach runner-registry.
+    /// The connection to runner-registry.
     pub runner_registry: ClientConfig,
-    /// How to reach job-token-auth.
+    /// The connection to job-token-auth.
     pub job_token_auth: ClientConfig,
 }
 
@@ -103,45 +107,91 @@ impl Validate for Config {
             "gateway.external_url",
             "must be a URL without query, or empty",
         );
-        if let Err(problem) = Proxies::parse(&self.trusted_proxies) {
+        if let Err(problem) = TrustedProxies::parse(&self.trusted_proxies) {
             problems.require(false, "gateway.trusted_proxies", problem);
         }
-        let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
-            let inside = (least..=most).contains(&value);
-            problems.require(inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
-        };
-        range(problems, "max_body_bytes", self.max_body_bytes as u64, 1024, 64 << 20);
-        let least = if problems.is_read("gateway.max_body_bytes") { self.max_body_bytes as u64 } else { 0 };
-        range(problems, "max_body_memory_bytes", self.max_body_memory_bytes as u64, least, 1 << 40);
-        // hyper refuses a smaller buffer, and HTTP/2 counts the size with 32 bits.
-        range(problems, "max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20);
-        range(problems, "header_read_timeout_ms", self.header_read_timeout_ms, 100, 600_000);
-        range(problems, "body_read_timeout_ms", self.body_read_timeout_ms, 100, 600_000);
-        range(problems, "request_timeout_ms", self.request_timeout_ms, 1, 600_000);
-        range(problems, "idle_timeout_ms", self.idle_timeout_ms, 100, 3_600_000);
-        range(problems, "max_connections", self.max_connections as u64, 1, 1 << 20);
-        range(problems, "http2_max_concurrent_streams", self.http2_max_concurrent_streams.into(), 1, 10_000);
-        range(problems, "http2_max_pending_reset_streams", self.http2_max_pending_reset_streams as u64, 1, 10_000);
-        range(problems, "http2_keep_alive_interval_ms", self.http2_keep_alive_interval_ms, 100, 3_600_000);
-        range(problems, "http2_keep_alive_timeout_ms", self.http2_keep_alive_timeout_ms, 100, 600_000);
-        range(problems, "drain_timeout_ms", self.drain_timeout_ms, 0, 3_600_000);
-        let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
-        range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
-        if !self.upstream.is_empty()
-            && let Err(problem) = upstream::address(&self.upstream)
-        {
-            problems.require(false, "gateway.upstream", problem);
-        }
-        range(problems, "upstream_timeout_ms", self.upstream_timeout_ms, 1, 3_600_000);
-        range(problems, "upstream_pause_timeout_ms", self.upstream_pause_timeout_ms, 1, 3_600_000);
-        let connections = self.upstream_max_connections as u64;
-        range(problems, "upstream_max_connections", connections, 1, upstream::MOST_CONNECTIONS as u64);
-        range(problems, "upstream_idle_timeout_ms", self.upstream_idle_timeout_ms, 1, 3_600_000);
-        range(problems, "client_pause_timeout_ms", self.client_pause_timeout_ms, 1, 3_600_000);
-        range(problems, "capture_flush_timeout_ms", self.capture_flush_timeout_ms, 1, 600_000);
+        self.validate_limits(problems);
+        self.validate_upstreams(problems);
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
     }
+}
+
+impl Config {
+    /// Returns the settings of an upstream, as far as the table of protected routes does not change them.
+    pub(crate) fn upstream_settings(&self) -> UpstreamSettings {
+        UpstreamSettings {
+            protocol: Protocol::default(),
+            max_connections: self.upstream_max_connections,
+            idle_timeout: Duration::from_millis(self.upstream_idle_timeout_ms),
+            keep_alive_interval: Duration::from_millis(self.http2_keep_alive_interval_ms),
+            keep_alive_timeout: Duration::from_millis(self.http2_keep_alive_timeout_ms),
+            ca_file: String::new(),
+            strip_headers: Vec::new(),
+        }
+    }
+
+    /// Returns the settings of the proxy in front of protected upstreams.
+    pub(crate) fn proxy_settings(&self) -> ProxySettings {
+        let scheme = self.external_url.get(..6);
+        ProxySettings {
+            head_timeout: Duration::from_millis(self.upstream_timeout_ms),
+            response_pauses: PauseLimits {
+                upstream: Duration::from_millis(self.upstream_pause_timeout_ms),
+                client: Duration::from_millis(self.client_pause_timeout_ms),
+            },
+            request_pause: Duration::from_millis(self.body_read_timeout_ms),
+            tunnel_idle_timeout: Duration::from_millis(self.idle_timeout_ms),
+            flush_timeout: Duration::from_millis(self.capture_flush_timeout_ms),
+            is_https: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")),
+        }
+    }
+
+    fn validate_limits(&self, problems: &mut Problems) {
+        require_range(problems, "max_body_bytes", self.max_body_bytes as u64, 1024, 64 << 20);
+        let least = if problems.is_read("gateway.max_body_bytes") { self.max_body_bytes as u64 } else { 0 };
+        require_range(problems, "max_body_memory_bytes", self.max_body_memory_bytes as u64, least, 1 << 40);
+        // hyper refuses a smaller buffer, and HTTP/2 counts the size with 32 bits.
+        require_range(problems, "max_header_bytes", self.max_header_bytes as u64, 8192, 1 << 20);
+        require_range(problems, "header_read_timeout_ms", self.header_read_timeout_ms, 100, 600_000);
+        require_range(problems, "body_read_timeout_ms", self.body_read_timeout_ms, 100, 600_000);
+        require_range(problems, "request_timeout_ms", self.request_timeout_ms, 1, 600_000);
+        require_range(problems, "idle_timeout_ms", self.idle_timeout_ms, 100, 3_600_000);
+        require_range(problems, "max_connections", self.max_connections as u64, 1, 1 << 20);
+        require_range(problems, "http2_max_concurrent_streams", self.http2_max_concurrent_streams.into(), 1, 10_000);
+        require_range(
+            problems,
+            "http2_max_pending_reset_streams",
+            self.http2_max_pending_reset_streams as u64,
+            1,
+            10_000,
+        );
+        require_range(problems, "http2_keep_alive_interval_ms", self.http2_keep_alive_interval_ms, 100, 3_600_000);
+        require_range(problems, "http2_keep_alive_timeout_ms", self.http2_keep_alive_timeout_ms, 100, 600_000);
+        require_range(problems, "drain_timeout_ms", self.drain_timeout_ms, 0, 3_600_000);
+        let most = u64::try_from(exchange::MAX_AGE.as_millis()).unwrap_or(u64::MAX);
+        require_range(problems, "identity_cache_ms", self.identity_cache_ms, 1, most);
+    }
+
+    fn validate_upstreams(&self, problems: &mut Problems) {
+        if !self.upstream.is_empty()
+            && let Err(problem) = upstream::parse_address(&self.upstream)
+        {
+            problems.require(false, "gateway.upstream", problem);
+        }
+        require_range(problems, "upstream_timeout_ms", self.upstream_timeout_ms, 1, 3_600_000);
+        require_range(problems, "upstream_pause_timeout_ms", self.upstream_pause_timeout_ms, 1, 3_600_000);
+        let connections = self.upstream_max_connections as u64;
+        require_range(problems, "upstream_max_connections", connections, 1, upstream::MAX_CONNECTIONS as u64);
+        require_range(problems, "upstream_idle_timeout_ms", self.upstream_idle_timeout_ms, 1, 3_600_000);
+        require_range(problems, "client_pause_timeout_ms", self.client_pause_timeout_ms, 1, 3_600_000);
+        require_range(problems, "capture_flush_timeout_ms", self.capture_flush_timeout_ms, 1, 600_000);
+    }
+}
+
+fn require_range(problems: &mut Problems, name: &str, value: u64, least: u64, most: u64) {
+    let is_inside = (least..=most).contains(&value);
+    problems.require(is_inside, &format!("gateway.{name}"), format!("must be between {least} and {most}"));
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -153,8 +203,9 @@ fn is_base_url(text: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::io::Write as _;
+
+    use super::*;
 
     #[derive(Deserialize)]
     struct Settings {

@@ -1,8 +1,11 @@
-//! Reads what the `.proto` files say of REST, from the compiled descriptors: the bindings of the methods and the
-//! options of the fields. Everything here runs once, at start.
+//! Reads the REST side of the contract from the compiled `.proto` files: the bindings of methods, the options of
+//! fields, and the names of enumerations. Everything here runs once, at start.
+//!
+//! This is no part of `rest/`, which stands on top: requests, responses and credentials are planned from here too.
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MethodDescriptor, ReflectMessage as _,
+    DescriptorPool, DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, MethodDescriptor,
+    ReflectMessage as _,
 };
 use proto::contract::MethodSpec;
 use proto::paddock::contract::v1::FieldContract;
@@ -13,7 +16,7 @@ use proto::paddock::contract::v1::FieldContract;
 pub struct ContractError(String);
 
 impl ContractError {
-    /// What is wrong, and with what.
+    /// Returns an error with this text: what is wrong, and with what.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -42,20 +45,19 @@ impl Descriptors {
     /// Reads the descriptors that this program was built with.
     ///
     /// # Errors
-    /// If they cannot be decoded or lack an option.
+    /// Fails if they cannot be decoded or lack an option.
     pub fn load() -> Result<Self, ContractError> {
         let pool =
             DescriptorPool::decode(proto::DESCRIPTOR_SET).map_err(|error| ContractError::new(error.to_string()))?;
-        let option = |name: &str| {
-            pool.get_extension_by_name(name).ok_or_else(|| ContractError::new(format!("no option {name}")))
-        };
-        Ok(Self { http: option("google.api.http")?, field: option("paddock.contract.v1.field")?, pool })
+        let http = extension(&pool, "google.api.http")?;
+        let field = extension(&pool, "paddock.contract.v1.field")?;
+        Ok(Self { pool, http, field })
     }
 
-    /// The methods that have a REST binding, with their rows of the access table.
+    /// Returns the methods that have a REST binding, with their rows of the access table.
     ///
     /// # Errors
-    /// If a method with a binding has no row.
+    /// Fails if a method with a binding has no row.
     pub fn methods(&self) -> Result<Vec<(MethodDescriptor, &'static MethodSpec)>, ContractError> {
         let mut found = Vec::new();
         for method in self.pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
@@ -70,10 +72,10 @@ impl Descriptors {
         Ok(found)
     }
 
-    /// The bindings of a method: the first one and the additional ones.
+    /// Returns the bindings of a method: the first one and the additional ones.
     ///
     /// # Errors
-    /// If a binding uses a part of `google.api.http` that the gateway does not serve.
+    /// Fails if a binding uses a part of `google.api.http` that the gateway does not serve.
     pub fn bindings(&self, method: &MethodDescriptor) -> Result<Vec<Binding>, ContractError> {
         let options = method.options();
         let rule = options.get_extension(&self.http);
@@ -87,10 +89,10 @@ impl Descriptors {
         Ok(bindings)
     }
 
-    /// What the contract says of a field; the default if it says nothing.
+    /// Returns the options of a field, or the default without any.
     ///
     /// # Errors
-    /// If the option cannot be read.
+    /// Fails if the option cannot be read.
     pub fn field(&self, field: &FieldDescriptor) -> Result<FieldContract, ContractError> {
         let options = field.options();
         if !options.has_extension(&self.field) {
@@ -102,25 +104,47 @@ impl Descriptors {
     }
 }
 
-/// The gRPC path of a method: `/package.Service/Method`.
+fn extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, ContractError> {
+    pool.get_extension_by_name(name).ok_or_else(|| ContractError::new(format!("no option {name}")))
+}
+
+/// Returns the names of an enumeration as REST writes them, with their numbers. The unspecified value has none.
+///
+/// `RUNNER_TYPE_GROUP_TYPE` of `RunnerType` is `group_type`.
+pub fn enum_names(descriptor: &EnumDescriptor) -> Vec<(String, i32)> {
+    let zero = descriptor.default_value().name().to_owned();
+    let prefix = zero.strip_suffix("UNSPECIFIED").unwrap_or_default();
+    let mut names = Vec::new();
+    for value in descriptor.values().filter(|value| value.number() != 0) {
+        let name = value.name();
+        let name = name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase();
+        names.push((name, value.number()));
+    }
+    names
+}
+
+/// Returns the gRPC path of a method: `/package.Service/Method`.
 pub fn grpc_path(method: &MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
 fn binding(rule: &DynamicMessage, method: &MethodDescriptor) -> Result<Binding, ContractError> {
-    let refuse = |what: &str| Err(ContractError::new(format!("{}: {what}", method.full_name())));
     if method.is_client_streaming() {
-        return refuse("a stream of requests has no REST form");
+        return Err(not_served(method, "a stream of requests has no REST form"));
     }
     if !matches!(text(rule, "body").as_str(), "" | "*") {
-        return refuse("a body that is one field is not served");
+        return Err(not_served(method, "a body that is one field is not served"));
     }
     let verbs = ["get", "put", "post", "delete", "patch"];
     let Some(verb) = verbs.into_iter().find(|verb| !text(rule, verb).is_empty()) else {
-        return refuse("custom verbs are not served");
+        return Err(not_served(method, "custom verbs are not served"));
     };
     let response_body = Some(text(rule, "response_body")).filter(|name| !name.is_empty());
     Ok(Binding { verb: verb.to_ascii_uppercase(), template: text(rule, verb), response_body })
+}
+
+fn not_served(method: &MethodDescriptor, problem: &str) -> ContractError {
+    ContractError::new(format!("{}: {problem}", method.full_name()))
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {
@@ -132,8 +156,9 @@ fn text(message: &DynamicMessage, field: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proto::contract::METHODS;
+
+    use super::*;
 
     #[test]
     fn the_bindings_are_those_of_the_table() {

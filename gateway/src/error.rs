@@ -1,5 +1,7 @@
-//! Refusals and faults as REST answers: GitLab's keys for the clients that people run, and reason, remedy and request
-//! id for the people who run them. The detail of a fault stays in the log.
+//! Refusals and faults as REST responses: GitLab's keys for client programs, and reason, remedy and request id for the
+//! people who run them. The detail of a fault stays in the log.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chassis::status::{Refusal, Rejection};
@@ -8,9 +10,8 @@ use http_body_util::Full;
 use proto::contract::{MethodSpec, ReasonSpec};
 use proto::paddock::contract::v1::Reason;
 use serde::Serialize;
-use std::collections::BTreeMap;
 
-use crate::credentials;
+use crate::credential::carriers;
 use crate::output::JSON;
 
 /// The body of a refusal or fault.
@@ -35,12 +36,12 @@ enum Message<'a> {
     Fields(&'a BTreeMap<String, Vec<String>>),
 }
 
-/// Makes the response. `method` is the method that was called, if the request got so far.
+/// Builds the response. `method` is the method that was called, if the request got that far.
 pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: &str) -> Response<Full<Bytes>> {
     let spec = rejection.spec();
     let envelope = match rejection {
-        Rejection::Refusal(refusal) => of_refusal(refusal, method, request_id),
-        // What a fault says of itself is for the log.
+        Rejection::Refusal(refusal) => refusal_envelope(refusal, method, request_id),
+        // The detail of a fault is for the log only.
         Rejection::Fault(_) => envelope(spec, Message::Text(spec.message), spec.message, request_id),
     };
     let mut response = Response::new(Full::from(serde_json::to_vec(&envelope).unwrap_or_default()));
@@ -62,7 +63,7 @@ pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: 
     response
 }
 
-fn of_refusal<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, request_id: &'a str) -> Envelope<'a> {
+fn refusal_envelope<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, request_id: &'a str) -> Envelope<'a> {
     let by_field = refusal.reason() == Reason::ValidationFailed && !refusal.fields().is_empty();
     let message = if by_field { Message::Fields(refusal.fields()) } else { Message::Text(refusal.message()) };
     let mut envelope = envelope(refusal.spec(), message, refusal.message(), request_id);
@@ -86,12 +87,12 @@ fn envelope<'a>(spec: &'static ReasonSpec, message: Message<'a>, text: &'a str, 
     }
 }
 
-/// What a 401 must say of how to authenticate (RFC 9110, 15.5.2).
+/// Returns the authentication schemes that a 401 must name (RFC 9110, 15.5.2).
 fn challenge(spec: &ReasonSpec) -> Option<HeaderValue> {
     if spec.http_status != StatusCode::UNAUTHORIZED.as_u16() {
         return None;
     }
-    let challenges = credentials::schemes().map(|scheme| format!("{scheme} realm=\"paddock\""));
+    let challenges = carriers::schemes().map(|scheme| format!("{scheme} realm=\"paddock\""));
     HeaderValue::try_from(challenges.collect::<Vec<_>>().join(", ")).ok()
 }
 

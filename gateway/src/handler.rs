@@ -1,4 +1,4 @@
-//! One request from its headers to its answer: route, body, credential, parameters, call, response.
+//! Handles one request from its head to its answer: route, body, credential, parameters, call, response.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -8,41 +8,48 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
+use chassis::clock::Clock;
 use chassis::status::{Fault, Refusal, Rejection};
 use chassis::telemetry;
 use futures::{FutureExt as _, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Body as HttpBody;
+use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
+use proto::contract::MethodSpec;
 use proto::paddock::contract::v1::Reason;
+use tower::BoxError;
 use tracing::Instrument as _;
 
-use crate::access_log::Record;
-use crate::answer::{Answer, AnswerBody};
-use crate::call::Called;
+use crate::answer::{self, Answer, AnswerBody};
 use crate::config::Config;
-use crate::exchange::Exchange;
+use crate::credential::exchange::UserTokenExchange;
+use crate::credential::redact;
+use crate::credential::token::Token;
 use crate::health::Health;
-use crate::input::builder::{Builder, Token};
+use crate::input::builder::MessageBuilder;
+use crate::observe::access_log::AccessRecord;
 use crate::output::document;
-use crate::output::pieces::Pieces;
-use crate::output::plan::Body;
+use crate::output::document_stream::DocumentStream;
+use crate::output::plan::BodyPlan;
 use crate::peers::Peers;
-use crate::proxy::Proxy;
-use crate::proxy::body::BoxError;
 use crate::proxy::table::Table;
-use crate::request::BodyReader;
-use crate::routes::{Endpoint, Lookup, OwnPage, Route, Routes};
-use crate::{call, error, input, openapi, output, redact, request};
+use crate::proxy::table::route::ProtectedRoute;
+use crate::proxy::{Proxy, ProxyResponse};
+use crate::request::body::BodyReader;
+use crate::request::head;
+use crate::rest::call::{self, CallResponse};
+use crate::rest::routes::{Endpoint, OwnPage, Route, Routes};
+use crate::routing::{Lookup, RouteLabel};
+use crate::{error, input, openapi, output};
 
-/// What every request needs.
+/// The state that all requests share.
 pub struct Gateway {
     config: Config,
     routes: Routes,
     peers: Peers,
-    exchange: Exchange,
+    exchange: UserTokenExchange,
     health: Health,
     protected: Table,
     proxy: Proxy,
@@ -50,18 +57,37 @@ pub struct Gateway {
     openapi: Bytes,
 }
 
+/// What serves a request.
+enum Target {
+    /// A route of the contract, with the values of its variables.
+    Call(Arc<Route>, Vec<String>),
+    /// A page of the gateway itself.
+    OwnPage(OwnPage, Arc<RouteLabel>),
+    /// A protected route, with the projects that the path names.
+    Protected(Arc<ProtectedRoute>, Vec<String>),
+}
+
+/// The parts of a look-up that an error response needs too.
+#[derive(Default)]
+struct Matched {
+    /// The verbs of the path, if the response must name them.
+    allow: Option<HeaderValue>,
+    /// The method of the route.
+    method: Option<&'static MethodSpec>,
+}
+
 impl Gateway {
-    /// A gateway with the routes of the contract, and protected ones beside them.
-    pub fn new(config: Config, routes: Routes, protected: Table, peers: Peers, clock: chassis::clock::Clock) -> Self {
+    /// Returns a gateway with the routes of the contract and the protected ones.
+    pub fn new(config: Config, routes: Routes, protected: Table, peers: Peers, clock: Clock) -> Self {
         let max_age = Duration::from_millis(config.identity_cache_ms);
         let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
         let bodies = BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes);
         let bodies = Arc::new(bodies);
         Self {
-            exchange: Exchange::new(peers.registry.clone(), clock, max_age),
+            exchange: UserTokenExchange::new(peers.registry.clone(), clock, max_age),
             health: Health::new(&peers),
             openapi: openapi::document(&routes),
-            proxy: Proxy::new(&config, &peers, Arc::clone(&bodies)),
+            proxy: Proxy::new(config.proxy_settings(), peers.job_token_auth.clone(), Arc::clone(&bodies)),
             bodies,
             protected,
             config,
@@ -70,95 +96,81 @@ impl Gateway {
         }
     }
 
-    /// Waits for what requests have left to be done.
+    /// Waits for tasks that outlive their requests.
     pub async fn finish(&self) {
         self.proxy.finish().await;
     }
 
-    /// Answers a request. There is always an answer, and a line in the log.
+    /// Handles a request. It always returns an answer and writes a line in the log.
     pub async fn handle<B>(&self, request: Request<B>, remote_ip: IpAddr) -> Answer
     where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let mut record = Record::new(&parts, request::id(&parts.headers), remote_ip);
-        let mut allow = None;
-        // A bug in the handling of one request must not take the connection with its other requests down.
+        let mut record = AccessRecord::new(&parts, head::request_id(&parts.headers), remote_ip);
+        let mut matched = Matched::default();
+        // A panic in one request must not end the connection with its other requests.
         let answered = {
-            // Pinned here, so that only its address moves into what wraps it: the whole of it is kilobytes.
-            let answering = pin!(self.answer(&mut parts, body, &mut record, &mut allow));
+            // Pinned here, so that only its address moves into the future around it: the whole of it is kilobytes.
+            let answering = pin!(self.answer(&mut parts, body, &mut record, &mut matched));
             AssertUnwindSafe(answering).catch_unwind().await
         };
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
         let mut answer = answered.unwrap_or_else(|rejection| {
             record.reject(&rejection);
-            let method = record.route().map(|route| route.method);
-            error::response(&rejection, method, record.request_id()).map(AnswerBody::Whole)
+            error::response(&rejection, matched.method, record.request_id()).map(AnswerBody::Whole)
         });
-        if let Some(allow) = allow {
+        if let Some(allow) = matched.allow {
             answer.headers_mut().insert(header::ALLOW, allow);
         }
         if let Ok(id) = HeaderValue::try_from(record.request_id()) {
-            answer.headers_mut().insert(request::REQUEST_ID, id);
+            answer.headers_mut().insert(head::REQUEST_ID, id);
         }
-        let (is_head, status) = (parts.method == Method::HEAD, answer.status());
-        match answer.body_mut() {
-            AnswerBody::Streamed(body) => {
-                body.keep(record);
-                return answer;
-            }
-            AnswerBody::Pieces(_) if is_head => *answer.body_mut() = AnswerBody::default(),
-            AnswerBody::Pieces(body) => {
-                body.keep(record);
-                return answer;
-            }
-            AnswerBody::Whole(body) if is_head => {
-                let length = std::mem::take(body).size_hint().exact().unwrap_or_default();
-                if status != StatusCode::NO_CONTENT {
-                    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-                }
-            }
-            AnswerBody::Whole(_) => {}
-        }
-        record.finish(status.as_u16());
-        answer
+        finish_record(answer, record, parts.method == Method::HEAD)
     }
 
     async fn answer<B>(
         &self,
         parts: &mut Parts,
         body: B,
-        record: &mut Record,
-        allow: &mut Option<HeaderValue>,
+        record: &mut AccessRecord,
+        matched: &mut Matched,
     ) -> Result<Answer, Rejection>
     where
-        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        request::check_host(parts)?;
+        head::check_host(parts)?;
         match self.find(&parts.method, parts.uri.path()) {
-            Lookup::Found(Endpoint::Call(route), values) => {
-                record.set_route(route.clone());
+            Lookup::Found(Target::Call(route, values)) => {
+                record.set_route(route.label.clone());
+                matched.method = Some(route.method);
                 self.call(&route, &values, parts, body, record).await
             }
-            Lookup::Found(Endpoint::Own(page), _) => {
-                record.set_own_page(page);
+            Lookup::Found(Target::OwnPage(page, label)) => {
+                record.set_own_page(label);
                 Ok(self.own_page(page).await.map(AnswerBody::Whole))
             }
-            Lookup::Found(Endpoint::Protected(route), projects) => {
-                record.set_protected(route.clone());
-                // Boxed, so that other requests do not carry its state along.
-                Box::pin(self.proxy.answer(&route, projects, parts, body, record)).await
+            Lookup::Found(Target::Protected(route, projects)) => {
+                record.set_route(route.label.clone());
+                // Boxed, so that other requests do not carry its state.
+                match Box::pin(self.proxy.serve(&route, projects, parts, body, record)).await? {
+                    ProxyResponse::Forwarded(response) => Ok(response.map(AnswerBody::Upstream)),
+                    ProxyResponse::ClientGone => {
+                        record.set_client_gone();
+                        Ok(answer::client_gone())
+                    }
+                }
             }
             Lookup::Options(verbs) => {
-                *allow = Some(verbs);
+                matched.allow = Some(verbs);
                 let mut answer = Response::default();
                 *answer.status_mut() = StatusCode::NO_CONTENT;
                 Ok(answer)
             }
             Lookup::NotAllowed(verbs) => {
-                *allow = Some(verbs);
+                matched.allow = Some(verbs);
                 Err(Refusal::new(Reason::MethodNotAllowed).into())
             }
             Lookup::NotFound => Err(Refusal::new(Reason::RouteNotFound).into()),
@@ -166,15 +178,19 @@ impl Gateway {
         }
     }
 
-    /// What serves a verb and a path: the contract before the table of protected routes.
-    fn find(&self, verb: &Method, path: &str) -> Lookup {
-        let found = self.routes.find(verb, path);
-        if !matches!(found, Lookup::NotFound | Lookup::NotAllowed(_)) {
-            return found;
+    /// Finds what serves a verb and a path. The contract precedes the table of protected routes.
+    fn find(&self, verb: &Method, path: &str) -> Lookup<Target> {
+        let in_contract = self.routes.find(verb, path).map(|(endpoint, values)| match endpoint {
+            Endpoint::Call(route) => Target::Call(route, values),
+            Endpoint::OwnPage(page, label) => Target::OwnPage(page, label),
+        });
+        if !matches!(in_contract, Lookup::NotFound | Lookup::NotAllowed(_)) {
+            return in_contract;
         }
-        match (self.protected.find(verb, path), found) {
-            (Lookup::NotFound, found) | (Lookup::NotAllowed(_), found @ Lookup::NotAllowed(_)) => found,
-            (protected, _) => protected,
+        match self.protected.find(verb, path).map(|(route, projects)| Target::Protected(route, projects)) {
+            Lookup::NotFound => in_contract,
+            Lookup::NotAllowed(_) if matches!(in_contract, Lookup::NotAllowed(_)) => in_contract,
+            protected => protected,
         }
     }
 
@@ -184,9 +200,9 @@ impl Gateway {
             OwnPage::Health => Health::health(),
             OwnPage::Readiness => self.health.readiness().await,
             OwnPage::OpenApi => {
-                let mut answer = Response::new(Full::from(self.openapi.clone()));
-                answer.headers_mut().insert(header::CONTENT_TYPE, output::JSON);
-                answer
+                let mut response = Response::new(Full::from(self.openapi.clone()));
+                response.headers_mut().insert(header::CONTENT_TYPE, output::JSON);
+                response
             }
         }
     }
@@ -198,47 +214,50 @@ impl Gateway {
         values: &[String],
         parts: &Parts,
         body: B,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Answer, Rejection>
     where
-        B: HttpBody<Data = Bytes> + Unpin,
+        B: Body<Data = Bytes> + Unpin,
     {
+        let query = parts.uri.query().unwrap_or_default();
         let body = self.bodies.read(body, &parts.headers).await?;
-        let mut builder = Builder::new(&route.input);
-        for (place, value) in route.variables.iter().zip(values) {
-            builder.set_from_path(*place, value);
+        let mut builder = MessageBuilder::new(&route.input);
+        for (index, value) in route.variables.iter().zip(values) {
+            builder.set_from_path(*index, value);
         }
-        input::read(&mut builder, &parts.headers, body.bytes.clone(), parts.uri.query().unwrap_or_default()).await?;
+        input::read(&mut builder, &parts.headers, body.bytes.clone(), query).await?;
         drop(body);
 
         let deadline = Duration::from_millis(self.config.request_timeout_ms);
         let calling = pin!(self.authenticate_and_call(route, parts, builder, record));
         let calling = calling.instrument(span(route, parts));
-        let answer = tokio::time::timeout(deadline, calling).await;
-        let answer = answer.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))??;
-        let link = || {
-            let query = redact::without_credentials(parts.uri.query().unwrap_or_default());
-            (request::url(parts, &self.config.external_url), query)
-        };
-        let Called { first, rest } = answer;
-        let answer = output::response(&route.output, &first, link)?;
-        let (Some(rest), Body::Document(field)) = (rest, &route.output.body) else {
-            return Ok(answer.map(AnswerBody::Whole));
-        };
-        // From here on the deadline is for each piece.
-        let (status, field) = (answer.status().as_u16(), field.clone());
-        let first = document::content(&field, &first);
-        Ok(answer.map(|_| AnswerBody::Pieces(Box::new(Pieces::new(first, rest.boxed(), field, status, deadline)))))
+        let responded = tokio::time::timeout(deadline, calling).await;
+        let responded = responded.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))?;
+        let CallResponse { first, rest } = responded?;
+        let response = output::response(&route.output, &first, || {
+            (head::url(parts, &self.config.external_url), redact::without_credentials(query))
+        })?;
+        if let Some(rest) = rest
+            && let BodyPlan::Document(field) = &route.output.body
+        {
+            // From here on the deadline is for each chunk.
+            let status = response.status().as_u16();
+            let first = document::content(field, &first);
+            let stream = DocumentStream::new(first, rest.boxed(), field.clone(), status, deadline);
+            return Ok(response.map(|_| AnswerBody::Document(Box::new(stream))));
+        }
+        Ok(response.map(AnswerBody::Whole))
     }
 
-    /// The order is that of GitLab: a user is authenticated before the parameters are judged, a runner after.
+    /// Authenticates a user before the parameters are judged, and a runner after, as GitLab does. Then it calls the
+    /// method.
     async fn authenticate_and_call(
         &self,
         route: &Route,
         parts: &Parts,
-        mut builder: Builder<'_>,
-        record: &mut Record,
-    ) -> Result<Called, Rejection> {
+        mut builder: MessageBuilder<'_>,
+        record: &mut AccessRecord,
+    ) -> Result<CallResponse, Rejection> {
         let tokens = std::mem::take(&mut builder.tokens);
         let token = match &route.credential {
             Some(plan) => plan.find(&parts.headers, tokens)?,
@@ -262,33 +281,59 @@ impl Gateway {
         if is_in_message {
             context.caller = put_token(route, token, &mut message)?;
         }
-        let answer = call::call(self.peers.serving(route.method.served_by), &route.call, &message, context).await?;
-        note_runner(route, &answer.first, record);
-        Ok(answer)
+        let peer = self.peers.serving(route.method.served_by);
+        let response = call::call(peer, &route.call, &message, context).await?;
+        record_runner(route, &response.first, record);
+        Ok(response)
     }
 
-    /// The caller of a method that takes its credential from the gateway.
+    /// Returns the caller of a method whose credential the gateway authenticates.
     async fn user(
         &self,
         route: &Route,
         token: Option<&Token>,
         context: &CallContext,
-        record: &mut Record,
+        record: &mut AccessRecord,
     ) -> Result<Caller, Rejection> {
         let Some(plan) = &route.credential else { return Ok(Caller::Anonymous) };
         let Some(token) = token else {
             return if plan.optional { Ok(Caller::Anonymous) } else { Err(plan.missing().into()) };
         };
         plan.check(token)?;
-        // Boxed, so that the requests of runners do not carry its state along.
+        // Boxed, so that the requests of runners do not carry its state.
         let user = Box::pin(self.exchange.user(token, context)).await?;
         record.set_user(&user);
         Ok(Caller::User(user))
     }
 }
 
-/// A missing credential is told as a missing parameter, together with the others, where the contract says so; elsewhere
-/// it is refused before the parameters are judged.
+/// Ends the record, or leaves it to a streamed body. The answer to HEAD has no body, but the length of one.
+fn finish_record(mut answer: Answer, record: AccessRecord, is_head: bool) -> Answer {
+    let status = answer.status();
+    match answer.body_mut() {
+        AnswerBody::Upstream(body) => {
+            body.keep_record(record);
+            return answer;
+        }
+        AnswerBody::Document(_) if is_head => *answer.body_mut() = AnswerBody::default(),
+        AnswerBody::Document(body) => {
+            body.keep_record(record);
+            return answer;
+        }
+        AnswerBody::Whole(body) if is_head => {
+            let length = std::mem::take(body).size_hint().exact().unwrap_or_default();
+            if status != StatusCode::NO_CONTENT {
+                answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+        AnswerBody::Whole(_) => {}
+    }
+    record.finish(status.as_u16());
+    answer
+}
+
+/// Refuses a missing credential before the parameters are judged, unless the contract treats it as one of the missing
+/// parameters.
 fn refuse_missing(route: &Route, token: Option<&Token>) -> Result<(), Refusal> {
     match (&route.credential, token) {
         (Some(plan), None) if route.input.credential_required => {
@@ -299,27 +344,31 @@ fn refuse_missing(route: &Route, token: Option<&Token>) -> Result<(), Refusal> {
     }
 }
 
-/// Puts the credential into the field of the message that takes it; the receiver authenticates it.
+/// Puts the credential into the field of the message that takes it. The service authenticates it.
 fn put_token(route: &Route, token: Option<Token>, message: &mut DynamicMessage) -> Result<Caller, Rejection> {
-    let (Some(plan), Some(field), Some(token)) = (&route.credential, &route.input.credential, token) else {
-        return Ok(Caller::Anonymous);
-    };
-    plan.check(&token)?;
-    let value = Value::String(token.expose().to_owned());
-    message.try_set_field(field, value).map_err(|_| Fault::internal("the credential's field is not a text"))?;
-    Ok(Caller::Bearer(plan.kind))
+    if let Some(plan) = &route.credential
+        && let Some(field) = &route.input.credential
+        && let Some(token) = token
+    {
+        plan.check(&token)?;
+        let value = Value::String(token.expose().to_owned());
+        message.try_set_field(field, value).map_err(|_| Fault::internal("the credential's field is not a text"))?;
+        return Ok(Caller::Bearer(plan.kind));
+    }
+    Ok(Caller::Anonymous)
 }
 
-/// Notes the runner that an answer to its own token names.
-fn note_runner(route: &Route, answer: &DynamicMessage, record: &mut Record) {
-    if let (Some(_), Some(field)) = (&route.input.credential, &route.output.id)
-        && let Some(id) = answer.get_field(field).as_i64()
+/// Records the runner that the response to its own token names.
+fn record_runner(route: &Route, response: &DynamicMessage, record: &mut AccessRecord) {
+    if route.input.credential.is_some()
+        && let Some(field) = &route.output.id
+        && let Some(id) = response.get_field(field).as_i64()
     {
         record.set_runner(id);
     }
 }
 
-/// The span of the request, if spans are exported.
+/// Returns the span of the request, if spans are exported.
 fn span(route: &Route, parts: &Parts) -> tracing::Span {
     if !telemetry::is_tracing() {
         return tracing::Span::none();
@@ -327,9 +376,9 @@ fn span(route: &Route, parts: &Parts) -> tracing::Span {
     let span = tracing::info_span!(
         target: telemetry::SPAN_TARGET,
         "request",
-        otel.name = route.caller_id,
+        otel.name = route.label.caller_id,
         otel.kind = "server",
-        http.route = &*route.template
+        http.route = &*route.label.template
     );
     telemetry::propagation::adopt(&span, &parts.headers);
     span

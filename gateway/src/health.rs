@@ -1,5 +1,5 @@
-//! Whether the gateway lives, and whether it can serve: every service answers, was built from the same
-//! contract, and holds the same keys.
+//! Whether the gateway is alive, and whether it can serve: every service must respond, be built from the same contract,
+//! and have the same keys.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use tokio::time::Instant;
 use crate::output::JSON;
 use crate::peers::Peers;
 
-/// How long a result is kept: anybody may ask, and asking must cost the services nothing.
+/// How long a result is cached. Anyone may ask for it, so that asking must cost the services nothing.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// How long a check may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The checks, and what they last found.
+/// The checks and their last result.
 pub struct Health {
     peers: Peers,
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Health {
-    /// Checks of these services.
+    /// Returns the checks of these services.
     pub fn new(peers: &Peers) -> Self {
         Self { peers: peers.clone(), last: Mutex::new(None) }
     }
 
-    /// The process answers, so it lives.
+    /// Returns the page for a process that is alive.
     pub fn liveness() -> Response<Full<Bytes>> {
         page(StatusCode::OK, &json!({"status": "ok"}))
     }
 
-    /// What the process is.
+    /// Returns the page with the version and the contract of the process.
     pub fn health() -> Response<Full<Bytes>> {
         let process = Process::Gateway.name();
         let body =
@@ -46,7 +46,7 @@ impl Health {
         page(StatusCode::OK, &body)
     }
 
-    /// Whether the process can serve; if not, what is missing.
+    /// Returns the page that says whether the process can serve, and if not, what is missing.
     pub async fn readiness(&self) -> Response<Full<Bytes>> {
         match self.check().await {
             Ok(()) => page(StatusCode::OK, &json!({"status": "ok"})),
@@ -54,7 +54,7 @@ impl Health {
         }
     }
 
-    /// Whoever asks while a check runs gets its result.
+    /// Checks the services, or returns the cached result. Concurrent callers share one check.
     async fn check(&self) -> Result<(), String> {
         let mut last = self.last.lock().await;
         if let Some((at, result)) = &*last

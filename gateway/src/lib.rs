@@ -1,26 +1,24 @@
-//! The gateway: REST as GitLab speaks it outside, gRPC inside. It has no handler per endpoint; it reads the contract at
-//! start into a route table, and translates every request and every answer by it.
+//! The gateway: GitLab's REST API outside, gRPC inside. It has no handler per endpoint. At start it reads the contract
+//! into a route table, which tells how to translate every request and every response.
 
-mod access_log;
 mod answer;
-mod call;
 mod config;
+mod connection;
 mod contract;
-mod credentials;
+mod credential;
 mod error;
-mod exchange;
 mod handler;
 mod health;
 mod input;
-mod metrics;
+mod observe;
 mod openapi;
 mod output;
 mod path;
 mod peers;
 mod proxy;
-mod redact;
 mod request;
-mod routes;
+mod rest;
+mod routing;
 mod server;
 
 use std::sync::Arc;
@@ -29,14 +27,17 @@ use chassis::clock::Clock;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, DEFAULTS, ProcessConfig};
-pub use contract::ContractError;
-pub use peers::Peers;
-use proxy::table::Table;
-pub use proxy::table::TableError;
-use proxy::upstream::Terms;
+pub use crate::config::{Config, DEFAULTS, ProcessConfig};
+pub use crate::contract::ContractError;
+pub use crate::peers::Peers;
+pub use crate::proxy::table::TableError;
 
-/// What the gateway stands on.
+use crate::handler::Gateway;
+use crate::observe::metrics;
+use crate::proxy::table::Table;
+use crate::rest::routes::Routes;
+
+/// The dependencies of the gateway.
 pub struct Deps {
     /// Its settings.
     pub config: Config,
@@ -49,18 +50,18 @@ pub struct Deps {
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The contract asks for what the gateway does not serve.
+    /// The contract asks for something that the gateway does not serve.
     #[error(transparent)]
     Contract(#[from] ContractError),
-    /// The table of protected routes makes no sense.
+    /// The table of protected routes has a mistake.
     #[error(transparent)]
     ProtectedRoutes(#[from] TableError),
 }
 
-/// The gateway, with everything that it needs at hand.
+/// The gateway, ready to serve.
 pub struct Service {
-    gateway: Arc<handler::Gateway>,
-    places: usize,
+    gateway: Arc<Gateway>,
+    max_connections: usize,
     config: Config,
 }
 
@@ -77,13 +78,12 @@ impl Service {
     /// Reads the routes of the contract and the table of protected ones.
     ///
     /// # Errors
-    /// If the contract that this program was built with, or the table of protected routes, cannot be served.
+    /// Fails if the contract of this build, or the table of protected routes, cannot be served.
     pub fn prepare(Deps { config, peers, clock }: Deps) -> Result<Self, Error> {
         metrics::describe();
-        let routes = routes::Routes::load()?;
-        let terms = Terms::new(&config);
-        let protected = Table::load(&config.protected_routes_file, &config.upstream, &terms, &routes)?;
-        let places = server::places(&config, &protected);
+        let routes = Routes::load()?;
+        let protected = load_protected_routes(&config, &routes)?;
+        let max_connections = server::max_connections(&config, &protected);
         tracing::info!(routes = protected.len(), upstream = config.upstream, "loaded the table of protected routes");
         if protected.left_out() > 0 {
             tracing::warn!(
@@ -92,8 +92,8 @@ impl Service {
                  gateway.upstream, or PADDOCK_UPSTREAM for `paddock serve`"
             );
         }
-        let gateway = handler::Gateway::new(config.clone(), routes, protected, peers, clock);
-        Ok(Self { gateway: Arc::new(gateway), places, config })
+        let gateway = Gateway::new(config.clone(), routes, protected, peers, clock);
+        Ok(Self { gateway: Arc::new(gateway), max_connections, config })
     }
 
     /// Serves until shutdown, then drains.
@@ -101,33 +101,35 @@ impl Service {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "serving REST");
         }
-        server::serve(Arc::clone(&self.gateway), &self.config, self.places, listener, shutdown).await;
+        server::serve(Arc::clone(&self.gateway), &self.config, self.max_connections, listener, shutdown).await;
         self.gateway.finish().await;
         tracing::info!("stopped");
     }
 }
 
-/// How many protected routes these settings serve, and how many they leave out because no upstream is set: for who wants
-/// to know without serving.
+/// Returns how many protected routes these settings serve, and how many they leave out because no upstream is set.
 ///
 /// # Errors
-/// As those of [`Service::prepare`].
+/// As [`Service::prepare`].
 pub fn protected_routes(config: &Config) -> Result<(usize, usize), Error> {
-    let (terms, contract) = (Terms::new(config), routes::Routes::load()?);
-    let table = Table::load(&config.protected_routes_file, &config.upstream, &terms, &contract)?;
+    let table = load_protected_routes(config, &Routes::load()?)?;
     Ok((table.len(), table.left_out()))
 }
 
-/// What is wrong with the address of an upstream; nothing if it is one.
-#[must_use]
-pub fn upstream_problem(url: &str) -> Option<String> {
-    proxy::upstream::address(url).err()
+fn load_protected_routes(config: &Config, contract: &Routes) -> Result<Table, TableError> {
+    Table::load(&config.protected_routes_file, &config.upstream, &config.upstream_settings(), contract)
 }
 
-/// The OpenAPI document of the contract, as the gateway serves it: for the reference pages.
+/// Returns why a text is no address of an upstream, or none if it is one.
+#[must_use]
+pub fn upstream_problem(url: &str) -> Option<String> {
+    proxy::upstream::parse_address(url).err()
+}
+
+/// Returns the OpenAPI document of the contract, as the gateway serves it, for the reference pages.
 ///
 /// # Errors
-/// If the contract that this program was built with cannot be served.
+/// Fails if the contract of this build cannot be served.
 pub fn openapi_document() -> Result<Vec<u8>, Error> {
-    Ok(openapi::document(&routes::Routes::load()?).to_vec())
+    Ok(openapi::document(&Routes::load()?).to_vec())
 }

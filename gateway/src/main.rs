@@ -1,10 +1,14 @@
-//! The gateway as a process of its own.
+//! The process `gateway`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::anyhow;
+use chassis::clock::Clock;
+use chassis::identity::IdentityKeys;
 use chassis::process::{announce_ready, listen, shutdown_signal};
-use chassis::{clock::Clock, identity::IdentityKeys, secrets::SecretStore, telemetry};
+use chassis::secrets::SecretStore;
+use chassis::telemetry;
 use clap::Parser;
 use gateway::ProcessConfig;
 use proto::paddock::contract::v1::Process;
@@ -13,7 +17,7 @@ use proto::paddock::contract::v1::Process;
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// A file with settings; what it leaves out stays at its default.
+    /// A file with settings; the others keep their defaults.
     #[arg(long, env = "PADDOCK_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -28,7 +32,9 @@ async fn run(Arguments { config: file }: Arguments) -> anyhow::Result<()> {
     let defaults = [chassis::config::DEFAULTS, gateway::DEFAULTS];
     let ProcessConfig { telemetry, secrets, gateway: config } = chassis::config::load(&defaults, file.as_deref())?;
     let telemetry = telemetry::init(&telemetry, Process::Gateway)?;
-    let (shutdown, clock, secrets) = (shutdown_signal()?, Clock::system(), SecretStore::open(&secrets.folder));
+    let shutdown = shutdown_signal()?;
+    let clock = Clock::system();
+    let secrets = SecretStore::open(&secrets.folder);
     let keys = IdentityKeys::load(&secrets)?;
     tokio::spawn(keys.clone().watch(secrets, shutdown.clone()));
     let peers = gateway::Peers::new(&config, &keys, &clock).map_err(|fault| anyhow!("gateway: {}", fault.detail()))?;

@@ -1,19 +1,19 @@
-//! Paths and percent-encoding, read strictly: what cannot be read in exactly one way is refused, so that no two parts
-//! of the system can read it differently.
+//! Paths, queries and percent-encoding, read strictly: text that two readers could understand differently is refused.
 
 use std::borrow::Cow;
 
-/// What separates the pieces of a query, to some readers.
+/// The characters at which some readers split a query.
 const SEPARATORS: [char; 2] = ['&', ';'];
 
 /// A path, query or form that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Checks a raw path and takes one trailing slash from it.
+/// Checks a raw path and returns it without one trailing slash.
 ///
-/// # Errors Unless it starts with `/`, has no empty segment, and every segment is percent-encoded UTF-8 without NUL and
-/// is no dot segment, in any spelling.
+/// # Errors
+/// Fails unless the path starts with `/`, has no empty segment, and each segment is percent-encoded UTF-8 without NUL
+/// and without a dot segment in any spelling.
 pub fn check(raw: &str) -> Result<&str, Malformed> {
     let rest = raw.strip_prefix('/').ok_or(Malformed)?;
     if rest.is_empty() {
@@ -29,7 +29,7 @@ fn check_segment(raw: &str) -> Result<(), Malformed> {
         return Err(Malformed);
     }
     let segment = decode(raw)?;
-    // An encoded slash stays inside the segment, but what it separates must not climb either.
+    // An encoded slash stays inside its segment, but the parts around it must not be dot segments either.
     if segment.contains('\0') || segment.split('/').any(|part| part == "." || part == "..") {
         return Err(Malformed);
     }
@@ -39,7 +39,7 @@ fn check_segment(raw: &str) -> Result<(), Malformed> {
 /// Decodes percent-encoding once.
 ///
 /// # Errors
-/// If a percent sign is not followed by two hexadecimal digits, or the result is not UTF-8.
+/// Fails if a percent sign is not followed by two hexadecimal digits, or the result is not UTF-8.
 pub fn decode(raw: &str) -> Result<Cow<'_, str>, Malformed> {
     if raw.contains('%') { decode_bytes(raw, false).map(Cow::Owned) } else { Ok(Cow::Borrowed(raw)) }
 }
@@ -71,38 +71,46 @@ fn digit(byte: Option<u8>) -> Result<u8, Malformed> {
     u8::try_from(digit).map_err(|_| Malformed)
 }
 
-/// The parameter that a decoded name of a query or form means to the most lenient of readers: some drop white space or brackets before
-/// it, end it at a bracket or a NUL, or take a dot or a space for an underscore. Sources: the query parsers of Rack and PHP.
-pub fn parameter(name: &str) -> String {
-    let is_dropped = |character: char| character.is_whitespace() || character.is_control() || "[]".contains(character);
-    let name = name.trim_start_matches(is_dropped);
-    let name = name.split(['[', ']', '\0']).next().unwrap_or_default().trim_end_matches(is_dropped);
+/// Returns the parameter that the most lenient reader finds in a decoded name of a query or form. Some readers drop
+/// white space or brackets before the name, end it at a bracket or a NUL, or take a dot or a space for an underscore.
+/// Sources: the query parsers of Rack and PHP.
+pub fn lenient_name(name: &str) -> String {
+    let name = name.trim_start_matches(is_ignored_in_name);
+    let name = name.split(['[', ']', '\0']).next().unwrap_or_default().trim_end_matches(is_ignored_in_name);
     name.replace(['.', ' '], "_")
 }
 
-/// The raw names and values of a query or form, in order. Empty pairs are left out.
+fn is_ignored_in_name(character: char) -> bool {
+    character.is_whitespace() || character.is_control() || character == '[' || character == ']'
+}
+
+/// Returns the raw names and values of a query or form, in order. Empty pairs are left out.
 pub fn pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// The pieces of a query as readers see it that split it at semicolons too, each with what separates it from the next.
-pub fn pieces(raw: &str) -> impl Iterator<Item = (&str, &str)> {
+/// Returns the pairs of a query, split at semicolons too as some readers do, each with the separator that follows it.
+pub fn lenient_pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
     raw.split_inclusive(SEPARATORS).map(split_separator)
 }
 
-/// A piece of a query, and the separator at its end.
-pub fn split_separator(piece: &str) -> (&str, &str) {
-    piece.split_at(piece.trim_end_matches(SEPARATORS).len())
+/// Splits the separator from the end of a pair.
+pub fn split_separator(pair: &str) -> (&str, &str) {
+    pair.split_at(pair.trim_end_matches(SEPARATORS).len())
 }
 
-/// A query without some of its pieces, the others as they are; none if all stay.
-pub fn without_pieces(raw: &str, goes: impl Fn(&str) -> bool) -> Option<String> {
-    if !pieces(raw).any(|(piece, _)| goes(piece)) {
+/// Removes the pairs of a query for which `is_removed` holds and leaves the others unchanged. Returns none if all pairs
+/// stay.
+pub fn without_pairs(raw: &str, is_removed: impl Fn(&str) -> bool) -> Option<String> {
+    if !lenient_pairs(raw).any(|(pair, _)| is_removed(pair)) {
         return None;
     }
-    let mut kept: String =
-        pieces(raw).filter(|(piece, _)| !goes(piece)).flat_map(|(piece, separator)| [piece, separator]).collect();
-    // Nothing follows the last separator if what did has gone.
+    let mut kept = String::with_capacity(raw.len());
+    for (pair, separator) in lenient_pairs(raw).filter(|(pair, _)| !is_removed(pair)) {
+        kept.push_str(pair);
+        kept.push_str(separator);
+    }
+    // The last separator goes if the pair behind it was removed.
     if !raw.ends_with(SEPARATORS) && kept.ends_with(SEPARATORS) {
         kept.pop();
     }
@@ -112,8 +120,9 @@ pub fn without_pieces(raw: &str, goes: impl Fn(&str) -> bool) -> Option<String> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn one_trailing_slash_is_taken() {
@@ -182,9 +191,10 @@ mod tests {
             "[ a_b",
         ];
         for spelling in spellings {
-            assert_eq!(parameter(spelling), "a_b", "{spelling:?}");
+            assert_eq!(lenient_name(spelling), "a_b", "{spelling:?}");
         }
-        assert_eq!((parameter("x_a_b"), parameter("c[a_b]")), ("x_a_b".to_owned(), "c".to_owned()));
+        assert_eq!(lenient_name("x_a_b"), "x_a_b");
+        assert_eq!(lenient_name("c[a_b]"), "c");
     }
 
     #[test]
@@ -204,7 +214,7 @@ mod tests {
             ("a;x;b", Some("a;b")),
             ("x;x&a&", Some("a&")),
         ] {
-            assert_eq!(without_pieces(raw, |piece| piece == "x").as_deref(), expected, "{raw}");
+            assert_eq!(without_pairs(raw, |pair| pair == "x").as_deref(), expected, "{raw}");
         }
     }
 
@@ -221,8 +231,10 @@ mod tests {
         fn any_path_is_read_or_refused(raw in "(/|%|2|f|F|e|\\.|a|\u{e9}|0){0,24}") {
             if let Ok(path) = check(&raw) {
                 prop_assert!(path.starts_with('/') && !path.contains("//"));
-                let is_dots = |segment| matches!(decode(segment).unwrap().as_ref(), "." | "..");
-                prop_assert!(!path[1..].split('/').any(is_dots));
+                for segment in path[1..].split('/') {
+                    let decoded = decode(segment).unwrap();
+                    prop_assert!(decoded != "." && decoded != "..");
+                }
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The services that the gateway calls.
 
-use chassis::{client::PeerChannel, clock::Clock, identity::IdentityKeys, status::Fault};
+use chassis::client::{ClientConfig, PeerChannel};
+use chassis::clock::Clock;
+use chassis::identity::IdentityKeys;
+use chassis::status::Fault;
 use proto::paddock::contract::v1::Process;
 
 use crate::config::Config;
@@ -15,26 +18,28 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The channels that the settings name.
+    /// Returns the channels that the settings name.
     ///
     /// # Errors
-    /// If an endpoint is not an address.
+    /// Returns a fault if an endpoint is not an address.
     pub fn new(config: &Config, keys: &IdentityKeys, clock: &Clock) -> Result<Self, Fault> {
-        let channel =
-            |config, audience| PeerChannel::new(config, Process::Gateway, audience, keys.clone(), clock.clone());
         Ok(Self {
-            registry: channel(&config.runner_registry, Process::RunnerRegistry)?,
-            job_token_auth: channel(&config.job_token_auth, Process::JobTokenAuth)?,
+            registry: channel(&config.runner_registry, Process::RunnerRegistry, keys, clock)?,
+            job_token_auth: channel(&config.job_token_auth, Process::JobTokenAuth, keys, clock)?,
         })
     }
 
-    /// The channel to the process that serves a method.
+    /// Returns the channel to the process that serves a method.
     pub fn serving(&self, process: Process) -> &PeerChannel {
         if process == Process::JobTokenAuth { &self.job_token_auth } else { &self.registry }
     }
 
-    /// Every channel with the process behind it.
+    /// Returns every channel with its process.
     pub fn all(&self) -> [(Process, &PeerChannel); 2] {
         [(Process::RunnerRegistry, &self.registry), (Process::JobTokenAuth, &self.job_token_auth)]
     }
+}
+
+fn channel(config: &ClientConfig, audience: Process, keys: &IdentityKeys, clock: &Clock) -> Result<PeerChannel, Fault> {
+    PeerChannel::new(config, Process::Gateway, audience, keys.clone(), clock.clone())
 }

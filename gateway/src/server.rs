@@ -1,10 +1,5 @@
-//! Connections: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on everything that a client can use up,
-//! and an orderly end.
-
-pub mod activity;
-pub mod proxies;
-mod sniff;
-pub mod socket;
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on every resource
+//! that a client can use up, and drains on shutdown.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,60 +20,60 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::connection::activity::Activity;
+use crate::connection::forwarded_for::TrustedProxies;
+use crate::connection::socket::Socket;
+use crate::connection::version::{self, HttpVersion};
 use crate::handler::Gateway;
 use crate::proxy::table::Table;
-use activity::Activity;
-use proxies::Proxies;
-use sniff::Version;
-use socket::Socket;
 
-/// How long to wait after the operating system refused a connection, mostly for want of file descriptors.
+/// How long to wait after the operating system refused a connection, mostly because file descriptors were used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Open files that are kept from clients, for what the process itself needs to answer them.
+/// Open files that are reserved for the process itself, and not used for connections.
 const RESERVED_FILES: u64 = 128;
 
-/// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window only helps whoever
-/// wants to fill the memory.
+/// What an HTTP/2 client may send ahead on one stream, in bytes. Bodies are small; a larger window would only help to
+/// fill the memory.
 const STREAM_WINDOW: u32 = 128 << 10;
 
 /// What an HTTP/2 client may send ahead on all streams of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 512 << 10;
 
-/// What the gateway holds of an answer for an HTTP/2 client that does not read, in bytes.
+/// What the gateway buffers of a response for an HTTP/2 client that does not read, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// Serves so many connections at the same time until shutdown, then lets requests that are under way finish within the
-/// drain timeout.
+/// Serves up to this many connections at the same time until shutdown. Then it lets requests that are under way finish
+/// within the drain timeout.
 pub async fn serve(
     gateway: Arc<Gateway>,
     config: &Config,
-    places: usize,
+    max_connections: usize,
     listener: TcpListener,
     shutdown: CancellationToken,
 ) {
     let server = Arc::new(Server::new(gateway, config, shutdown.clone()));
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(places));
-    let mut accepts = true;
+    let slots = Arc::new(Semaphore::new(max_connections));
+    let mut is_accepting = true;
     loop {
         let accepted = async {
             // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (place, listener.accept().await)
+            let slot = slots.clone().acquire_owned().await.ok();
+            (slot, listener.accept().await)
         };
         match shutdown.run_until_cancelled(accepted).await {
             None => break,
-            Some((place, Ok((stream, peer)))) => {
-                accepts = true;
+            Some((slot, Ok((stream, peer)))) => {
+                is_accepting = true;
                 let server = server.clone();
                 connections.spawn(async move {
                     server.connection(stream, peer).await;
-                    drop(place);
+                    drop(slot);
                 });
             }
             Some((_, Err(error))) => {
-                if std::mem::replace(&mut accepts, false) {
+                if std::mem::replace(&mut is_accepting, false) {
                     tracing::warn!(%error, "cannot accept connections");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -95,25 +90,31 @@ pub async fn serve(
     }
 }
 
-/// How many connections are served at the same time, so that there are open files for all of them and for the upstreams.
-pub fn places(config: &Config, protected: &Table) -> usize {
-    let files = usable(process::allow_open_files());
-    // Whatever upstreams need, clients can come in and ask how the gateway is.
-    let of_upstreams = protected.limit_files(files / 2);
-    let (most, wished) = (files.saturating_sub(of_upstreams).max(1), config.max_connections);
-    if most < wished {
-        tracing::warn!(most, wished, "fewer connections than gateway.max_connections: raise the limit of open files");
+/// Returns how many connections can be served at the same time, so that there are open files for them and for the
+/// upstreams.
+pub fn max_connections(config: &Config, protected: &Table) -> usize {
+    let files = files_for_connections(process::allow_open_files());
+    // Half of the files stay for clients, so that they can connect and ask for the health of the gateway.
+    let files_for_upstreams = protected.limit_files(files / 2);
+    let possible = files.saturating_sub(files_for_upstreams).max(1);
+    let configured = config.max_connections;
+    if possible < configured {
+        tracing::warn!(
+            most = possible,
+            wished = configured,
+            "fewer connections than gateway.max_connections: raise the limit of open files"
+        );
     }
-    wished.min(most)
+    configured.min(possible)
 }
 
-/// The open files that are left for connections.
-fn usable(open_files: u64) -> usize {
+/// Returns the open files that are left for connections.
+fn files_for_connections(open_files: u64) -> usize {
     let most = open_files.saturating_sub(RESERVED_FILES).clamp(1, Semaphore::MAX_PERMITS as u64);
     usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)
 }
 
-/// What every connection needs.
+/// The state that all connections share.
 struct Server {
     gateway: Arc<Gateway>,
     shutdown: CancellationToken,
@@ -123,7 +124,7 @@ struct Server {
     http2: http2::Builder<TokioExecutor>,
     header_read_timeout: Duration,
     idle_timeout: Duration,
-    trusted_proxies: Proxies,
+    trusted_proxies: TrustedProxies,
 }
 
 impl Server {
@@ -148,15 +149,15 @@ impl Server {
             .keep_alive_timeout(Duration::from_millis(config.http2_keep_alive_timeout_ms));
         let idle_timeout = Duration::from_millis(config.idle_timeout_ms);
         let abort = CancellationToken::new();
-        // What cannot be read was refused with the other settings; nobody is believed by mistake.
-        let trusted_proxies = Proxies::parse(&config.trusted_proxies).unwrap_or_default();
+        // The validation of the settings has refused a text that cannot be read. The fallback trusts no proxy.
+        let trusted_proxies = TrustedProxies::parse(&config.trusted_proxies).unwrap_or_default();
         Self { gateway, shutdown, abort, http1, http2, header_read_timeout, idle_timeout, trusted_proxies }
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         let served = self.abort.run_until_cancelled(self.serve(stream, peer)).await;
         if let Some(Err(error)) = served {
-            // Clients come and go as they please; how is nobody's concern but a debugger's.
+            // Clients may end their connections at any time and in any way.
             tracing::debug!(%peer, %error, "connection ended");
         }
     }
@@ -164,40 +165,41 @@ impl Server {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = Socket::new(stream);
-        let sniffed = tokio::time::timeout(self.header_read_timeout, sniff::version(socket.clone()));
-        let Some(sniffed) = self.shutdown.run_until_cancelled(sniffed).await else { return Ok(()) };
-        let (version, stream) = sniffed??;
+        let detecting = tokio::time::timeout(self.header_read_timeout, version::detect(socket.clone()));
+        let Some(detected) = self.shutdown.run_until_cancelled(detecting).await else { return Ok(()) };
+        let (version, stream) = detected??;
         let activity = Activity::default();
         let service = service_fn(|mut request: Request<Incoming>| {
-            let (gateway, busy) = (self.gateway.clone(), activity.begin());
-            if version == Version::Http1 {
+            let gateway = self.gateway.clone();
+            let active = activity.begin();
+            if version == HttpVersion::Http1 {
                 request.extensions_mut().insert(socket.clone());
             }
-            let remote_ip = self.trusted_proxies.client(peer.ip(), request.headers());
+            let remote_ip = self.trusted_proxies.client_address(peer.ip(), request.headers());
             async move {
                 let mut answer = gateway.handle(request, remote_ip).await;
-                answer.body_mut().hold(busy);
+                answer.body_mut().keep_active(active);
                 Ok::<_, Infallible>(answer)
             }
         });
         let io = TokioIo::new(stream);
         match version {
-            Version::Http1 => {
+            HttpVersion::Http1 => {
                 let connection = self.http1.serve_connection(io, service).with_upgrades();
-                self.drive(connection, http1::UpgradeableConnection::graceful_shutdown, &activity).await
+                self.run_to_end(connection, http1::UpgradeableConnection::graceful_shutdown, &activity).await
             }
-            Version::Http2 => {
+            HttpVersion::Http2 => {
                 let connection = self.http2.serve_connection(io, service);
-                self.drive(connection, http2::Connection::graceful_shutdown, &activity).await
+                self.run_to_end(connection, http2::Connection::graceful_shutdown, &activity).await
             }
         }
     }
 
-    /// Drives a connection to its end. Shutdown and idleness let requests that are under way finish.
-    async fn drive<C>(
+    /// Runs a connection to its end. On shutdown, and when it is idle, requests that are under way may finish.
+    async fn run_to_end<C>(
         &self,
         connection: C,
-        say_goodbye: impl FnOnce(Pin<&mut C>),
+        graceful_shutdown: impl FnOnce(Pin<&mut C>),
         activity: &Activity,
     ) -> io::Result<()>
     where
@@ -209,12 +211,12 @@ impl Server {
             () = self.shutdown.cancelled() => {}
             () = activity.idle_for(self.idle_timeout) => {}
         }
-        say_goodbye(connection.as_mut());
-        // A client that does not answer the goodbye is left after the same time again.
-        let goodbye = activity.idle_for(self.idle_timeout);
+        graceful_shutdown(connection.as_mut());
+        // A client that keeps its connection open all the same loses it after the same time again.
+        let closing = activity.idle_for(self.idle_timeout);
         tokio::select! {
             ended = connection => ended.map_err(io::Error::other),
-            () = goodbye => Ok(()),
+            () = closing => Ok(()),
         }
     }
 }
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn connections_never_use_up_the_open_files() {
         for (open_files, files) in [(1024, 896), (128, 1), (u64::MAX, Semaphore::MAX_PERMITS)] {
-            assert_eq!(usable(open_files), files, "{open_files}");
+            assert_eq!(files_for_connections(open_files), files, "{open_files}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Single values, as clients write them, become values of a parameter's type.
+//! Converts single values, as clients write them, into values of a parameter's type.
 //!
 //! GitLab's API is built with Grape, and clients rely on what it lets pass: "1" for true, "123" for a number, a comma
 //! list for a list. Source: <https://docs.gitlab.com/api/rest/>,
@@ -8,11 +8,11 @@ use prost_reflect::Value;
 
 use super::plan::{FieldPlan, Shape};
 
-/// The most elements of a list. The services' own limits are lower and say more; this one keeps a small body from
-/// becoming a large message before anybody is authenticated.
+/// The most elements of a list. The services have lower limits with better messages; this one keeps a small body from
+/// becoming a large message before the client is authenticated.
 const MAX_ELEMENTS: usize = 256;
 
-/// What is wrong with a parameter.
+/// A flaw of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// It is required and was not sent.
@@ -24,7 +24,7 @@ pub enum Flaw {
 }
 
 impl Flaw {
-    /// What is said of the parameter, after its name.
+    /// Returns the text that follows the name of the parameter in a refusal.
     pub fn text(self) -> &'static str {
         match self {
             Self::Missing => "is missing",
@@ -52,8 +52,8 @@ pub enum Scalar<'a> {
 /// Reads a value for a parameter that is no list. `None` means that the parameter counts as sent and empty.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Flaw> {
+/// Returns the flaw of the value.
+pub fn single_value(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Flaw> {
     if is_blank(scalar) && !matches!(field.shape, Shape::Text | Shape::Enum(_)) {
         return Ok(None);
     }
@@ -64,7 +64,7 @@ pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Fl
         Shape::Uint32 => Value::U32(u32::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
         Shape::Uint64 => Value::U64(u64::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
         Shape::Text => Value::String(text(scalar)?),
-        Shape::Enum(names) => Value::EnumNumber(number_of(names, &text(scalar)?)?),
+        Shape::Enum(names) => Value::EnumNumber(enum_number(names, &text(scalar)?)?),
         Shape::Message(_) => return Err(Flaw::Invalid),
     };
     check_bounds(field, &value)?;
@@ -74,15 +74,15 @@ pub fn single(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Value>, Fl
 /// Reads one element, or a comma list of elements, and appends to the list.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
+/// Returns the flaw of the first element that has one.
+pub fn list_elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
     let Scalar::Text(text) = scalar else { return push(field, scalar, list) };
     let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts.try_for_each(|part| push(field, Scalar::Text(part), list))
 }
 
 fn push(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
-    list.extend(single(field, scalar)?);
+    list.extend(single_value(field, scalar)?);
     if list.len() <= MAX_ELEMENTS { Ok(()) } else { Err(Flaw::Invalid) }
 }
 
@@ -119,7 +119,7 @@ fn integer(scalar: Scalar<'_>) -> Result<i128, Flaw> {
 
 fn text(scalar: Scalar<'_>) -> Result<String, Flaw> {
     match scalar {
-        // Postgres cannot store NUL, and nobody means it.
+        // Postgres cannot store NUL.
         Scalar::Text(text) if text.contains('\0') => Err(Flaw::Invalid),
         Scalar::Text(text) => Ok(text.to_owned()),
         Scalar::Bool(value) => Ok(value.to_string()),
@@ -129,7 +129,7 @@ fn text(scalar: Scalar<'_>) -> Result<String, Flaw> {
     }
 }
 
-fn number_of(names: &[(String, i32)], text: &str) -> Result<i32, Flaw> {
+fn enum_number(names: &[(String, i32)], text: &str) -> Result<i32, Flaw> {
     names.iter().find(|(name, _)| name == text).map(|(_, number)| *number).ok_or(Flaw::NotAValidValue)
 }
 

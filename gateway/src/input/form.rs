@@ -1,33 +1,35 @@
-//! Queries, form bodies and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists
+//! Reads queries, forms and multipart bodies: pairs of a name and a text, where brackets in the name lead into lists
 //! and messages.
+
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures::stream;
-use std::convert::Infallible;
 
-use super::builder::{Builder, Token};
+use super::builder::MessageBuilder;
 use super::coerce::Flaw;
+use crate::credential::token::Token;
 use crate::path::{self, Malformed};
 
-/// Names in brackets inside each other, at most; a name with more is nobody's parameter.
+/// The most names in brackets. A name with more of them is no parameter.
 const MAX_BRACKETS: usize = 8;
 
 /// Reads a query or an `application/x-www-form-urlencoded` body.
 ///
 /// # Errors
-/// If the percent-encoding is incomplete or does not spell UTF-8.
-pub fn read_pairs(raw: &str, builder: &mut Builder<'_>) -> Result<(), Malformed> {
+/// Fails if the percent-encoding is incomplete or does not spell UTF-8.
+pub fn read_pairs(raw: &str, builder: &mut MessageBuilder<'_>) -> Result<(), Malformed> {
     for (name, text) in path::pairs(raw) {
-        pair(&path::decode_form(name)?, &path::decode_form(text)?, builder);
+        read_pair(&path::decode_form(name)?, &path::decode_form(text)?, builder);
     }
     Ok(())
 }
 
-/// Reads a `multipart/form-data` body. Its parts are texts; a file is no value of any parameter.
+/// Reads a `multipart/form-data` body. Its parts are texts; no parameter takes a file.
 ///
 /// # Errors
-/// If the parts cannot be told apart, a part has no name, or a text is not UTF-8.
-pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut Builder<'_>) -> Result<(), Malformed> {
+/// Fails if the parts cannot be separated, a part has no name, or a text is not UTF-8.
+pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut MessageBuilder<'_>) -> Result<(), Malformed> {
     let whole = stream::iter([Ok::<_, Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);
     while let Some(part) = parts.next_field().await.map_err(|_| Malformed)? {
@@ -35,15 +37,15 @@ pub async fn read_multipart(body: Bytes, boundary: String, builder: &mut Builder
         let is_file = part.file_name().is_some();
         let content = part.bytes().await.map_err(|_| Malformed)?;
         if is_file {
-            file(&name, builder);
+            refuse_file(&name, builder);
         } else {
-            pair(&name, std::str::from_utf8(&content).map_err(|_| Malformed)?, builder);
+            read_pair(&name, std::str::from_utf8(&content).map_err(|_| Malformed)?, builder);
         }
     }
     Ok(())
 }
 
-fn pair(name: &str, text: &str, builder: &mut Builder<'_>) {
+fn read_pair(name: &str, text: &str, builder: &mut MessageBuilder<'_>) {
     let plan = builder.plan();
     if plan.is_carrier(name) {
         return builder.tokens.push(Token::new(text));
@@ -52,21 +54,20 @@ fn pair(name: &str, text: &str, builder: &mut Builder<'_>) {
     if plan.is_carrier(root) {
         return builder.note(root, Flaw::Invalid);
     }
-    let Some(place) = plan.message.find(root) else { return };
-    if let Some(field) = builder.open(place) {
-        builder.set_from_pair(place, field, &inner, text);
+    let Some(index) = plan.message.find(root) else { return };
+    if let Some(field) = builder.undecided_field(index) {
+        builder.set_from_pair(index, field, &inner, text);
     }
 }
 
-fn file(name: &str, builder: &mut Builder<'_>) {
+fn refuse_file(name: &str, builder: &mut MessageBuilder<'_>) {
     let Some((root, _)) = split_name(name) else { return };
     if builder.plan().is_carrier(root) || builder.plan().message.find(root).is_some() {
         builder.note(root, Flaw::Invalid);
     }
 }
 
-/// Splits `info[config][gpus]` into `info` and its names in brackets. A name that is not of this form is nobody's
-/// parameter.
+/// Splits `info[config][gpus]` into `info` and its names in brackets. A name of another form is no parameter.
 fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
     let Some((root, brackets)) = name.split_once('[') else { return Some((name, Vec::new())) };
     let inner: Vec<_> = brackets.strip_suffix(']')?.splitn(MAX_BRACKETS + 1, "][").collect();

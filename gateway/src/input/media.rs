@@ -1,36 +1,35 @@
-//! How a body is to be read: by its media type, or by its looks when it has none.
+//! How to read a body: by its media type, or without one by its first character.
 
 use chassis::status::Refusal;
 use http::{HeaderMap, header};
 use proto::paddock::contract::v1::Reason;
 
-/// How a body is to be read.
+/// The format of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Media {
-    /// There is none.
+    /// The body is empty.
     Nothing,
-    /// As JSON.
+    /// JSON.
     Json,
-    /// As percent-encoded pairs.
+    /// Percent-encoded pairs.
     Form,
-    /// As parts between this boundary.
+    /// Parts that this boundary separates.
     Multipart(String),
 }
 
-/// Tells how a body is to be read. An empty one may have any media type: some clients send one with every request.
+/// Returns the format of a body. An empty body may have any media type: some clients send one with every request.
 ///
 /// # Errors
-/// If the media type or the encoding is not one that the API reads.
-pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
+/// Fails if the API does not read the media type or the encoding.
+pub fn detect(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
     if body.is_empty() {
         return Ok(Media::Nothing);
     }
-    let unsupported = || Refusal::new(Reason::UnsupportedMediaType);
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(unsupported());
     }
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(by_looks(body)) };
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(by_first_character(body)) };
     let value = value.to_str().map_err(|_| unsupported())?;
     let name = value.split(';').next().unwrap_or_default().trim();
     if name.eq_ignore_ascii_case("application/json") {
@@ -41,13 +40,17 @@ pub fn of(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
         let boundary = multer::parse_boundary(value);
         boundary.map(Media::Multipart).map_err(|_| Refusal::new(Reason::BodyMalformed))
     } else if name.is_empty() {
-        Ok(by_looks(body))
+        Ok(by_first_character(body))
     } else {
         Err(unsupported())
     }
 }
 
-fn by_looks(body: &[u8]) -> Media {
+fn unsupported() -> Refusal {
+    Refusal::new(Reason::UnsupportedMediaType)
+}
+
+fn by_first_character(body: &[u8]) -> Media {
     match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Media::Nothing,
         Some(b'{') => Media::Json,
@@ -82,7 +85,7 @@ mod tests {
             (None, " \n", Media::Nothing),
         ];
         for (content_type, body, expected) in cases {
-            assert_eq!(of(&headers(content_type), body.as_bytes()).unwrap(), expected, "{content_type:?} {body}");
+            assert_eq!(detect(&headers(content_type), body.as_bytes()).unwrap(), expected, "{content_type:?} {body}");
         }
     }
 
@@ -95,10 +98,10 @@ mod tests {
             ("multipart/form-data", Reason::BodyMalformed),
         ];
         for (content_type, reason) in cases {
-            assert_eq!(of(&headers(Some(content_type)), b"x").unwrap_err().reason(), reason, "{content_type}");
+            assert_eq!(detect(&headers(Some(content_type)), b"x").unwrap_err().reason(), reason, "{content_type}");
         }
         let mut compressed = headers(Some("application/json"));
         compressed.insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
-        assert_eq!(of(&compressed, b"x").unwrap_err().reason(), Reason::UnsupportedMediaType);
+        assert_eq!(detect(&compressed, b"x").unwrap_err().reason(), Reason::UnsupportedMediaType);
     }
 }

@@ -1,4 +1,5 @@
-//! From a REST request to a request message: path, body and query in, a message out, or all that is wrong with them.
+//! Turns a REST request into a request message. It reads path, body and query, and collects every flaw of their
+//! parameters.
 
 pub mod builder;
 mod coerce;
@@ -16,34 +17,42 @@ use chassis::status::Refusal;
 use http::HeaderMap;
 use proto::paddock::contract::v1::Reason;
 
-use builder::{Builder, Problem};
-use coerce::Flaw;
-use media::Media;
+use self::builder::{MessageBuilder, Problem};
+use self::coerce::Flaw;
+use self::media::Media;
 
 /// Reads body and query into the message, in this order of precedence.
 ///
 /// # Errors
-/// If one of them cannot be read at all. What single parameters lack is collected in the builder.
-pub async fn read(builder: &mut Builder<'_>, headers: &HeaderMap, body: Bytes, query: &str) -> Result<(), Refusal> {
-    let malformed = |detail: String| Refusal::new(Reason::BodyMalformed).with_detail(detail);
-    match media::of(headers, &body)? {
+/// Fails if one of them cannot be read at all. The flaws of single parameters are collected in the builder.
+pub async fn read(
+    builder: &mut MessageBuilder<'_>,
+    headers: &HeaderMap,
+    body: Bytes,
+    query: &str,
+) -> Result<(), Refusal> {
+    match media::detect(headers, &body)? {
         Media::Nothing => {}
         Media::Json => json::read(&body, builder).map_err(malformed)?,
         Media::Form => {
-            let text = std::str::from_utf8(&body).map_err(|_| malformed("the form is not UTF-8".into()))?;
-            form::read_pairs(text, builder).map_err(|_| malformed("the form is not percent-encoded UTF-8".into()))?;
+            let text = std::str::from_utf8(&body).map_err(|_| malformed("the form is not UTF-8"))?;
+            form::read_pairs(text, builder).map_err(|_| malformed("the form is not percent-encoded UTF-8"))?;
         }
         Media::Multipart(boundary) => Box::pin(form::read_multipart(body, boundary, builder))
             .await
-            .map_err(|_| malformed("the parts of the form cannot be read".into()))?,
+            .map_err(|_| malformed("the parts of the form cannot be read"))?,
     }
-    builder.end_of_place();
+    builder.end_source();
     form::read_pairs(query, builder).map_err(|_| Refusal::new(Reason::PathMalformed))?;
-    builder.end_of_place();
+    builder.end_source();
     Ok(())
 }
 
-/// The refusal that names every parameter with something wrong, as Grape words it.
+fn malformed(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::BodyMalformed).with_detail(detail)
+}
+
+/// Returns the refusal that names every parameter with a flaw, in the words of Grape.
 pub fn refusal(problems: &[Problem]) -> Option<Refusal> {
     if problems.is_empty() {
         return None;

@@ -1,16 +1,15 @@
-//! What the gateway knows of a request message before the first request: its parameters, their types, and what each
-//! needs.
+//! The plan of a request message, made at start: its parameters, their types, and the rules of each.
 
-use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use proto::contract::Place;
 use proto::paddock::contract::v1::CredentialKind;
 
-use crate::contract::{ContractError, Descriptors};
+use crate::contract::{ContractError, Descriptors, enum_names};
 
-/// Messages inside messages, at most. The contract has two levels; this stops a message that contains itself.
+/// The deepest nesting of messages. The contract has two levels; the limit stops a message that contains itself.
 const MAX_LEVELS: usize = 8;
 
-/// A request has no more parameters: sets of them are kept as the bits of one word.
+/// The most parameters of a request. Sets of them are kept as the bits of one word.
 const MAX_FIELDS: usize = 64;
 
 /// The name of the field that lists the parameters that were sent.
@@ -38,7 +37,7 @@ pub struct MessagePlan {
     pub descriptor: MessageDescriptor,
     /// The parameters, in the order of their declaration.
     pub fields: Vec<FieldPlan>,
-    /// The names of the parameters, sorted, with their places in `fields`.
+    /// The names of the parameters, sorted, with their indices in `fields`.
     names: Vec<(String, usize)>,
 }
 
@@ -49,7 +48,7 @@ pub struct FieldPlan {
     pub descriptor: FieldDescriptor,
     /// The name in REST.
     pub name: String,
-    /// What it holds.
+    /// The type of its value, or of its elements.
     pub shape: Shape,
     /// Whether it is a list.
     pub repeated: bool,
@@ -59,7 +58,7 @@ pub struct FieldPlan {
     pub bounds: Option<(i64, i64)>,
 }
 
-/// What a parameter holds.
+/// The type of a parameter.
 #[derive(Debug)]
 pub enum Shape {
     /// True or false.
@@ -84,7 +83,7 @@ impl InputPlan {
     /// Plans a request message of a method that accepts these credentials.
     ///
     /// # Errors
-    /// If the message has a field that no REST request can fill.
+    /// Fails if the message has a field that no REST request can fill.
     pub fn new(
         descriptors: &Descriptors,
         message: &MessageDescriptor,
@@ -120,7 +119,7 @@ impl InputPlan {
         Ok(plan)
     }
 
-    /// Whether the parameter carries a credential.
+    /// Reports whether the parameter carries a credential.
     pub fn is_carrier(&self, name: &str) -> bool {
         self.carriers.contains(&name)
     }
@@ -138,14 +137,14 @@ impl MessagePlan {
     }
 
     fn index(&mut self) {
-        self.names = self.fields.iter().enumerate().map(|(place, field)| (field.name.clone(), place)).collect();
+        self.names = self.fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
         self.names.sort();
     }
 
-    /// The place of a parameter in `fields`.
+    /// Returns the index of a parameter in `fields`.
     pub fn find(&self, name: &str) -> Option<usize> {
         let found = self.names.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
-        self.names.get(found).map(|(_, place)| *place)
+        self.names.get(found).map(|(_, index)| *index)
     }
 }
 
@@ -177,26 +176,13 @@ impl Shape {
             Kind::Uint32 | Kind::Fixed32 => Self::Uint32,
             Kind::Uint64 | Kind::Fixed64 => Self::Uint64,
             Kind::String => Self::Text,
-            Kind::Enum(of) => Self::Enum(enum_names(&of)),
-            Kind::Message(of) => Self::Message(Box::new(MessagePlan::new(descriptors, of, level + 1)?)),
+            Kind::Enum(descriptor) => Self::Enum(enum_names(&descriptor)),
+            Kind::Message(descriptor) => Self::Message(Box::new(MessagePlan::new(descriptors, descriptor, level + 1)?)),
             Kind::Float | Kind::Double | Kind::Bytes => {
                 return Err(ContractError::new(format!("{}: no REST request can fill it", field.full_name())));
             }
         })
     }
-}
-
-/// The names of an enumeration as REST writes them, with their numbers; the unspecified value has none.
-///
-/// `RUNNER_TYPE_GROUP_TYPE` of `RunnerType` is `group_type`.
-pub fn enum_names(of: &EnumDescriptor) -> Vec<(String, i32)> {
-    let zero = of.default_value().name().to_owned();
-    let prefix = zero.strip_suffix("UNSPECIFIED").unwrap_or_default();
-    let value = |value: prost_reflect::EnumValueDescriptor| {
-        let name = value.name();
-        (name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase(), value.number())
-    };
-    of.values().filter(|value| value.number() != 0).map(value).collect()
 }
 
 #[cfg(test)]
@@ -211,6 +197,10 @@ mod tests {
         InputPlan::new(&descriptors, &method.input(), spec.accepts).unwrap()
     }
 
+    fn field<'p>(message: &'p MessagePlan, name: &str) -> &'p FieldPlan {
+        &message.fields[message.find(name).unwrap()]
+    }
+
     #[test]
     fn every_request_of_the_contract_can_be_planned() {
         let descriptors = Descriptors::load().unwrap();
@@ -221,13 +211,12 @@ mod tests {
 
     #[test]
     fn a_parameter_knows_its_type_and_needs() {
-        let plan = plan("CreateRunner");
-        let field = |name: &str| &plan.message.fields[plan.message.find(name).unwrap()];
-        assert!(field("runner_type").required && !field("description").required);
-        assert!(field("tag_list").repeated);
-        let Shape::Enum(names) = &field("runner_type").shape else { panic!("an enumeration") };
+        let message = plan("CreateRunner").message;
+        assert!(field(&message, "runner_type").required && !field(&message, "description").required);
+        assert!(field(&message, "tag_list").repeated);
+        let Shape::Enum(names) = &field(&message, "runner_type").shape else { panic!("an enumeration") };
         assert_eq!(names, &[("instance_type".into(), 1), ("group_type".into(), 2), ("project_type".into(), 3)]);
-        assert_eq!(plan.message.find("nothing"), None);
+        assert_eq!(message.find("nothing"), None);
     }
 
     #[test]

@@ -1,33 +1,33 @@
-//! The comments of the `.proto` files, found by the place of what they stand before.
+//! The comments of the `.proto` files, by the position of the declaration that they document.
 
 use std::collections::HashMap;
 
 use prost_reflect::{FieldDescriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor};
 
-/// A comment line with this start names the route, which the document shows anyway.
+/// A comment line with this prefix names the route, which the document shows anyway.
 const ROUTE: &str = "REST:";
 
-/// The comments, by file and place. Each file is read once.
+/// The comments, by file and position. Each file is read once.
 #[derive(Default)]
 pub struct Comments(HashMap<String, HashMap<Vec<i32>, String>>);
 
 impl Comments {
-    /// The comment of a method.
+    /// Returns the comment of a method.
     pub fn method(&mut self, method: &MethodDescriptor) -> String {
-        self.at(method.parent_file(), method.path())
+        self.comment_at(method.parent_file(), method.path())
     }
 
-    /// The comment of a service.
+    /// Returns the comment of a service.
     pub fn service(&mut self, service: &ServiceDescriptor) -> String {
-        self.at(service.parent_file(), service.path())
+        self.comment_at(service.parent_file(), service.path())
     }
 
-    /// The comment of a field.
+    /// Returns the comment of a field.
     pub fn field(&mut self, field: &FieldDescriptor) -> String {
-        self.at(field.parent_file(), field.path())
+        self.comment_at(field.parent_file(), field.path())
     }
 
-    fn at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
+    fn comment_at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
         let comments = self.0.entry(file.name().to_owned()).or_insert_with(|| read(&file));
         comments.get(path).cloned().unwrap_or_default()
     }
@@ -35,15 +35,16 @@ impl Comments {
 
 fn read(file: &FileDescriptor) -> HashMap<Vec<i32>, String> {
     let locations = file.file_descriptor_proto().source_code_info.iter().flat_map(|info| &info.location);
-    let commented = locations.filter_map(|location| {
-        let comment = location.leading_comments.as_deref()?;
+    let mut comments = HashMap::new();
+    for location in locations {
+        let Some(comment) = location.leading_comments.as_deref() else { continue };
         let lines = comment.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(ROUTE));
-        Some((location.path.clone(), lines.collect::<Vec<_>>().join(" ")))
-    });
-    commented.collect()
+        comments.insert(location.path.clone(), lines.collect::<Vec<_>>().join(" "));
+    }
+    comments
 }
 
-/// The first sentence of a comment, without its full stop.
+/// Returns the first sentence of a comment, without its full stop.
 pub fn first_sentence(comment: &str) -> &str {
     let end = comment.find(". ").or_else(|| comment.strip_suffix('.').map(str::len));
     end.and_then(|end| comment.get(..end)).unwrap_or(comment)

@@ -1,6 +1,7 @@
-//! One operation of the document: what a route takes and what it answers.
+//! One operation of the document: the parameters of a route and its responses.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use http::Method;
 use proto::contract::Success;
@@ -11,9 +12,9 @@ use super::comments::{Comments, first_sentence};
 use super::schema::{self, Schemas};
 use super::security;
 use crate::input::plan::FieldPlan;
-use crate::output::plan::Body;
-use crate::request::REQUEST_ID;
-use crate::routes::{OwnPage, Route};
+use crate::output::plan::BodyPlan;
+use crate::request::head::REQUEST_ID;
+use crate::rest::routes::{OwnPage, Route};
 
 /// The headers of a page, and what they hold.
 const PAGE_HEADERS: [(&str, &str, &str); 7] = [
@@ -36,9 +37,9 @@ const CURSOR_HEADERS: [(&str, &str, &str); 3] = [
 /// The headers of a file.
 const DOCUMENT_HEADERS: [(&str, &str, &str); 1] = [("content-disposition", "string", "The name for saving the file.")];
 
-/// Writes operations, and collects what they share.
+/// Writes operations, and collects the schemas and tags that they share.
 #[derive(Default)]
-pub struct Writer {
+pub struct OperationWriter {
     comments: Comments,
     /// The schemas that operations refer to.
     pub schemas: Schemas,
@@ -46,8 +47,8 @@ pub struct Writer {
     pub tags: BTreeMap<String, String>,
 }
 
-impl Writer {
-    /// The operation of a route.
+impl OperationWriter {
+    /// Returns the operation of a route.
     pub fn operation(&mut self, route: &Route) -> Value {
         let comment = self.comments.method(&route.descriptor);
         let service = route.descriptor.parent_service();
@@ -74,9 +75,8 @@ impl Writer {
 
     fn parameters(&mut self, route: &Route) -> Vec<Value> {
         let mut parameters = Vec::new();
-        for (place, field) in route.input.message.fields.iter().enumerate() {
-            let in_path = route.variables.contains(&place);
-            if in_path {
+        for (index, field) in route.input.message.fields.iter().enumerate() {
+            if route.variables.contains(&index) {
                 parameters.push(self.parameter(field, "path"));
             } else if !takes_body(&route.verb) {
                 parameters.push(self.parameter(field, "query"));
@@ -85,9 +85,9 @@ impl Writer {
         parameters
     }
 
-    fn parameter(&mut self, field: &FieldPlan, place: &str) -> Value {
-        let is_required = place == "path" || field.required;
-        let mut parameter = json!({"name": field.name, "in": place, "required": is_required});
+    fn parameter(&mut self, field: &FieldPlan, location: &str) -> Value {
+        let is_required = location == "path" || field.required;
+        let mut parameter = json!({"name": field.name, "in": location, "required": is_required});
         let schema = schema::input(field, &mut self.comments);
         if let Some(object) = parameter.as_object_mut() {
             object.insert("description".into(), schema.get("description").cloned().unwrap_or_default());
@@ -99,7 +99,7 @@ impl Writer {
     fn request_body(&mut self, route: &Route) -> Value {
         let fields = route.input.message.fields.iter().enumerate();
         let fields: Vec<_> =
-            fields.filter(|(place, _)| !route.variables.contains(place)).map(|(_, field)| field).collect();
+            fields.filter(|(index, _)| !route.variables.contains(index)).map(|(_, field)| field).collect();
         let mut properties = Map::new();
         if let Some(credential) = &route.input.credential {
             let description = self.comments.field(credential);
@@ -128,7 +128,7 @@ impl Writer {
             headers.insert(name.as_str().to_owned(), json!({"description": description, "schema": {"type": "string"}}));
         }
         let output = &route.output;
-        let is_document = matches!(output.body, Body::Document(_));
+        let is_document = matches!(output.body, BodyPlan::Document(_));
         let lists: [(bool, &[_]); 3] = [
             (output.page.is_some(), &PAGE_HEADERS),
             (output.cursor.is_some(), &CURSOR_HEADERS),
@@ -139,10 +139,10 @@ impl Writer {
         }
         let media = if is_document { "*/*" } else { "application/json" };
         let schema = match &output.body {
-            Body::Document(_) => Some(json!({"type": "string", "format": "binary"})),
-            Body::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
-            Body::Message(message) if message.fields.is_empty() => None,
-            Body::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
+            BodyPlan::Document(_) => Some(json!({"type": "string", "format": "binary"})),
+            BodyPlan::Field(field) => Some(self.schemas.output(field, &mut self.comments)),
+            BodyPlan::Message(message) if message.fields.is_empty() => None,
+            BodyPlan::Message(message) => Some(self.schemas.output_message(message, &mut self.comments)),
         };
         let mut success = json!({"description": "Success.", "headers": headers});
         if let (Some(schema), Some(object)) = (schema.filter(|_| status != "204"), success.as_object_mut()) {
@@ -156,7 +156,7 @@ impl Writer {
     }
 }
 
-/// The operation of one of the gateway's own pages.
+/// Returns the operation of one of the gateway's own pages.
 pub fn own_page(page: OwnPage, tag: &str) -> Value {
     let (name, summary) = match page {
         OwnPage::Liveness => ("Liveness", "Tells whether the gateway lives"),
@@ -164,31 +164,34 @@ pub fn own_page(page: OwnPage, tag: &str) -> Value {
         OwnPage::Health => ("Health", "Tells the version and the contract digest of the gateway"),
         OwnPage::OpenApi => ("OpenApi", "Returns this document"),
     };
-    let answer =
-        |text: &str| json!({"description": text, "content": {"application/json": {"schema": {"type": "object"}}}});
     let mut responses = Map::new();
-    responses.insert("200".into(), answer("Success."));
+    responses.insert("200".into(), own_page_response("Success."));
     responses.insert("4XX".into(), json!({"$ref": "#/components/responses/Refusal"}));
     if page == OwnPage::Readiness {
-        responses.insert("503".into(), answer("What is missing."));
+        responses.insert("503".into(), own_page_response("What is missing."));
     }
     json!({"operationId": name, "summary": summary, "tags": [tag], "security": [], "responses": responses})
 }
 
-/// The responses that every operation may have.
+fn own_page_response(description: &str) -> Value {
+    json!({"description": description, "content": {"application/json": {"schema": {"type": "object"}}}})
+}
+
+/// Returns the responses that every operation may have.
 pub fn error_responses() -> Value {
-    let response = |description: &str, is_kind: fn(u16) -> bool| {
-        let reasons = Reason::ALL.iter().filter_map(|reason| reason.spec()).filter(|spec| is_kind(spec.http_status));
-        let reasons: Vec<_> = reasons.map(|spec| spec.code).collect();
-        json!({
-            "description": description,
-            "headers": {REQUEST_ID.as_str(): request_id()},
-            "content": {"application/json": {"schema": envelope(&reasons)}},
-        })
-    };
     json!({
-        "Refusal": response("The caller can mend it.", |status| status < 500),
-        "Fault": response("Paddock, or what it stands on, failed.", |status| status >= 500),
+        "Refusal": error_response("The caller can mend it.", 400..500),
+        "Fault": error_response("Paddock, or what it stands on, failed.", 500..600),
+    })
+}
+
+fn error_response(description: &str, statuses: Range<u16>) -> Value {
+    let specs = Reason::ALL.iter().filter_map(|reason| reason.spec());
+    let reasons: Vec<_> = specs.filter(|spec| statuses.contains(&spec.http_status)).map(|spec| spec.code).collect();
+    json!({
+        "description": description,
+        "headers": {REQUEST_ID.as_str(): request_id()},
+        "content": {"application/json": {"schema": envelope(&reasons)}},
     })
 }
 
@@ -216,7 +219,7 @@ fn request_id() -> Value {
     json!({"description": "The id of the request, as the log has it.", "schema": {"type": "string"}})
 }
 
-/// Whether parameters stand in the body first.
+/// Reports whether a request with this verb has its parameters in the body.
 fn takes_body(verb: &Method) -> bool {
     *verb == Method::POST || *verb == Method::PUT || *verb == Method::PATCH
 }

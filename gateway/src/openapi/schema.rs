@@ -1,4 +1,4 @@
-//! The shapes of parameters and answers as JSON Schema.
+//! The types of parameters and responses as JSON Schema.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::output::plan::{OutputField, OutputMessage, Shape as OutputShape};
 pub struct Schemas(BTreeMap<String, Value>);
 
 impl Schemas {
-    /// The schemas as components of the document.
+    /// Returns the schemas as components of the document.
     pub fn into_components(self) -> Value {
         json!(self.0)
     }
 
-    /// The shape of a field of an answer.
+    /// Returns the schema of a field of a response.
     pub fn output(&mut self, field: &OutputField, comments: &mut Comments) -> Value {
         let mut schema = self.element(field, comments);
         if field.repeated {
@@ -31,7 +31,7 @@ impl Schemas {
         describe(schema, comments.field(&field.descriptor))
     }
 
-    /// The shape of an answer that is a message.
+    /// Returns the schema of a response that is a message.
     pub fn output_message(&mut self, message: &OutputMessage, comments: &mut Comments) -> Value {
         let mut properties = Map::new();
         for field in &message.fields {
@@ -64,7 +64,7 @@ impl Schemas {
     }
 }
 
-/// The shape of a parameter.
+/// Returns the schema of a parameter.
 pub fn input(field: &FieldPlan, comments: &mut Comments) -> Value {
     let mut schema = match &field.shape {
         InputShape::Enum(names) => {

@@ -4,7 +4,7 @@ use proto::contract::{Carrier, Place};
 use proto::paddock::contract::v1::CredentialKind;
 use serde_json::{Map, Value, json};
 
-/// Every carrier of every kind, as components.
+/// Returns every carrier of every kind, as components.
 pub fn schemes() -> Value {
     let mut schemes = Map::new();
     for kind in CredentialKind::ALL {
@@ -28,7 +28,7 @@ pub fn schemes() -> Value {
     Value::Object(schemes)
 }
 
-/// The alternatives that a method with these kinds offers.
+/// Returns the alternatives that a method with these kinds offers.
 pub fn requirements(accepts: &[CredentialKind]) -> Vec<Value> {
     let mut alternatives = Vec::new();
     for kind in accepts {
@@ -41,7 +41,7 @@ pub fn requirements(accepts: &[CredentialKind]) -> Vec<Value> {
     alternatives
 }
 
-/// Whether methods of the contract take a credential from there; basic authentication is for protected routes.
+/// Reports whether methods of the contract take this carrier. Basic authentication is for protected routes only.
 fn is_offered(carrier: &&Carrier) -> bool {
     !matches!(carrier.place, Place::BasicUsername(_))
 }

@@ -1,9 +1,11 @@
 //! The document of the real contract.
 
-use super::*;
-use proto::contract::{METHODS, Success};
 use std::collections::HashSet;
 use std::sync::LazyLock;
+
+use proto::contract::{METHODS, Success};
+
+use super::*;
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_slice(&document(&Routes::load().unwrap())).unwrap());
@@ -37,10 +39,9 @@ fn every_method_of_the_contract_is_described() {
         let variables = template.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
         let parameters = operation["parameters"].as_array().unwrap();
         for variable in variables {
-            let is_it = |parameter: &&Value| {
-                parameter["name"] == variable && parameter["in"] == "path" && parameter["required"] == true
-            };
-            assert_eq!(parameters.iter().filter(is_it).count(), 1, "{template} {variable}");
+            let in_path =
+                parameters.iter().filter(|parameter| parameter["in"] == "path" && parameter["required"] == true);
+            assert_eq!(in_path.filter(|parameter| parameter["name"] == variable).count(), 1, "{template} {variable}");
         }
     }
 }

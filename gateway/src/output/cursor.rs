@@ -1,4 +1,4 @@
-//! The headers that say where the next page of a growing list begins. Source:
+//! The headers of a page of a growing list, with the cursor of the next page. Source:
 //! <https://docs.gitlab.com/api/rest/#keyset-based-pagination>.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -8,9 +8,9 @@ use proto::paddock::page::v1::Cursor;
 
 use super::paging;
 
-/// Adds the headers. `url` is the address of the list, `query` what stood after its question mark, without credentials.
+/// Adds the headers. `url` is the address of the list, `query` its query without credentials.
 pub fn add_headers(headers: &mut HeaderMap, cursor: &DynamicMessage, url: &str, query: &str) {
-    // The message is of this type: the plan found it by its name.
+    // The plan found the message by its name, so it has this type.
     let Ok(cursor) = cursor.transcode_to::<Cursor>() else { return };
     headers.insert(HeaderName::from_static("x-per-page"), HeaderValue::from(cursor.per_page));
     let next = cursor.next.as_deref().unwrap_or_default();
@@ -20,7 +20,8 @@ pub fn add_headers(headers: &mut HeaderMap, cursor: &DynamicMessage, url: &str, 
     if next.is_empty() {
         return;
     }
-    let (base, next) = (paging::base(url, query, &["cursor"]), utf8_percent_encode(next, NON_ALPHANUMERIC));
+    let base = paging::link_base(url, query, &["cursor"]);
+    let next = utf8_percent_encode(next, NON_ALPHANUMERIC);
     if let Ok(link) = HeaderValue::try_from(format!("<{base}cursor={next}>; rel=\"next\"")) {
         headers.insert(header::LINK, link);
     }

@@ -1,14 +1,15 @@
-//! An answer that is a file, or a piece of one.
+//! A response that is a file, or one chunk of it.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
 use prost_reflect::{DynamicMessage, FieldDescriptor};
 
-/// The media type of content whose own cannot stand in a header.
+/// The media type of content whose declared type no header can carry.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// Keeps browsers from guessing another media type. Source: <https://fetch.spec.whatwg.org/#x-content-type-options-header>
+/// Keeps browsers from guessing another media type. Source:
+/// <https://fetch.spec.whatwg.org/#x-content-type-options-header>
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
 
@@ -16,10 +17,9 @@ const NO_SNIFF: (HeaderName, HeaderValue) =
 pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, message: &DynamicMessage) {
     let value = message.get_field(field);
     let Some(document) = value.as_message() else { return };
-    let text = |name| document.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned));
-    let media = text("content_type").filter(|media| !media.is_empty());
+    let media = text(document, "content_type").filter(|media| !media.is_empty());
     let media = media.and_then(|media| HeaderValue::try_from(media).ok()).unwrap_or(UNKNOWN);
-    let name = file_name(&text("file_name").unwrap_or_default());
+    let name = file_name(&text(document, "file_name").unwrap_or_default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, media);
     headers.insert(NO_SNIFF.0, NO_SNIFF.1);
@@ -29,19 +29,27 @@ pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, mess
     *response.body_mut() = Full::from(content(field, message));
 }
 
-/// The content of the file that the field holds, or of a piece of it.
+fn text(document: &DynamicMessage, field: &str) -> Option<String> {
+    let value = document.get_field_by_name(field)?;
+    value.as_str().map(str::to_owned)
+}
+
+/// Returns the content of the file that the field holds, or one chunk of it.
 pub fn content(field: &FieldDescriptor, message: &DynamicMessage) -> Bytes {
     let value = message.get_field(field);
     let content = value.as_message().and_then(|document| document.get_field_by_name("content"));
     content.and_then(|value| value.as_bytes().cloned()).unwrap_or_default()
 }
 
-/// The name with nothing that could end the quotes, or lead out of the folder that it is saved in.
+/// Replaces the characters of a name that could end its quotes, or lead out of the folder that the file is saved in.
 fn file_name(name: &str) -> String {
-    let is_plain = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
-    let plain: String = name.chars().map(|character| if is_plain(&character) { character } else { '_' }).collect();
+    let plain: String = name.chars().map(|character| if is_plain(character) { character } else { '_' }).collect();
     let plain = plain.trim_start_matches('.');
     if plain.is_empty() { "document".to_owned() } else { plain.to_owned() }
+}
+
+fn is_plain(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! From the answer of a call to a REST response: status, headers and body in GitLab's shape.
+//! Turns the message that a service returns into a REST response: status, headers and body in GitLab's form.
 
 mod cursor;
 pub mod document;
+pub mod document_stream;
 mod json;
 mod paging;
-pub mod pieces;
 pub mod plan;
 
 use bytes::Bytes;
@@ -13,26 +13,26 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::DynamicMessage;
 
-use plan::{Body, OutputPlan, Status};
+use self::plan::{BodyPlan, OutputPlan, StatusPlan};
 
 /// The media type of every body.
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A buffer for most answers without growing.
+/// The size of a buffer that most responses fit into, in bytes.
 const CAPACITY: usize = 512;
 
-/// Makes the response. `link` tells the address and the query of the request, for the links of a page.
+/// Builds the response. `link` returns the address and the query of the request, for the links of a page.
 ///
 /// # Errors
-/// If the peer answered with a status that HTTP does not have.
+/// Fails if the service returned a status that HTTP does not have.
 pub fn response(
     plan: &OutputPlan,
     message: &DynamicMessage,
     link: impl FnOnce() -> (String, String),
 ) -> Result<Response<Full<Bytes>>, Fault> {
     let status = match &plan.status {
-        Status::Fixed(status) => u32::from(*status),
-        Status::Field(field) => {
+        StatusPlan::Fixed(status) => u32::from(*status),
+        StatusPlan::Field(field) => {
             message.get_field(field).as_i32().and_then(|status| status.try_into().ok()).unwrap_or_default()
         }
     };
@@ -57,12 +57,12 @@ pub fn response(
     }
     let mut body = Vec::with_capacity(CAPACITY);
     match &plan.body {
-        Body::Document(field) => {
+        BodyPlan::Document(field) => {
             document::write(&mut response, field, message);
             return Ok(response);
         }
-        Body::Field(field) => json::write_field(&mut body, field, message),
-        Body::Message(fields) => json::write_message(&mut body, fields, message),
+        BodyPlan::Field(field) => json::write_field(&mut body, field, message),
+        BodyPlan::Message(fields) => json::write_message(&mut body, fields, message),
     }
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     *response.body_mut() = Full::from(body);
@@ -72,7 +72,7 @@ pub fn response(
 fn add_headers(headers: &mut HeaderMap, plan: &OutputPlan, message: &DynamicMessage) {
     for (name, field) in &plan.headers {
         let value = message.get_field(field);
-        // A field that is unset, or that no header can carry, is left out.
+        // A field is left out if it is unset, or if no header can carry it.
         let text = value.as_str().filter(|text| !text.is_empty());
         if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.insert(name.clone(), value);

@@ -1,49 +1,54 @@
-//! The headers that say where a page stands in its list. Source: <https://docs.gitlab.com/api/rest/#pagination>.
+//! The headers of a page of a list, with links to the other pages. Source:
+//! <https://docs.gitlab.com/api/rest/#pagination>.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use prost_reflect::DynamicMessage;
 use proto::paddock::page::v1::Page;
 
-/// Adds the headers. `url` is the address of the list, `query` what stood after its question mark, without credentials.
+/// Adds the headers. `url` is the address of the list, `query` its query without credentials.
 pub fn add_headers(headers: &mut HeaderMap, page: &DynamicMessage, url: &str, query: &str) {
-    // The message is of this type: the plan found it by its name.
+    // The plan found the message by its name, so it has this type.
     let Ok(page) = page.transcode_to::<Page>() else { return };
     let next = page.has_next.then(|| page.page.saturating_add(1));
     let previous = (page.page > 1).then(|| page.page - 1);
     let pages = page.total.map(|total| total_pages(total, page.per_page));
 
-    let mut set = |name: &'static str, value: Option<String>| {
-        if let Ok(value) = HeaderValue::try_from(value.unwrap_or_default()) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    };
-    set("x-page", Some(page.page.to_string()));
-    set("x-per-page", Some(page.per_page.to_string()));
-    set("x-next-page", next.map(|page| page.to_string()));
-    set("x-prev-page", previous.map(|page| page.to_string()));
-    if let (Some(total), Some(pages)) = (page.total, pages) {
-        set("x-total", Some(total.to_string()));
-        set("x-total-pages", Some(pages.to_string()));
+    set_number(headers, "x-page", Some(page.page.into()));
+    set_number(headers, "x-per-page", Some(page.per_page.into()));
+    set_number(headers, "x-next-page", next.map(i64::from));
+    set_number(headers, "x-prev-page", previous.map(i64::from));
+    if page.total.is_some() {
+        set_number(headers, "x-total", page.total);
+        set_number(headers, "x-total-pages", pages);
     }
-    let base = base(url, query, &["page", "per_page"]);
-    let relations =
-        [("prev", previous.map(i64::from)), ("next", next.map(i64::from)), ("first", Some(1)), ("last", pages)];
-    let links = relations.into_iter().filter_map(|(relation, number)| {
-        number.map(|number| format!("<{base}page={number}&per_page={}>; rel=\"{relation}\"", page.per_page))
-    });
-    if let Ok(value) = HeaderValue::try_from(links.collect::<Vec<_>>().join(", ")) {
+    let base = link_base(url, query, &["page", "per_page"]);
+    let mut links = Vec::new();
+    for (relation, number) in
+        [("prev", previous.map(i64::from)), ("next", next.map(i64::from)), ("first", Some(1)), ("last", pages)]
+    {
+        if let Some(number) = number {
+            links.push(format!("<{base}page={number}&per_page={}>; rel=\"{relation}\"", page.per_page));
+        }
+    }
+    if let Ok(value) = HeaderValue::try_from(links.join(", ")) {
         headers.insert(header::LINK, value);
     }
 }
 
-/// Pages of a list of this length. An empty list has one page.
+/// Sets a header to a number, or to an empty value without one.
+fn set_number(headers: &mut HeaderMap, name: &'static str, number: Option<i64>) {
+    let value = number.map_or(HeaderValue::from_static(""), HeaderValue::from);
+    headers.insert(HeaderName::from_static(name), value);
+}
+
+/// Returns the number of pages of a list of this length. An empty list has one page.
 fn total_pages(total: i64, per_page: i32) -> i64 {
     let per_page = i64::from(per_page.max(1));
     (total.max(0).saturating_add(per_page - 1) / per_page).max(1)
 }
 
-/// The address with the query, less what the links set themselves, ready for more parameters.
-pub fn base(url: &str, query: &str, own: &[&str]) -> String {
+/// Returns the address with the query, without the parameters that the links set, ready for more parameters.
+pub fn link_base(url: &str, query: &str, own: &[&str]) -> String {
     let mut base = format!("{url}?");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.split('=').next().unwrap_or_default();
@@ -59,8 +64,9 @@ pub fn base(url: &str, query: &str, own: &[&str]) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use prost_reflect::DescriptorPool;
+
+    use super::*;
 
     fn headers(page: &Page, query: &str) -> HeaderMap {
         let pool = DescriptorPool::decode(proto::DESCRIPTOR_SET).unwrap();
@@ -82,11 +88,10 @@ mod tests {
         let values = ["x-page", "x-per-page", "x-next-page", "x-prev-page", "x-total", "x-total-pages"];
         let values: Vec<_> = values.iter().map(|name| text(&headers, name).unwrap()).collect();
         assert_eq!(values, ["2", "3", "3", "1", "8", "3"]);
-        let link = |page: u8, relation: &str| {
+        let expected = [(1, "prev"), (3, "next"), (1, "first"), (3, "last")].map(|(page, relation)| {
             format!("<http://h/api/v4/x?a=b%2Fc&tag_list[]=x&page={page}&per_page=3>; rel=\"{relation}\"")
-        };
-        let expected = [link(1, "prev"), link(3, "next"), link(1, "first"), link(3, "last")].join(", ");
-        assert_eq!(text(&headers, "link").unwrap(), expected);
+        });
+        assert_eq!(text(&headers, "link").unwrap(), expected.join(", "));
     }
 
     #[test]

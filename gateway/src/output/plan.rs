@@ -1,14 +1,12 @@
-//! What the gateway knows of an answer before the first request: which fields make the body, which become headers, and
-//! how each is written.
+//! The plan of a response, made at start: which fields make the body, which become headers, and how each is written.
 
 use http::HeaderName;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use proto::contract::Success;
 
-use crate::contract::{ContractError, Descriptors};
-use crate::input::plan::enum_names;
+use crate::contract::{ContractError, Descriptors, enum_names};
 
-/// Messages inside messages, at most; this stops a message that contains itself.
+/// The deepest nesting of messages. The limit stops a message that contains itself.
 const MAX_LEVELS: usize = 8;
 
 const TIMESTAMP: &str = "google.protobuf.Timestamp";
@@ -16,35 +14,35 @@ const PAGE: &str = "paddock.page.v1.Page";
 const CURSOR: &str = "paddock.page.v1.Cursor";
 const DOCUMENT: &str = "paddock.document.v1.Document";
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct OutputPlan {
     /// What the body is made of.
-    pub body: Body,
+    pub body: BodyPlan,
     /// The fields that become headers.
     pub headers: Vec<(HeaderName, FieldDescriptor)>,
-    /// The field that says where a page stands in its list.
+    /// The field with the position of a page in its list.
     pub page: Option<FieldDescriptor>,
-    /// The field that says where the next page of a growing list begins.
+    /// The field with the cursor of the next page of a growing list.
     pub cursor: Option<FieldDescriptor>,
     /// Where the status comes from.
-    pub status: Status,
+    pub status: StatusPlan,
     /// The id of the object, for the log.
     pub id: Option<FieldDescriptor>,
 }
 
-/// Where the HTTP status of an answer comes from.
+/// The source of the HTTP status of a response.
 #[derive(Debug)]
-pub enum Status {
+pub enum StatusPlan {
     /// It is always the same.
     Fixed(u16),
     /// It stands in this field.
     Field(FieldDescriptor),
 }
 
-/// What the body of an answer is made of.
+/// The content of a response's body.
 #[derive(Debug)]
-pub enum Body {
+pub enum BodyPlan {
     /// One field is the whole body.
     Field(OutputField),
     /// The message, less the fields that stand elsewhere.
@@ -94,30 +92,27 @@ pub enum Shape {
 }
 
 impl OutputPlan {
-    /// Plans the answer of a method.
+    /// Plans the response of a method.
     ///
     /// # Errors
-    /// If the contract names a field that does not exist, or one that JSON cannot show.
+    /// Fails if the contract names a field that does not exist, or one that JSON cannot show.
     pub fn new(
         descriptors: &Descriptors,
         message: &MessageDescriptor,
         response_body: Option<&str>,
         success: Success,
     ) -> Result<Self, ContractError> {
-        let find = |name: &str| {
-            let missing = || ContractError::new(format!("{} has no field {name}", message.full_name()));
-            message.get_field_by_name(name).ok_or_else(missing)
-        };
         let status = match success {
-            Success::Status(status) => Status::Fixed(status),
-            Success::Field(name) => Status::Field(find(name)?),
+            Success::Status(status) => StatusPlan::Fixed(status),
+            Success::Field(name) => StatusPlan::Field(find_field(message, name)?),
         };
         let mut headers = Vec::new();
-        let (mut page, mut cursor) = (None, None);
+        let mut page = None;
+        let mut cursor = None;
         let mut fields = Vec::new();
         for field in message.fields() {
             let header = descriptors.field(&field)?.response_header;
-            let is_status = matches!(&status, Status::Field(status) if *status == field);
+            let is_status = matches!(&status, StatusPlan::Field(status) if *status == field);
             if !header.is_empty() {
                 let name =
                     HeaderName::try_from(&header).map_err(|error| ContractError::new(format!("{header}: {error}")))?;
@@ -130,14 +125,19 @@ impl OutputPlan {
                 fields.push(field);
             }
         }
-        let body = match response_body.map(find).transpose()? {
-            Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => Body::Document(field),
-            Some(field) => Body::Field(OutputField::new(field, 0)?),
-            None => Body::Message(OutputMessage::of(fields.into_iter(), 0)?),
+        let body = match response_body.map(|name| find_field(message, name)).transpose()? {
+            Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => BodyPlan::Document(field),
+            Some(field) => BodyPlan::Field(OutputField::new(field, 0)?),
+            None => BodyPlan::Message(OutputMessage::new(fields.into_iter(), 0)?),
         };
         let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
         Ok(Self { body, headers, page, cursor, status, id })
     }
+}
+
+fn find_field(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, ContractError> {
+    let field = message.get_field_by_name(name);
+    field.ok_or_else(|| ContractError::new(format!("{} has no field {name}", message.full_name())))
 }
 
 fn is_message(field: &FieldDescriptor, name: &str) -> bool {
@@ -145,28 +145,31 @@ fn is_message(field: &FieldDescriptor, name: &str) -> bool {
 }
 
 impl OutputMessage {
-    fn of(fields: impl Iterator<Item = FieldDescriptor>, level: usize) -> Result<Self, ContractError> {
+    fn new(fields: impl Iterator<Item = FieldDescriptor>, level: usize) -> Result<Self, ContractError> {
         Ok(Self { fields: fields.map(|field| OutputField::new(field, level)).collect::<Result<_, _>>()? })
     }
 }
 
+/// Returns the names of an enumeration in quotes, by their numbers.
+fn quoted_names(kind: &EnumDescriptor) -> Vec<(i32, Vec<u8>)> {
+    let names = enum_names(kind).into_iter();
+    names.map(|(name, number)| (number, format!("\"{name}\"").into_bytes())).collect()
+}
+
 impl OutputField {
     fn new(descriptor: FieldDescriptor, level: usize) -> Result<Self, ContractError> {
-        let refuse = || Err(ContractError::new(format!("{}: JSON cannot show it", descriptor.full_name())));
+        let not_shown = ContractError::new(format!("{}: JSON cannot show it", descriptor.full_name()));
         if level > MAX_LEVELS || descriptor.is_map() {
-            return refuse();
+            return Err(not_shown);
         }
         let shape = match descriptor.kind() {
-            Kind::Bytes => return refuse(),
-            Kind::Enum(of) => {
-                let quoted = |(name, number)| (number, format!("\"{name}\"").into_bytes());
-                Shape::Enum(enum_names(&of).into_iter().map(quoted).collect())
-            }
-            Kind::Message(of) if of.full_name() == TIMESTAMP => match (of.get_field(1), of.get_field(2)) {
+            Kind::Bytes => return Err(not_shown),
+            Kind::Enum(kind) => Shape::Enum(quoted_names(&kind)),
+            Kind::Message(kind) if kind.full_name() == TIMESTAMP => match (kind.get_field(1), kind.get_field(2)) {
                 (Some(seconds), Some(nanos)) => Shape::Timestamp { seconds, nanos },
-                _ => return refuse(),
+                _ => return Err(not_shown),
             },
-            Kind::Message(of) => Shape::Message(OutputMessage::of(of.fields(), level + 1)?),
+            Kind::Message(kind) => Shape::Message(OutputMessage::new(kind.fields(), level + 1)?),
             _ => Shape::Plain,
         };
         Ok(Self {

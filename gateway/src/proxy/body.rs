@@ -1,4 +1,5 @@
-//! Bodies that stream through the gateway, in both directions, piece by piece and only as fast as they are taken.
+//! Bodies that stream through the gateway, in both directions, frame by frame and only as fast as the receiver takes
+//! them.
 
 use std::io;
 use std::pin::Pin;
@@ -12,40 +13,39 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
+use tower::BoxError;
 
-use super::upstream::Place;
-use crate::access_log::{CutOff, Record};
-use crate::request;
-use crate::server::activity::Busy;
+use super::slot::Slot;
+use crate::connection::activity::ActiveRequest;
+use crate::observe::access_log::AccessRecord;
+use crate::observe::cut_off::CutOff;
+use crate::request::body::drain_in_background;
 
-/// An error of any body.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The body of a request, on its way to the upstream. Trailers of the client stay behind: headers that could claim an
-/// identity stand in front of the body only. What the upstream does not take of it is read and thrown away for a while, so
-/// that the client reads its answer instead of seeing its connection reset.
+/// The body of a request, on its way to the upstream. Trailers of the client are dropped: only headers in front of the
+/// body are checked for identities. If the upstream does not read all of it, the rest is drained for a while, so that
+/// the client reads its response instead of seeing its connection reset.
 pub struct RequestBody {
-    /// Always there until it is dropped.
+    /// None only while this is dropped.
     inner: Option<UnsyncBoxBody<Bytes, BoxError>>,
-    pause: Pause,
+    pause: PauseTimer,
     progress: Progress,
-    /// The client sends nothing before it is invited to.
+    /// The client waits for `100 Continue` and has not sent the body yet.
     is_withheld: bool,
-    _place: Option<Place>,
+    _slot: Option<Slot>,
 }
 
-/// Tells when the source of a body has paused for too long. Time in which nobody asked for the next piece does not count.
-struct Pause {
-    most: Duration,
+/// Measures how long the source of a body pauses. Time in which the receiver takes no frame does not count.
+struct PauseTimer {
+    limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// How far a request's body has come.
+/// The progress of a request's body, shared with the task that waits for the response.
 #[derive(Clone)]
-pub struct Progress(Arc<Mutex<State>>);
+pub struct Progress(Arc<Mutex<ProgressState>>);
 
-struct State {
-    moved: Instant,
+struct ProgressState {
+    moved_at: Instant,
     failure: Option<BodyFailure>,
 }
 
@@ -58,73 +58,77 @@ pub enum BodyFailure {
     Broken,
 }
 
-impl Pause {
-    fn new(most: Duration) -> Self {
-        Self { most, timer: None }
+impl PauseTimer {
+    fn new(limit: Duration) -> Self {
+        Self { limit, timer: None }
     }
 
-    /// A piece came.
-    fn end(&mut self) {
+    /// Resets the timer after a frame.
+    fn reset(&mut self) {
         self.timer = None;
     }
 
-    /// Ready when no piece has come for too long.
-    fn poll_too_long(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
-        let most = self.most;
-        ready!(self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(most))).as_mut().poll(cx));
+    /// Returns an error when no frame has come for too long.
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(timer.as_mut().poll(cx));
         Poll::Ready(timed_out())
     }
 }
 
 impl Progress {
     fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { moved: Instant::now(), failure: None })))
+        Self(Arc::new(Mutex::new(ProgressState { moved_at: Instant::now(), failure: None })))
     }
 
-    /// When the last piece was taken.
-    pub fn moved(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).moved
+    /// Returns when the last frame was taken.
+    pub fn moved_at(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).moved_at
     }
 
-    /// Why it did not arrive, if so.
+    /// Returns why the body did not arrive completely, if so.
     pub fn failure(&self) -> Option<BodyFailure> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).failure
     }
 
-    fn note(&self, failure: Option<BodyFailure>) {
+    fn update(&self, failure: Option<BodyFailure>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = State { moved: Instant::now(), failure };
+        *state = ProgressState { moved_at: Instant::now(), failure };
     }
 }
 
 impl RequestBody {
-    /// The body of a client that may pause for this long. It keeps its place until it is dropped.
-    pub fn new<B>(body: B, pause: Duration, is_withheld: bool, place: Option<Place>) -> Self
+    /// Returns the body of a client that may pause for this long. It keeps its slot until it is dropped.
+    pub fn new<B>(body: B, pause: Duration, is_withheld: bool, slot: Option<Slot>) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let inner = Some(body.map_err(Into::into).boxed_unsync());
-        Self { inner, pause: Pause::new(pause), progress: Progress::new(), is_withheld, _place: place }
+        Self { inner, pause: PauseTimer::new(pause), progress: Progress::new(), is_withheld, _slot: slot }
     }
 
-    /// Tells how far it has come.
+    /// Returns its progress.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
-    /// The same body once more, if it is empty.
+    /// Returns an empty body in the same slot, for the repetition of a request whose body is empty.
     pub fn empty_again(&self) -> Self {
         let inner = Some(Empty::new().map_err(|never| match never {}).boxed_unsync());
-        let pause = Pause::new(self.pause.most);
-        Self { inner, pause, progress: self.progress.clone(), is_withheld: false, _place: self._place.clone() }
+        let pause = PauseTimer::new(self.pause.limit);
+        Self { inner, pause, progress: self.progress.clone(), is_withheld: false, _slot: self._slot.clone() }
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let (Some(inner), false, None) = (self.inner.take(), self.is_withheld, self.progress.failure()) {
-            request::drain_behind(inner);
+        if self.is_withheld || self.progress.failure().is_some() {
+            return;
+        }
+        if let Some(inner) = self.inner.take() {
+            drain_in_background(inner);
         }
     }
 }
@@ -140,21 +144,21 @@ impl Body for RequestBody {
         loop {
             match Pin::new(&mut *inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.pause.end();
-                    this.progress.note(None);
+                    this.pause.reset();
+                    this.progress.update(None);
                     if frame.is_data() {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    this.progress.note(Some(BodyFailure::Broken));
+                    this.progress.update(Some(BodyFailure::Broken));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let too_long = ready!(this.pause.poll_too_long(cx));
-                    this.progress.note(Some(BodyFailure::Paused));
-                    return Poll::Ready(Some(Err(too_long)));
+                    let expired = ready!(this.pause.poll_expired(cx));
+                    this.progress.update(Some(BodyFailure::Paused));
+                    return Poll::Ready(Some(Err(expired)));
                 }
             }
         }
@@ -169,92 +173,96 @@ impl Body for RequestBody {
     }
 }
 
-/// The body of an upstream's answer, on its way to the client. It keeps the record of the request, and the place with the
-/// upstream, until it ends. Nobody asks for the next piece while the client takes none, so that somebody else must see to it
-/// that this ends.
-pub struct Streamed {
-    flow: Arc<Mutex<Flow>>,
+/// The body of an upstream's response, on its way to the client. It keeps the record of the request, and the slot of
+/// the upstream, until it ends. While the client takes no frame, the server does not poll the body, so a task watches
+/// for that case.
+pub struct ResponseBody {
+    stream: Arc<Mutex<ResponseStream>>,
     _watch: Option<AbortOnDropHandle<()>>,
 }
 
-struct Flow {
-    /// None once it was cut off because of the client.
+struct ResponseStream {
+    /// None after a cut-off because of the client.
     inner: Option<Incoming>,
-    pause: Pause,
+    pause: PauseTimer,
     status: u16,
     bytes: u64,
-    record: Option<Record>,
-    busy: Option<Busy>,
-    place: Option<Place>,
-    /// Since when the client could have taken more; none while the upstream is waited for.
-    offered: Option<Instant>,
+    record: Option<AccessRecord>,
+    active: Option<ActiveRequest>,
+    slot: Option<Slot>,
+    /// Since when the client could have taken the next frame; none while the gateway waits for the upstream.
+    offered_at: Option<Instant>,
 }
 
-/// How long the two sides of an answer may pause.
+/// How long the two sides of a response may pause.
 #[derive(Clone, Copy, Debug)]
-pub struct Pauses {
-    /// How long the upstream may take for the next piece.
+pub struct PauseLimits {
+    /// How long the upstream may take for the next frame.
     pub upstream: Duration,
-    /// How long the client may take none.
+    /// How long the client may take no frame.
     pub client: Duration,
 }
 
-impl Streamed {
-    /// The body of an answer with this status.
-    pub fn new(inner: Incoming, status: u16, pauses: Pauses, place: Place) -> Self {
+impl ResponseBody {
+    /// Returns the body of a response with this status.
+    pub fn new(inner: Incoming, status: u16, limits: PauseLimits, slot: Slot) -> Self {
         let is_empty = inner.is_end_stream();
-        let flow = Arc::new(Mutex::new(Flow {
+        let stream = Arc::new(Mutex::new(ResponseStream {
             inner: Some(inner),
-            pause: Pause::new(pauses.upstream),
+            pause: PauseTimer::new(limits.upstream),
             status,
             bytes: 0,
             record: None,
-            busy: None,
-            place: Some(place),
-            offered: Some(Instant::now()),
+            active: None,
+            slot: Some(slot),
+            offered_at: Some(Instant::now()),
         }));
-        let watch = || AbortOnDropHandle::new(tokio::spawn(watch(flow.clone(), pauses.client)));
-        Self { _watch: (!is_empty).then(watch), flow }
+        let mut watch = None;
+        if !is_empty {
+            let watching = tokio::spawn(cut_off_paused_client(stream.clone(), limits.client));
+            watch = Some(AbortOnDropHandle::new(watching));
+        }
+        Self { stream, _watch: watch }
     }
 
-    /// Takes the record, to be written when the body ends.
-    pub fn keep(&mut self, record: Record) {
-        lock(&self.flow).record = Some(record);
+    /// Takes the record, which is written when the body ends.
+    pub fn keep_record(&mut self, record: AccessRecord) {
+        lock(&self.stream).record = Some(record);
     }
 
     /// Keeps the connection from being idle until the body ends.
-    pub fn hold(&mut self, busy: Busy) {
-        lock(&self.flow).busy = Some(busy);
+    pub fn keep_active(&mut self, active: ActiveRequest) {
+        lock(&self.stream).active = Some(active);
     }
 
-    /// The next frame with data. Trailers of the upstream stay behind.
+    /// Polls for the next frame with data. Trailers of the upstream are dropped.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        lock(&self.flow).poll(cx)
+        lock(&self.stream).poll(cx)
     }
 
     /// See [`Body::is_end_stream`].
     pub fn is_end_stream(&self) -> bool {
-        lock(&self.flow).is_complete()
+        lock(&self.stream).is_complete()
     }
 
     /// See [`Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
-        lock(&self.flow).inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        lock(&self.stream).inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
-impl Flow {
+impl ResponseStream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         loop {
             let Some(inner) = &mut self.inner else { return Poll::Ready(Some(Err(timed_out()))) };
             let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
-                self.offered = None;
-                let too_long = ready!(self.pause.poll_too_long(cx));
+                self.offered_at = None;
+                let expired = ready!(self.pause.poll_expired(cx));
                 self.end(Some(CutOff::UpstreamPaused));
-                return Poll::Ready(Some(Err(too_long)));
+                return Poll::Ready(Some(Err(expired)));
             };
-            self.pause.end();
-            self.offered = Some(Instant::now());
+            self.pause.reset();
+            self.offered_at = Some(Instant::now());
             match frame {
                 Some(Ok(frame)) => {
                     let Some(data) = frame.data_ref() else { continue };
@@ -281,38 +289,38 @@ impl Flow {
         if let Some(record) = self.record.take() {
             record.finish_streamed(self.status, self.bytes, cut_off);
         }
-        self.busy = None;
-        self.place = None;
+        self.active = None;
+        self.slot = None;
     }
 }
 
-impl Drop for Streamed {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let mut flow = lock(&self.flow);
-        let cut_off = if flow.is_complete() { None } else { Some(CutOff::Client) };
-        flow.end(cut_off);
+        let mut stream = lock(&self.stream);
+        let cut_off = if stream.is_complete() { None } else { Some(CutOff::Client) };
+        stream.end(cut_off);
     }
 }
 
-/// Cuts an answer off whose client has taken nothing for so long.
-async fn watch(flow: Arc<Mutex<Flow>>, most: Duration) {
+/// Cuts a response off when its client has taken no frame for this long.
+async fn cut_off_paused_client(stream: Arc<Mutex<ResponseStream>>, limit: Duration) {
     loop {
-        let since = lock(&flow).offered.unwrap_or_else(Instant::now);
-        tokio::time::sleep_until(since + most).await;
-        let mut flow = lock(&flow);
-        if flow.offered.is_some_and(|since| since + most <= Instant::now()) && !flow.is_complete() {
-            flow.end(Some(CutOff::ClientPaused));
-            flow.inner = None;
+        let offered_at = lock(&stream).offered_at.unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(offered_at + limit).await;
+        let mut stream = lock(&stream);
+        if stream.is_complete() {
             return;
         }
-        if flow.is_complete() {
+        if stream.offered_at.is_some_and(|offered_at| offered_at + limit <= Instant::now()) {
+            stream.end(Some(CutOff::ClientPaused));
+            stream.inner = None;
             return;
         }
     }
 }
 
-fn lock(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
-    flow.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(stream: &Mutex<ResponseStream>) -> MutexGuard<'_, ResponseStream> {
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn timed_out() -> BoxError {
@@ -329,48 +337,49 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(10);
 
-    fn of(frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static) -> (RequestBody, Progress) {
+    fn body_of(frames: impl Stream<Item = io::Result<Frame<Bytes>>> + Send + 'static) -> (RequestBody, Progress) {
         let body = RequestBody::new(StreamBody::new(Box::pin(frames)), PAUSE, false, None);
         let progress = body.progress();
         (body, progress)
     }
 
-    fn piece() -> io::Result<Frame<Bytes>> {
-        Ok(Frame::data(Bytes::from("piece")))
+    fn frame() -> io::Result<Frame<Bytes>> {
+        Ok(Frame::data(Bytes::from("chunk")))
     }
 
-    /// A piece after each of these times.
+    /// Returns a frame after each of these times.
     fn paced(seconds: &'static [u64]) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
         futures::stream::iter(seconds).then(|seconds| async {
             tokio::time::advance(Duration::from_secs(*seconds)).await;
-            piece()
+            frame()
         })
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_arrives_and_shows_its_progress() {
         let start = Instant::now();
-        let (body, progress) = of(paced(&[9, 9, 9, 9]));
+        let (body, progress) = body_of(paced(&[9, 9, 9, 9]));
         assert_eq!(body.collect().await.unwrap().to_bytes().len(), 20);
-        assert_eq!((progress.moved() - start, progress.failure()), (Duration::from_secs(36), None));
+        assert_eq!(progress.moved_at() - start, Duration::from_secs(36));
+        assert_eq!(progress.failure(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_pauses_for_too_long_or_breaks_off_says_so() {
-        let (body, progress) = of(futures::stream::iter([piece()]).chain(futures::stream::pending()));
+        let (body, progress) = body_of(futures::stream::iter([frame()]).chain(futures::stream::pending()));
         assert!(body.collect().await.is_err());
         assert_eq!(progress.failure(), Some(BodyFailure::Paused));
         let broken = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-        let (body, progress) = of(futures::stream::iter([piece(), broken]));
+        let (body, progress) = body_of(futures::stream::iter([frame(), broken]));
         assert!(body.collect().await.is_err());
         assert_eq!(progress.failure(), Some(BodyFailure::Broken));
     }
 
     #[tokio::test]
     async fn trailers_stay_behind() {
-        let (body, _) = of(futures::stream::iter([piece(), Ok(Frame::trailers(HeaderMap::new()))]));
+        let (body, _) = body_of(futures::stream::iter([frame(), Ok(Frame::trailers(HeaderMap::new()))]));
         let collected = body.collect().await.unwrap();
         assert!(collected.trailers().is_none());
-        assert_eq!(collected.to_bytes(), "piece");
+        assert_eq!(collected.to_bytes(), "chunk");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests that an upstream could read in another way than the gateway, refused before they are decided.
+//! Refuses requests that an upstream could read in another way than the gateway, before their access is decided.
 
 use chassis::status::Refusal;
 use http::request::Parts;
@@ -6,16 +6,17 @@ use http::{HeaderMap, Method, header};
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
 
-use super::table::ProtectedRoute;
+use super::table::route::ProtectedRoute;
 use crate::path;
 
-/// The parameter by which a request passes as one with another verb.
+/// The parameter that gives a request another verb.
 const VERB_PARAMETER: &str = "_method";
 
 /// Checks a request.
 ///
 /// # Errors
-/// If it is coded in a way that ends at the gateway, has a body that would be lost, or could pass as one with another verb.
+/// Fails if the request has a transfer coding that ends at the gateway, a body that would be lost, or could pass for a
+/// request with another verb.
 pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<(), Refusal> {
     if !is_plainly_framed(&parts.headers) {
         return Err(refusal("no transfer coding but chunked is supported"));
@@ -32,13 +33,13 @@ pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<
     Ok(())
 }
 
-/// Checks the pairs of a query or a form.
+/// Checks the pairs of a query or a form. `source` names it in the refusal.
 ///
 /// # Errors
-/// If one makes the request pass as one with another verb.
-pub fn check_pairs(pairs: &str, place: &str) -> Result<(), Refusal> {
-    if path::pieces(pairs).any(|(piece, _)| names_verb(piece)) {
-        return Err(refusal(&format!("{place} must not have {VERB_PARAMETER}")));
+/// Fails if a pair gives the request another verb.
+pub fn check_pairs(pairs: &str, source: &str) -> Result<(), Refusal> {
+    if path::lenient_pairs(pairs).any(|(pair, _)| names_verb(pair)) {
+        return Err(refusal(&format!("{source} must not have {VERB_PARAMETER}")));
     }
     Ok(())
 }
@@ -54,16 +55,19 @@ fn is_plainly_framed(headers: &HeaderMap) -> bool {
     is_chunked && codings.next().is_none()
 }
 
-fn names_verb(piece: &str) -> bool {
-    let name = piece.split('=').next().unwrap_or_default();
+fn names_verb(pair: &str) -> bool {
+    let name = pair.split('=').next().unwrap_or_default();
     let name = path::decode_form(name).unwrap_or_default();
-    path::parameter(&name).eq_ignore_ascii_case(VERB_PARAMETER)
+    path::lenient_name(&name).eq_ignore_ascii_case(VERB_PARAMETER)
 }
 
-/// Whether some upstream would read the body as a form: where nothing else is said, many do.
+/// Reports whether an upstream could read the body as a form. Many do so without a clear media type.
 pub fn may_be_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(first), None) = (types.next(), types.next()) else { return true };
+    let Some(first) = types.next() else { return true };
+    if types.next().is_some() {
+        return true;
+    }
     let text = String::from_utf8_lossy(first.as_bytes()).to_ascii_lowercase();
     text.trim().is_empty() || text.contains("form") || text.contains("multipart")
 }

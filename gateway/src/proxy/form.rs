@@ -1,5 +1,5 @@
-//! Forms: bodies in which clients send the job token among other fields. They are read whole, on the routes that ask for it, and
-//! written anew, so that the upstream reads in them what the gateway has read and nothing else.
+//! Forms: bodies in which clients send the job token among other fields. Routes that ask for it read them whole. They
+//! are written anew, so that the upstream reads the same fields as the gateway.
 
 use std::convert::Infallible;
 
@@ -13,26 +13,27 @@ use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
 
 use super::checks;
-use super::table::ProtectedRoute;
+use super::table::route::ProtectedRoute;
+use crate::credential::{carriers, redact};
 use crate::input::media::{self, Media};
 use crate::path::{self, Malformed};
-use crate::request::{BodyReader, ReadBody};
-use crate::{credentials, redact};
+use crate::request::body::{BodyReader, ReadBody};
 
-/// How many fields a form has at most: each is looked at several times before it is known who sent it.
+/// The most fields of a form. Each is read several times before the client is authenticated.
 const MAX_FIELDS: usize = 4096;
 
-/// What a client says of the bytes of a body, which is not so of those that are written anew. Sources: RFC 9110, RFC 9530, RFC 3230.
-const OF_CONTENT: [&str; 5] = ["content-encoding", "content-md5", "content-digest", "repr-digest", "digest"];
+/// The headers that describe the bytes of a body. They do not describe a form that is written anew. Sources: RFC 9110,
+/// RFC 9530, RFC 3230.
+const CONTENT_HEADERS: [&str; 5] = ["content-encoding", "content-md5", "content-digest", "repr-digest", "digest"];
 
 /// The media type of a form that is written anew.
 const URL_ENCODED: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
-/// The body of a request: a form that was read, or anything else, which streams past.
-pub enum Sent<'r, B> {
-    /// A form.
+/// The body of a request to a protected route.
+pub enum IncomingBody<'r, B> {
+    /// A form that was read.
     Form(Form<'r>),
-    /// Anything else.
+    /// Any other body, which is not read.
     Stream(B),
 }
 
@@ -44,15 +45,15 @@ pub struct Form<'r> {
     pub share: ReadBody<'r>,
 }
 
-impl<'r, B> Sent<'r, B>
+impl<'r, B> IncomingBody<'r, B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// Reads the body if it is a form, or some upstream could take it for one, and the route wants to know.
+    /// Reads the body if the route takes forms and an upstream could take it for one.
     ///
     /// # Errors
-    /// If the form is too large, comes too slowly, cannot be read in one way only, holds a file or a credential in another field, or
-    /// passes as another verb.
+    /// Fails if the form is too large, comes too slowly, can be read in two ways, contains a file or a credential in
+    /// another field, or gives the request another verb.
     pub async fn new(
         route: &ProtectedRoute,
         parts: &mut Parts,
@@ -63,20 +64,20 @@ where
             return Ok(Self::Stream(body));
         }
         let read = reader.read(body, &parts.headers).await?;
-        // It is here, so that nobody waits to be asked for it any more.
+        // The body is here, so the upstream must not wait for it.
         parts.headers.remove(header::EXPECT);
         let fields = fields(&parts.headers, &read.bytes).await?;
         check_values(&fields)?;
         let pairs = Serializer::new(String::new()).extend_pairs(fields).finish();
         checks::check_pairs(&pairs, "the form")?;
-        for name in OF_CONTENT {
+        for name in CONTENT_HEADERS {
             parts.headers.remove(name);
         }
         parts.headers.insert(header::CONTENT_TYPE, URL_ENCODED);
         Ok(Self::Form(Form { pairs, share: read }))
     }
 
-    /// The pairs of a form; nothing of anything else.
+    /// Returns the pairs of a form, or an empty text.
     pub fn pairs(&self) -> &str {
         match self {
             Self::Form(form) => &form.pairs,
@@ -89,25 +90,28 @@ async fn fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String
     if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
         return Err(Refusal::new(Reason::UnsupportedMediaType));
     }
-    match media::of(headers, body)? {
+    match media::detect(headers, body)? {
         Media::Nothing => Ok(Vec::new()),
-        Media::Multipart(boundary) => of_parts(body.clone(), boundary).await,
-        Media::Form => of_pairs(body),
+        Media::Multipart(boundary) => read_multipart(body.clone(), boundary).await,
+        Media::Form => read_pairs(body),
         Media::Json => Err(Refusal::new(Reason::UnsupportedMediaType)),
     }
 }
 
-fn of_pairs(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
+fn read_pairs(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
     let text = std::str::from_utf8(body).map_err(|_| malformed())?;
     let mut fields = Fields::default();
     for (name, value) in path::pairs(text) {
-        let decode = |raw| path::decode_form(raw).map(String::from).map_err(|Malformed| malformed());
         fields.push(decode(name)?, decode(value)?)?;
     }
     Ok(fields.0)
 }
 
-async fn of_parts(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
+fn decode(raw: &str) -> Result<String, Refusal> {
+    path::decode_form(raw).map(String::from).map_err(|Malformed| malformed())
+}
+
+async fn read_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
     let mut parts = multer::Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
     let mut fields = Fields::default();
     while let Some(part) = parts.next_field().await.map_err(|_| malformed())? {
@@ -122,7 +126,7 @@ async fn of_parts(body: Bytes, boundary: String) -> Result<Vec<(String, String)>
     Ok(fields.0)
 }
 
-/// Fields, and not too many of them.
+/// The fields of a form, up to [`MAX_FIELDS`].
 #[derive(Default)]
 struct Fields(Vec<(String, String)>);
 
@@ -140,14 +144,13 @@ fn malformed() -> Refusal {
     Refusal::new(Reason::BodyMalformed)
 }
 
-/// A credential may stand only where it is looked for: elsewhere it would reach the upstream, or be missing there without a word.
+/// Refuses a credential in a field that carries none: it would reach the upstream, or silently be removed.
 fn check_values(fields: &[(String, String)]) -> Result<(), Refusal> {
-    let is_hidden = |(name, value): &(String, String)| {
-        redact::is_suspicious(name) || redact::is_suspicious(value) && !credentials::is_parameter(name)
-    };
-    if fields.iter().any(is_hidden) {
-        let text = "400 Bad request - a field of the form holds a credential under another name";
-        return Err(Refusal::new(Reason::ConflictingCredentials).with_message(text));
+    for (name, value) in fields {
+        if redact::is_suspicious(name) || redact::is_suspicious(value) && !carriers::is_parameter(name) {
+            let text = "400 Bad request - a field of the form holds a credential under another name";
+            return Err(Refusal::new(Reason::ConflictingCredentials).with_message(text));
+        }
     }
     Ok(())
 }
@@ -161,24 +164,26 @@ mod tests {
     use super::*;
 
     fn multipart(fields: &[(String, String)]) -> Bytes {
-        let part = |(name, value): &(String, String)| {
-            format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
-        };
-        (fields.iter().map(part).collect::<String>() + "--b--\r\n").into()
+        let mut body = String::new();
+        for (name, value) in fields {
+            body += &format!("--b\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        }
+        (body + "--b--\r\n").into()
     }
 
     fn read(body: Bytes) -> Result<Vec<(String, String)>, Reason> {
-        let read = of_parts(body, "b".to_owned()).now_or_never().unwrap();
+        let read = read_multipart(body, "b".to_owned()).now_or_never().unwrap();
         read.map_err(|refusal| refusal.reason())
+    }
+
+    fn part(head: &str, value: &[u8]) -> Bytes {
+        let body =
+            [b"--b\r\ncontent-disposition: form-data", head.as_bytes(), b"\r\n\r\n", value, b"\r\n--b--\r\n"].concat();
+        body.into()
     }
 
     #[test]
     fn what_is_no_text_is_refused() {
-        let part = |head: &str, value: &[u8]| {
-            [b"--b\r\ncontent-disposition: form-data", head.as_bytes(), b"\r\n\r\n", value, b"\r\n--b--\r\n"]
-                .concat()
-                .into()
-        };
         assert_eq!(read(part("; name=\"a\"", b"x")), Ok(vec![("a".to_owned(), "x".to_owned())]));
         assert_eq!(read(part("; name=\"a\"", b"\xff")), Err(Reason::BodyMalformed));
         assert_eq!(read(part("", b"x")), Err(Reason::BodyMalformed));
@@ -192,7 +197,7 @@ mod tests {
             prop_assert_eq!(read(multipart(&fields)).unwrap(), fields.clone());
             let pairs = Serializer::new(String::new()).extend_pairs(&fields).finish();
             let fields: Vec<_> = fields.into_iter().filter(|(name, value)| !(name.is_empty() && value.is_empty())).collect();
-            prop_assert_eq!(of_pairs(pairs.as_bytes()).unwrap(), fields);
+            prop_assert_eq!(read_pairs(pairs.as_bytes()).unwrap(), fields);
         }
     }
 }

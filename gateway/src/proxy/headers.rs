@@ -1,5 +1,5 @@
-//! What of a request's headers reaches an upstream, and what of its answer's headers reaches the client: neither the
-//! headers of a single connection, nor any identity that the gateway did not give.
+//! The headers of requests and responses on their way through the gateway. The headers of a single connection stay
+//! behind, and so does every identity that the gateway did not give.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use chassis::status::Fault;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proto::paddock::contract::v1::InternalHeader;
 
-use crate::request::REQUEST_ID;
+use crate::request::head::REQUEST_ID;
 
-/// The headers that concern one connection only (RFC 9110, 7.6.1; RFC 7540, 3.2.1 for the last), and the framing of the
-/// body, which is made anew. `expect` is answered by the gateway.
+/// The headers of a single connection (RFC 9110, 7.6.1; RFC 7540, 3.2.1 for the last), and the framing of the body,
+/// which is made anew. The gateway answers `expect` itself.
 const HOP_BY_HOP: [&str; 13] = [
     "connection",
     "proxy-connection",
@@ -27,12 +27,12 @@ const HOP_BY_HOP: [&str; 13] = [
     "http2-settings",
 ];
 
-/// The headers by which proxies tell upstreams who calls, from where and for what, and the keys of API gateways; the last
-/// groups let a request pass as one for another path or with another verb, and let an upstream send files or requests
-/// elsewhere. Whatever a client sends under these names is dropped. An entry that ends in `*` is the start of names. Sources:
-/// RFC 7239; RFC 9440; https://httpoxy.org; the reference pages of nginx, Apache, Envoy, Traefik, HAProxy, Kong, Pomerium,
-/// Vouch, oauth2-proxy, Tailscale, Cloudflare, Azure App Service, Google IAP, WebLogic, Mimir and GitLab.
-const OF_PROXIES: [&str; 78] = [
+/// The headers in which proxies send identities and addresses to upstreams, and the keys of API gateways. The last
+/// group lets a request pass for one with another path or verb. A client's headers with these names are dropped. An
+/// entry that ends in `*` is a prefix. Sources: RFC 7239; RFC 9440; https://httpoxy.org; the reference pages of nginx,
+/// Apache, Envoy, Traefik, HAProxy, Kong, Pomerium, Vouch, oauth2-proxy, Tailscale, Cloudflare, Azure App Service,
+/// Google IAP, WebLogic, Mimir and GitLab.
+const PROXY_HEADERS: [&str; 78] = [
     "forwarded",
     "x-forwarded*",
     "x-forward-*",
@@ -113,11 +113,11 @@ const OF_PROXIES: [&str; 78] = [
     "x-method-*",
 ];
 
-/// What an upstream could be told to do with its answer.
-const OF_SERVERS: [&str; 3] = ["x-sendfile*", "x-accel-*", "x-lighttpd-*"];
+/// The headers that tell a server to send files or requests elsewhere.
+const SERVER_HEADERS: [&str; 3] = ["x-sendfile*", "x-accel-*", "x-lighttpd-*"];
 
-/// What every name of ours starts with.
-const OURS: [&str; 2] = ["paddock-", "x-paddock-"];
+/// The prefixes of Paddock's own headers.
+const OWN_PREFIXES: [&str; 2] = ["paddock-", "x-paddock-"];
 
 /// Removes the headers of the connection, and every one that the Connection header names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -132,7 +132,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes every header of a client by which an upstream could take it for somebody.
+/// Removes every header in which an upstream could read an identity of the client.
 pub fn remove_identity(headers: &mut HeaderMap) {
     let claimed: Vec<_> = headers.keys().filter(|name| claims_identity(name.as_str())).cloned().collect();
     for name in claimed {
@@ -140,33 +140,40 @@ pub fn remove_identity(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an upstream could read an identity in a header of this name. Servers differ in what they make of a character
-/// that is no letter, digit or hyphen: some turn it into one of these.
+/// Reports whether an upstream could read an identity in a header of this name. Any character besides letters, digits
+/// and hyphens counts, because some servers replace it by one of these.
 fn claims_identity(name: &str) -> bool {
     let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    let matches = |known: &str| match known.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == known,
-    };
     !is_plain
-        || OURS.iter().any(|start| name.starts_with(start))
-        || OF_PROXIES.iter().chain(&OF_SERVERS).any(|known| matches(known))
+        || OWN_PREFIXES.iter().any(|start| name.starts_with(start))
+        || PROXY_HEADERS.iter().chain(&SERVER_HEADERS).any(|pattern| matches_pattern(name, pattern))
 }
 
-/// Leaves the cookies where a route asks for them, in one header as HTTP/1 wants it (RFC 9113, 8.2.3).
-pub fn keep_cookies(headers: &mut HeaderMap, is_asked_for: bool) {
+fn matches_pattern(name: &str, pattern: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
+
+/// Joins the cookies in one header, as HTTP/1 requires (RFC 9113, 8.2.3), or removes them.
+pub fn join_cookies(headers: &mut HeaderMap, forwards_cookies: bool) {
+    if !forwards_cookies {
+        headers.remove(header::COOKIE);
+        return;
+    }
     let cookies: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     let joined = HeaderValue::from_bytes(&cookies.join(&b"; "[..]));
     headers.remove(header::COOKIE);
-    if let (true, Ok(joined)) = (is_asked_for, joined)
+    if let Ok(joined) = joined
         && !joined.is_empty()
     {
         headers.insert(header::COOKIE, joined);
     }
 }
 
-/// What the gateway says of a request.
-pub struct Origin<'a> {
+/// The client and the job of a request, as the gateway tells the upstream.
+pub struct RequestOrigin<'a> {
     /// The address of the client.
     pub remote_ip: IpAddr,
     /// `http` or `https`, as the client knows the gateway.
@@ -179,34 +186,37 @@ pub struct Origin<'a> {
     pub identity: &'a str,
 }
 
-/// Adds what the gateway says of the request.
+/// Adds the headers with the origin of the request.
 ///
 /// # Errors
-/// A fault if the identity cannot stand in a header: nothing is forwarded without one.
-pub fn add_origin(headers: &mut HeaderMap, origin: &Origin<'_>) -> Result<(), Fault> {
-    let value = |text: &str| HeaderValue::try_from(text).map_err(Fault::internal);
-    let mut identity = value(origin.identity)?;
+/// Returns a fault if no header can carry the identity: no request is forwarded without one.
+pub fn add_origin(headers: &mut HeaderMap, origin: &RequestOrigin<'_>) -> Result<(), Fault> {
+    let mut identity = header_value(origin.identity)?;
     if identity.is_empty() {
         return Err(Fault::internal("job-token-auth gave no identity for the upstream"));
     }
     identity.set_sensitive(true);
     headers.insert(identity_header()?, identity);
-    headers.insert("x-forwarded-for", value(&origin.remote_ip.to_string())?);
+    headers.insert("x-forwarded-for", header_value(&origin.remote_ip.to_string())?);
     headers.insert("x-forwarded-proto", HeaderValue::from_static(origin.scheme));
-    headers.insert(REQUEST_ID, value(origin.request_id)?);
+    headers.insert(REQUEST_ID, header_value(origin.request_id)?);
     if let Some(host) = &origin.host {
         headers.insert("x-forwarded-host", host.clone());
     }
     Ok(())
 }
 
-/// Makes the headers of an upstream's answer those of ours.
-pub fn of_answer(headers: &mut HeaderMap) {
-    // The length is that of the same body, unless its framing says otherwise (RFC 9112, 6.3).
+fn header_value(text: &str) -> Result<HeaderValue, Fault> {
+    HeaderValue::try_from(text).map_err(Fault::internal)
+}
+
+/// Removes the headers of an upstream's response that must not reach the client.
+pub fn clean_response(headers: &mut HeaderMap) {
+    // The length is that of the same body, unless it has a transfer coding (RFC 9112, 6.3).
     let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
     let length = headers.remove(header::CONTENT_LENGTH).filter(|_| !is_coded);
     remove_hop_by_hop(headers);
-    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OURS[0])).cloned().collect();
+    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIXES[0])).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
@@ -226,8 +236,7 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
-        let pair = |(name, value): &(&str, &str)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        pairs.iter().map(pair).collect()
+        pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
     }
 
     #[test]
@@ -305,11 +314,11 @@ mod tests {
     #[test]
     fn cookies_stay_only_where_they_are_asked_for_and_in_one_header() {
         let sent = headers(&[("cookie", "a=1"), ("cookie", "b=2; c=3"), ("accept", "*/*")]);
-        for (is_asked_for, expected) in
+        for (forwards_cookies, expected) in
             [(true, headers(&[("cookie", "a=1; b=2; c=3"), ("accept", "*/*")])), (false, headers(&[("accept", "*/*")]))]
         {
             let mut kept = sent.clone();
-            keep_cookies(&mut kept, is_asked_for);
+            join_cookies(&mut kept, forwards_cookies);
             assert_eq!(kept, expected);
         }
     }

@@ -1,25 +1,27 @@
-//! The protected routes: a request with a job token is decided by job-token-auth, forwarded byte for byte to its upstream
-//! with a signed identity, and recorded when it succeeded, before the client sees that it did.
+//! The protected routes. job-token-auth decides on a request with a job token. The gateway forwards it byte for byte to
+//! its upstream with a signed identity, and records a successful access before the client sees the response.
 
 pub mod body;
-mod captures;
-mod carriers;
 mod checks;
+mod connection;
 mod form;
 mod headers;
-mod link;
+mod job_token;
 mod path;
+pub mod slot;
 pub mod table;
 mod upgrade;
 pub mod upstream;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chassis::access::{CallContext, Caller};
+use chassis::client::PeerChannel;
 use chassis::status::{Fault, Refusal, Rejection};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -29,153 +31,162 @@ use proto::paddock::job_token::v1::AuthorizeRequest;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::BoxError;
 use uuid::Uuid;
 
-use crate::access_log::{ReachedProjects, Record};
-use crate::answer::{Answer, AnswerBody};
-use crate::config::Config;
-use crate::credentials::CredentialPlan;
-use crate::input::builder::Token;
-use crate::peers::Peers;
-use crate::request::{self, BodyReader, ReadBody};
-use crate::server::socket::Socket;
-use body::{BodyFailure, BoxError, Pauses, RequestBody, Streamed};
-use captures::{Access, Captures, Pending};
-use form::{Form, Sent};
-use headers::Origin;
-use table::ProtectedRoute;
-use upgrade::Upgrade;
-use upstream::Place;
+use self::body::{BodyFailure, PauseLimits, RequestBody, ResponseBody};
+use self::form::{Form, IncomingBody};
+use self::headers::RequestOrigin;
+use self::job_token::ForwardedToken;
+use self::slot::Slot;
+use self::table::route::ProtectedRoute;
+use self::upgrade::Upgrade;
+use self::upstream::Upstream;
+use self::verdict::{AllowedAccess, AuthorizationClient, PendingCapture};
+use crate::connection::socket::Socket;
+use crate::credential::token::Token;
+use crate::observe::access_log::{AccessRecord, ReachedProjects};
+use crate::request::body::{BodyReader, ReadBody, drain_in_background};
+use crate::request::head;
 
-/// What every request to a protected route needs.
+/// The settings of the proxy.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// How long an upstream may take for the head of its response.
+    pub head_timeout: Duration,
+    /// How long the two sides may pause in the body of a response.
+    pub response_pauses: PauseLimits,
+    /// How long a client may pause in the body of a request.
+    pub request_pause: Duration,
+    /// How long a tunnel may be idle.
+    pub tunnel_idle_timeout: Duration,
+    /// How long the record of an access may take.
+    pub flush_timeout: Duration,
+    /// Whether clients reach the gateway by HTTPS.
+    pub is_https: bool,
+}
+
+/// Serves requests to protected routes.
 pub struct Proxy {
-    captures: Captures,
+    settings: ProxySettings,
+    authorization: AuthorizationClient,
     /// Reads forms.
     bodies: Arc<BodyReader>,
     tasks: TaskTracker,
     /// Ends tunnels that are still open after the drain.
     abort: CancellationToken,
-    head_timeout: Duration,
-    /// How long the two sides may pause in the body of an answer.
-    pauses: Pauses,
-    /// How long a client may pause in the body of a request.
-    pause_timeout: Duration,
-    /// How long nothing may come from either side of a tunnel.
-    idle_timeout: Duration,
-    scheme: &'static str,
+}
+
+/// The outcome of a request to a protected route.
+pub enum ProxyResponse {
+    /// The response of the upstream.
+    Forwarded(Response<Box<ResponseBody>>),
+    /// The client has gone before the upstream responded.
+    ClientGone,
 }
 
 impl Proxy {
-    /// A proxy with these settings.
-    pub fn new(config: &Config, peers: &Peers, bodies: Arc<BodyReader>) -> Self {
+    /// Returns a proxy that asks the service behind this channel.
+    pub fn new(settings: ProxySettings, job_token_auth: PeerChannel, bodies: Arc<BodyReader>) -> Self {
         let tasks = TaskTracker::new();
-        let flush_timeout = Duration::from_millis(config.capture_flush_timeout_ms);
-        let is_https = config.external_url.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("https:"));
-        Self {
-            captures: Captures::new(peers.job_token_auth.clone(), tasks.clone(), flush_timeout),
-            bodies,
-            tasks,
-            abort: CancellationToken::new(),
-            head_timeout: Duration::from_millis(config.upstream_timeout_ms),
-            pauses: Pauses {
-                upstream: Duration::from_millis(config.upstream_pause_timeout_ms),
-                client: Duration::from_millis(config.client_pause_timeout_ms),
-            },
-            idle_timeout: Duration::from_millis(config.idle_timeout_ms),
-            pause_timeout: Duration::from_millis(config.body_read_timeout_ms),
-            scheme: if is_https { "https" } else { "http" },
-        }
+        let authorization = AuthorizationClient::new(job_token_auth, tasks.clone(), settings.flush_timeout);
+        Self { settings, authorization, bodies, tasks, abort: CancellationToken::new() }
     }
 
-    /// Waits for the verdicts that are still to be told; tunnels end.
+    /// Ends the tunnels, and waits for the verdicts that are under way. Each verdict has a timeout.
     pub async fn finish(&self) {
         self.abort.cancel();
         self.tasks.close();
-        // Every verdict has a time limit of its own.
         self.tasks.wait().await;
     }
 
-    /// Serves a protected route. `projects` are those that the path names.
-    pub async fn answer<B>(
+    /// Serves a request. `projects` are those that the path names.
+    ///
+    /// # Errors
+    /// Returns the refusal of the request, or the fault of a service or the upstream.
+    pub async fn serve<B>(
         &self,
         route: &Arc<ProtectedRoute>,
         projects: Vec<String>,
         parts: &mut Parts,
         body: B,
-        record: &mut Record,
-    ) -> Result<Answer, Rejection>
+        record: &mut AccessRecord,
+    ) -> Result<ProxyResponse, Rejection>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let checked = checks::check(route, parts, &body);
-        let upgrade = match checked.and_then(|()| Upgrade::of(parts, route.upgrade.as_deref())) {
+        let upgrade = match checked.and_then(|()| Upgrade::requested(parts, route.upgrade.as_deref())) {
             Ok(upgrade) => upgrade,
-            Err(refusal) => return turn_away(refusal.into(), parts, Sent::Stream(body)),
+            Err(refusal) => return reject_unread(refusal.into(), parts, IncomingBody::Stream(body)),
         };
-        let body = Sent::new(route, parts, body, &self.bodies).await?;
-        let token = match carriers::job_token(&route.credential, parts, body.pairs()) {
+        let body = IncomingBody::new(route, parts, body, &self.bodies).await?;
+        let token = match job_token::find(&route.credential, parts, body.pairs()) {
             Ok(token) => token,
-            Err(refusal) => return turn_away(refusal.into(), parts, body),
+            Err(refusal) => return reject_unread(refusal.into(), parts, body),
         };
-        let access = match self.access(route, &token, projects, record).await {
+        let access = match self.authorize(route, &token, projects, record).await {
             Ok(access) => access,
-            Err(rejection) => return turn_away(rejection, parts, body),
+            Err(rejection) => return reject_unread(rejection, parts, body),
         };
-        let Access { decision, pending } = access;
-        // Whoever has no access takes nobody's place.
-        let place = match route.upstream.place().await {
-            Ok(place) => place,
-            Err(fault) => return turn_away(fault.into(), parts, body),
+        let AllowedAccess { decision, pending } = access;
+        // Slots are taken after the decision, so that refused requests never use one.
+        let slot = match route.upstream.take_slot().await {
+            Ok(slot) => slot,
+            Err(fault) => return reject_unread(fault.into(), parts, body),
         };
-        let origin = Origin {
+        let forwarded = ForwardedToken { plan: &route.credential, token: &token };
+        let forwarded = route.forwards_credential.then_some(forwarded);
+        // A form keeps its share of the memory for bodies until the upstream has responded.
+        let (body, _share) = self.outgoing_body(body, parts, forwarded, &slot);
+        let origin = RequestOrigin {
             remote_ip: record.remote_ip(),
-            scheme: self.scheme,
-            host: request::host(parts).and_then(|host| HeaderValue::try_from(host.as_str()).ok()),
+            scheme: if self.settings.is_https { "https" } else { "http" },
+            host: head::host(parts).and_then(|host| HeaderValue::try_from(host.as_str()).ok()),
             request_id: record.request_id(),
             identity: &decision.upstream_identity,
         };
-        let stays = route.forwards_credential.then_some((&route.credential, &token));
-        // The memory of a form counts until the upstream has answered.
-        let (body, _share) = self.outgoing(body, parts, stays, &place);
-        let mut request = request(route, parts, body, stays, &origin)?;
+        let mut request = upstream_request(route, parts, body, forwarded, &origin)?;
         if let Some(upgrade) = &upgrade {
-            upgrade.ask(request.headers_mut());
+            upgrade.add_headers(request.headers_mut());
         }
-        let sent = Instant::now();
-        let answered = self.send(route, request).await;
-        record.set_upstream(&route.upstream.name, sent.elapsed());
-        let mut response = answered?;
-        if has_left(parts) {
-            return Ok(to_nobody(record));
+        let sent_at = Instant::now();
+        let responded = self.send(route, request).await;
+        record.set_upstream(&route.upstream.name, sent_at.elapsed());
+        let mut response = responded?;
+        if is_client_gone(parts) {
+            return Ok(ProxyResponse::ClientGone);
         }
-        let agreed = upgrade::agreed(upgrade.as_ref(), &response)?;
-        judge(pending, &response).await?;
-        headers::of_answer(response.headers_mut());
+        let protocol = upgrade::accepted_protocol(upgrade.as_ref(), &response)?;
+        deliver_verdict(pending, response.status()).await?;
+        headers::clean_response(response.headers_mut());
         *response.version_mut() = Version::HTTP_11;
-        if let (Some(upgrade), Some(agreed)) = (upgrade, agreed) {
-            let tunnel = upgrade.tunnel(&mut response, agreed, self.idle_timeout, place.clone());
+        if let Some(upgrade) = upgrade
+            && let Some(protocol) = protocol
+        {
+            let tunnel = upgrade.tunnel(&mut response, protocol, self.settings.tunnel_idle_timeout, slot.clone());
             let abort = self.abort.clone();
             self.tasks.spawn(async move { abort.run_until_cancelled(tunnel).await });
         }
         let status = response.status().as_u16();
-        let streamed = |body| AnswerBody::Streamed(Box::new(Streamed::new(body, status, self.pauses, place)));
-        Ok(response.map(streamed))
+        let limits = self.settings.response_pauses;
+        Ok(ProxyResponse::Forwarded(response.map(|body| Box::new(ResponseBody::new(body, status, limits, slot)))))
     }
 
-    /// The decision on a request.
-    async fn access(
+    /// Asks for the decision on a request.
+    async fn authorize(
         &self,
         route: &ProtectedRoute,
         token: &Token,
         projects: Vec<String>,
-        record: &mut Record,
-    ) -> Result<Access, Rejection> {
+        record: &mut AccessRecord,
+    ) -> Result<AllowedAccess, Rejection> {
         let request = AuthorizeRequest {
             token: token.expose().to_owned(),
             projects,
             policies: route.policies.iter().map(|policy| (*policy).into()).collect(),
-            route: route.caller_id.clone(),
+            route: route.label.caller_id.clone(),
             mode: route.mode.into(),
             capture_id: Uuid::now_v7().to_string(),
             upstream: (*route.upstream.name).to_owned(),
@@ -185,7 +196,7 @@ impl Proxy {
             request_id: record.request_id().to_owned(),
             peer_address: Some(record.remote_ip()),
         };
-        let access = self.captures.authorize(request, context).await?;
+        let access = self.authorization.authorize(request, context).await?;
         record.set_reached(ReachedProjects {
             job_id: access.decision.job_id,
             username: access.decision.username.clone(),
@@ -196,51 +207,54 @@ impl Proxy {
         Ok(access)
     }
 
-    /// The body as the upstream gets it. `stays` is the credential that it may see.
-    fn outgoing<'r, B>(
+    /// Returns the body as the upstream gets it, and the share of the memory that a form holds.
+    fn outgoing_body<'r, B>(
         &self,
-        body: Sent<'r, B>,
+        body: IncomingBody<'r, B>,
         parts: &Parts,
-        stays: Option<(&CredentialPlan, &Token)>,
-        place: &Place,
+        forwarded: Option<ForwardedToken<'_>>,
+        slot: &Slot,
     ) -> (RequestBody, Option<ReadBody<'r>>)
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (pause, place) = (self.pause_timeout, Some(place.clone()));
+        let pause = self.settings.request_pause;
+        let slot = Some(slot.clone());
         match body {
-            Sent::Stream(body) => {
+            IncomingBody::Stream(body) => {
                 let is_withheld = parts.headers.contains_key(EXPECT);
-                (RequestBody::new(body, pause, is_withheld, place), None)
+                (RequestBody::new(body, pause, is_withheld, slot), None)
             }
-            Sent::Form(Form { pairs, share }) => {
-                let kept = carriers::without_credentials(&pairs, stays).unwrap_or(pairs);
-                (RequestBody::new(Full::from(kept), pause, false, place), Some(share))
+            IncomingBody::Form(Form { pairs, share }) => {
+                let kept = job_token::without_credentials(&pairs, forwarded).unwrap_or(pairs);
+                (RequestBody::new(Full::from(kept), pause, false, slot), Some(share))
             }
         }
     }
 
-    /// Sends the request and waits for the head of its answer, as long as its body moves and some time after.
+    /// Sends the request and waits for the head of the response. The timeout begins again with each frame of the
+    /// request's body.
     async fn send(
         &self,
         route: &ProtectedRoute,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, Rejection> {
+        let timeout = self.settings.head_timeout;
         let progress = request.body().progress();
         let sending = route.upstream.send(request);
         tokio::pin!(sending);
         loop {
-            let deadline = progress.moved() + self.head_timeout;
+            let deadline = progress.moved_at() + timeout;
             tokio::select! {
-                answered = &mut sending => return answered.map_err(|error| match progress.failure() {
+                responded = &mut sending => return responded.map_err(|error| match progress.failure() {
                     Some(BodyFailure::Paused) => Refusal::new(Reason::RequestTimeout).into(),
                     Some(BodyFailure::Broken) => {
                         Refusal::new(Reason::BodyMalformed).with_detail("the body ended early").into()
                     }
                     None => Fault::of(Reason::UpstreamUnavailable, describe(&route.upstream, &error)).into(),
                 }),
-                () = tokio::time::sleep_until(deadline) => if progress.moved() + self.head_timeout <= Instant::now() {
+                () = tokio::time::sleep_until(deadline) => if progress.moved_at() + timeout <= Instant::now() {
                     return Err(Fault::of(Reason::UpstreamTimeout, format!("{:?}", route.upstream)).into());
                 }
             }
@@ -248,15 +262,15 @@ impl Proxy {
     }
 }
 
-/// The request as the upstream sees it. `stays` is the credential that it may see.
-fn request(
+/// Returns the request as the upstream gets it.
+fn upstream_request(
     route: &ProtectedRoute,
     parts: &mut Parts,
     body: RequestBody,
-    stays: Option<(&CredentialPlan, &Token)>,
-    origin: &Origin<'_>,
+    forwarded: Option<ForwardedToken<'_>>,
+    origin: &RequestOrigin<'_>,
 ) -> Result<Request<RequestBody>, Fault> {
-    let target = carriers::target(parts, stays)?;
+    let target = job_token::target(parts, forwarded)?;
     let mut headers = std::mem::take(&mut parts.headers);
     headers::remove_hop_by_hop(&mut headers);
     headers::remove_identity(&mut headers);
@@ -264,62 +278,54 @@ fn request(
         headers.remove(name);
     }
     headers.remove(http::header::HOST);
-    headers::keep_cookies(&mut headers, route.cookies);
-    carriers::remove(&mut headers, stays);
-    // A body that is empty on purpose says so; others are framed by their own size.
-    if body.is_end_stream() && takes_body(&parts.method) {
+    headers::join_cookies(&mut headers, route.forwards_cookies);
+    job_token::remove_from_headers(&mut headers, forwarded);
+    // An empty body of a verb that has one is declared. Other bodies are framed by their size.
+    if body.is_end_stream() && has_body(&parts.method) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
     }
     headers::add_origin(&mut headers, origin)?;
     let mut request = Request::new(body);
     *request.method_mut() = parts.method.clone();
     *request.headers_mut() = headers;
-    route.upstream.aim(&mut request, target).map_err(Fault::internal)?;
+    route.upstream.set_target(&mut request, target).map_err(Fault::internal)?;
     Ok(request)
 }
 
-/// Whether the client has left without the server having noticed.
-fn has_left(parts: &Parts) -> bool {
+/// Reports whether the client has gone without the server having noticed.
+fn is_client_gone(parts: &Parts) -> bool {
     parts.extensions.get::<Socket>().is_some_and(Socket::is_gone)
 }
 
-/// What a client is answered that has left: nothing that it waited for, and the end of its connection.
-fn to_nobody(record: &mut Record) -> Answer {
-    record.set_left();
-    let mut answer = Answer::default();
-    *answer.status_mut() = StatusCode::BAD_REQUEST;
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
-}
-
-/// Tells the verdict. Success waits for its record; anything else lets the capture go, by dropping it.
-async fn judge(pending: Pending, response: &Response<Incoming>) -> Result<(), Fault> {
-    let status = response.status();
+/// Delivers the verdict. A success waits for its record. Any other status drops the capture, which discards it.
+async fn deliver_verdict(pending: PendingCapture, status: StatusCode) -> Result<(), Fault> {
     if status.is_success() || status.is_redirection() || status == StatusCode::SWITCHING_PROTOCOLS {
         pending.flush(status.as_u16()).await?;
     }
     Ok(())
 }
 
-/// Refuses a request whose body nobody has read. What the client still writes is thrown away for a while, so that it
-/// reads the refusal instead of seeing its connection reset; one that asked first has not sent it yet.
-fn turn_away<B>(rejection: Rejection, parts: &Parts, body: Sent<'_, B>) -> Result<Answer, Rejection>
+/// Rejects a request whose body is not read. The rest of the body is drained for a while, so that the client reads the
+/// response instead of seeing its connection reset. A client that sent `Expect` has not sent the body yet.
+fn reject_unread<B>(rejection: Rejection, parts: &Parts, body: IncomingBody<'_, B>) -> Result<ProxyResponse, Rejection>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    if let (Sent::Stream(body), false) = (body, parts.headers.contains_key(EXPECT)) {
-        request::drain_behind(body);
+    if let IncomingBody::Stream(body) = body
+        && !parts.headers.contains_key(EXPECT)
+    {
+        drain_in_background(body);
     }
     Err(rejection)
 }
 
-/// Whether requests with this verb have a body by nature.
-fn takes_body(verb: &Method) -> bool {
+/// Reports whether requests with this verb have a body by definition.
+fn has_body(verb: &Method) -> bool {
     *verb == Method::POST || *verb == Method::PUT || *verb == Method::PATCH
 }
 
-/// An error with what caused it. Neither names anything of the request.
-fn describe(upstream: &upstream::Upstream, error: &dyn std::error::Error) -> String {
+/// Returns an error with its causes. None of them names anything of the request.
+fn describe(upstream: &Upstream, error: &dyn std::error::Error) -> String {
     let mut text = format!("{upstream:?}: {error}");
     let mut source = error.source();
     while let Some(error) = source {

@@ -1,43 +1,53 @@
-//! Paths of protected routes, read more strictly than others: an upstream that reads paths by rules of its own must not
-//! find another project in them than the gateway did.
+//! Paths of protected routes, read more strictly than others: an upstream with other rules for paths must not find
+//! another project in them than the gateway did.
 
 use crate::path::{Malformed, decode};
 
-/// Checks a raw path that `crate::path::check` has taken. One slash at the end changes nothing: several clients put it there.
+/// Checks a raw path that `crate::path::check` has accepted. One slash at the end is ignored: several clients add it.
 ///
 /// # Errors
-/// If two readers could read it differently: by decoding it twice, by taking a backslash for a slash or a semicolon for
-/// the start of parameters, by merging slashes, or by cutting it at a control character.
+/// Fails if two readers could read it differently: by decoding it twice, by taking a backslash for a slash or a
+/// semicolon for the start of parameters, by merging slashes, or by cutting it at a control character.
 pub fn check(raw: &str) -> Result<(), Malformed> {
     let raw = raw.strip_suffix('/').unwrap_or(raw);
-    // RFC 3986, 3.3, less the semicolon.
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@%/".contains(&byte);
-    if !raw.bytes().all(is_plain) {
+    if !raw.bytes().all(is_path_byte) {
         return Err(Malformed);
     }
     raw.split('/').skip(1).try_for_each(check_segment)
 }
 
-fn check_segment(raw: &str) -> Result<(), Malformed> {
-    let segment = decode(raw)?;
-    let is_ambiguous = |character: char| character.is_control() || matches!(character, '\\' | ';');
-    let is_malformed =
-        segment.chars().any(is_ambiguous) || segment.split('/').any(str::is_empty) || is_encoded(segment.as_bytes());
-    if is_malformed { Err(Malformed) } else { Ok(()) }
+/// Reports whether a raw path may contain the byte: RFC 3986, 3.3, without the semicolon.
+fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@%/".contains(&byte)
 }
 
-/// Whether another decoding would change it.
+fn check_segment(raw: &str) -> Result<(), Malformed> {
+    let segment = decode(raw)?;
+    if segment.chars().any(is_ambiguous) || segment.split('/').any(str::is_empty) || is_encoded(segment.as_bytes()) {
+        return Err(Malformed);
+    }
+    Ok(())
+}
+
+fn is_ambiguous(character: char) -> bool {
+    character.is_control() || character == '\\' || character == ';'
+}
+
+/// Reports whether another decoding would change the text.
 fn is_encoded(text: &[u8]) -> bool {
     text.windows(3).any(|window| matches!(window, [b'%', rest @ ..] if rest.iter().all(u8::is_ascii_hexdigit)))
 }
 
-/// Whether a decoded segment can name a project, by its id or its full path, in one way only.
+/// Reports whether a decoded segment can name a project, by its id or its full path, in one way only.
 pub fn is_project(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/');
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    // Some readers take `-` for a sign, and none writes a number with a zero in front.
+    // Some readers take `-` for a sign, and no writer puts a zero in front of a number.
     let has_other_spelling = text.starts_with('-') || is_number && text.starts_with('0');
-    !text.is_empty() && text.bytes().all(is_plain) && !has_other_spelling
+    !text.is_empty() && text.bytes().all(is_project_byte) && !has_other_spelling
+}
+
+fn is_project_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'/')
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Requests that ask to change the protocol. Where a route names one, the connection becomes a tunnel once the upstream
-//! has agreed to just that and the access is recorded; nothing of what runs through it is looked at.
+//! Requests that ask to change the protocol. On routes that allow one, the connection becomes a tunnel as soon as the
+//! upstream has accepted that protocol and the access is recorded. The gateway does not look at the bytes in the
+//! tunnel.
 
 use std::future::Future;
 use std::io;
@@ -16,8 +17,8 @@ use hyper_util::rt::TokioIo;
 use proto::paddock::contract::v1::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::upstream::Place;
-use crate::server::activity::Activity;
+use super::slot::Slot;
+use crate::connection::activity::Activity;
 
 /// A request to change the protocol.
 pub struct Upgrade {
@@ -26,87 +27,97 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// What the request asks for; none if it does not ask.
+    /// Returns the change that the request asks for, if it asks for one.
     ///
     /// # Errors
-    /// If it asks for anything but the protocol that the route allows.
-    pub fn of(parts: &mut Parts, allowed: Option<&str>) -> Result<Option<Self>, Refusal> {
-        let names_upgrade = |value: &HeaderValue| {
-            value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-        };
-        let is_asked = parts.headers.get_all(header::CONNECTION).iter().any(names_upgrade);
-        if !is_asked && !parts.headers.contains_key(header::UPGRADE) {
+    /// Fails if it asks for another protocol than the route allows.
+    pub fn requested(parts: &mut Parts, allowed: Option<&str>) -> Result<Option<Self>, Refusal> {
+        let is_requested = parts.headers.get_all(header::CONNECTION).iter().any(names_upgrade);
+        if !is_requested && !parts.headers.contains_key(header::UPGRADE) {
             return Ok(None);
         }
         let client = parts.extensions.remove::<OnUpgrade>();
         match (client, protocol(&parts.headers, allowed)) {
-            (Some(client), Some(protocol)) if is_asked => Ok(Some(Self { protocol: protocol.clone(), client })),
+            (Some(client), Some(protocol)) if is_requested => Ok(Some(Self { protocol: protocol.clone(), client })),
             _ => Err(Refusal::new(Reason::UpgradeRefused)),
         }
     }
 
-    /// Asks the upstream the same.
-    pub fn ask(&self, headers: &mut HeaderMap) {
+    /// Asks the upstream for the same change.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, self.protocol.clone());
     }
 
-    /// The tunnel to the upstream that has agreed. It ends when nothing has come from either side for so long, and keeps its
-    /// place until then.
+    /// Returns the tunnel to the upstream that has accepted the protocol. It keeps its slot, and ends when no byte has
+    /// come from either side for the idle timeout.
     pub fn tunnel(
         self,
-        answer: &mut Response<Incoming>,
-        agreed: HeaderValue,
+        response: &mut Response<Incoming>,
+        protocol: HeaderValue,
         idle_timeout: Duration,
-        place: Place,
+        slot: Slot,
     ) -> impl Future<Output = ()> + use<> {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        answer.headers_mut().insert(header::UPGRADE, agreed);
-        let upstream = hyper::upgrade::on(answer);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(header::UPGRADE, protocol);
+        let upstream = hyper::upgrade::on(response);
         let client = self.client;
         async move {
             let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
             let activity = Activity::default();
-            let mut client = Side { io: TokioIo::new(client), activity: activity.clone() };
-            let mut upstream = Side { io: TokioIo::new(upstream), activity: activity.clone() };
-            // Either side may break off; there is nobody left to tell.
+            let mut client = TunnelEnd { io: TokioIo::new(client), activity: activity.clone() };
+            let mut upstream = TunnelEnd { io: TokioIo::new(upstream), activity: activity.clone() };
+            // Either side may break off. The other one then sees the end of the connection.
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
                 () = activity.idle_for(idle_timeout) => {}
             }
-            drop(place);
+            drop(slot);
         }
     }
 }
 
-/// What an upstream that was asked, or was not, says of the protocol; none if it goes on as before.
+/// Returns the protocol that the upstream changes to, if it changes.
 ///
 /// # Errors
-/// If it changes to another one than it was asked for.
-pub fn agreed(asked: Option<&Upgrade>, answer: &Response<Incoming>) -> Result<Option<HeaderValue>, Fault> {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+/// Returns a fault if it changes to another protocol than was requested.
+pub fn accepted_protocol(
+    requested: Option<&Upgrade>,
+    response: &Response<Incoming>,
+) -> Result<Option<HeaderValue>, Fault> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(None);
     }
-    let allowed = asked.and_then(|upgrade| upgrade.protocol.to_str().ok());
-    let agreed = protocol(answer.headers(), allowed).cloned();
-    let fault = || Fault::of(Reason::UpstreamUnavailable, "the upstream changed the protocol without being asked");
-    agreed.map(Some).ok_or_else(fault)
+    let allowed = requested.and_then(|upgrade| upgrade.protocol.to_str().ok());
+    match protocol(response.headers(), allowed) {
+        Some(protocol) => Ok(Some(protocol.clone())),
+        None => Err(Fault::of(Reason::UpstreamUnavailable, "the upstream changed the protocol without being asked")),
+    }
 }
 
-/// The value of the only Upgrade header, if it is this protocol.
+/// Reports whether a value of the Connection header names the Upgrade header.
+fn names_upgrade(value: &HeaderValue) -> bool {
+    let mut names = value.as_bytes().split(|byte| *byte == b',');
+    names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Returns the value of the only Upgrade header, if it is this protocol.
 fn protocol<'h>(headers: &'h HeaderMap, allowed: Option<&str>) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(header::UPGRADE).iter();
-    let (value, rest, allowed) = (values.next()?, values.next(), allowed?);
-    (rest.is_none() && value.as_bytes().eq_ignore_ascii_case(allowed.as_bytes())).then_some(value)
+    let value = values.next()?;
+    if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(allowed?.as_bytes()) {
+        return None;
+    }
+    Some(value)
 }
 
-/// One end of a tunnel. What comes from it is activity.
-struct Side {
+/// One end of a tunnel. Bytes that come from it count as activity.
+struct TunnelEnd {
     io: TokioIo<Upgraded>,
     activity: Activity,
 }
 
-impl AsyncRead for Side {
+impl AsyncRead for TunnelEnd {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
         if polled.is_ready() {
@@ -116,7 +127,7 @@ impl AsyncRead for Side {
     }
 }
 
-impl AsyncWrite for Side {
+impl AsyncWrite for TunnelEnd {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, data)
     }

@@ -1,8 +1,7 @@
-//! What stands behind protected routes: one pool of connections for each upstream.
+//! The upstreams behind protected routes: one pool of connections for each.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis::config::is_server_address;
@@ -14,37 +13,33 @@ use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use proto::paddock::contract::v1::Reason;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::body::RequestBody;
-use super::link::{self, Connector};
-use crate::config::Config;
+use super::connection::{self, Connector};
+use super::slot::{Slot, Slots};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a request waits for its place among those that an upstream serves.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Connections without requests that are kept for the next ones, beside those that are in use.
+/// Idle connections that are kept for the next requests, in addition to those in use.
 pub const MAX_IDLE: usize = 32;
 
-/// What an HTTP/1 upstream may send ahead, in bytes; the head of an answer must fit into it.
+/// What an HTTP/1 upstream may send ahead, in bytes. The head of a response must fit into it.
 const HTTP1_BUFFER: usize = 64 << 10;
 
-/// What an HTTP/2 upstream may send ahead on one stream, in bytes. On a connection it may send as much on all of its
-/// streams together: a client that does not read must not hold up the others.
+/// What an HTTP/2 upstream may send ahead on one stream, in bytes. A connection has room for all of its streams: a
+/// client that does not read must not block the others.
 const STREAM_WINDOW: u32 = 64 << 10;
 
-/// The most requests that an upstream may serve at the same time: the window of a connection has 31 bits (RFC 9113, 6.9.1).
-pub const MOST_CONNECTIONS: usize = (1 << 15) - 1;
+/// The most requests that an upstream may serve at the same time: the window of a connection has 31 bits (RFC 9113,
+/// 6.9.1).
+pub const MAX_CONNECTIONS: usize = (1 << 15) - 1;
 
-/// How an upstream is spoken to.
+/// The protocol of an upstream.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -55,20 +50,22 @@ pub enum Protocol {
     H2,
 }
 
-/// What the settings say of every upstream, and the table of one.
+/// The settings of an upstream: those of the gateway, changed by the table of protected routes.
 #[derive(Clone, Debug)]
-pub struct Terms {
-    /// How it is spoken to.
+pub struct UpstreamSettings {
+    /// The protocol.
     pub protocol: Protocol,
     /// Requests at the same time, and so connections.
     pub max_connections: usize,
     /// How long a connection without requests is kept.
     pub idle_timeout: Duration,
-    /// How often an HTTP/2 upstream is asked whether it is still there, and how long it may take to answer.
-    pub keep_alive: (Duration, Duration),
-    /// A file with certificates that may sign its own, beside those that the machine trusts; empty: none.
+    /// How often an HTTP/2 upstream gets a ping.
+    pub keep_alive_interval: Duration,
+    /// How long it may take to answer a ping.
+    pub keep_alive_timeout: Duration,
+    /// A file with certificate authorities to trust, in addition to those of the machine; empty: none.
     pub ca_file: String,
-    /// Headers of clients that it would believe, beside those that never reach an upstream.
+    /// Headers of clients to remove, in addition to those that never reach an upstream.
     pub strip_headers: Vec<HeaderName>,
 }
 
@@ -84,126 +81,99 @@ pub struct Upstream {
     pooled: Client<Connector, RequestBody>,
     /// Makes a connection for each request.
     fresh: Client<Connector, RequestBody>,
-    places: Arc<Semaphore>,
-    limit: AtomicUsize,
-}
-
-/// A place among the requests that an upstream serves at the same time, until the last part of the request has dropped it.
-pub type Place = Arc<OwnedSemaphorePermit>;
-
-impl Terms {
-    /// The terms of an upstream of which the table says nothing.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            protocol: Protocol::default(),
-            max_connections: config.upstream_max_connections,
-            idle_timeout: Duration::from_millis(config.upstream_idle_timeout_ms),
-            keep_alive: (
-                Duration::from_millis(config.http2_keep_alive_interval_ms),
-                Duration::from_millis(config.http2_keep_alive_timeout_ms),
-            ),
-            ca_file: String::new(),
-            strip_headers: Vec::new(),
-        }
-    }
+    slots: Slots,
 }
 
 impl Upstream {
-    /// An upstream at this address. It is connected to when it is first needed.
+    /// Returns the upstream at this address. The gateway connects to it with the first request.
     ///
     /// # Errors
-    /// If the address is not one, or there are no certificates to verify one with TLS.
-    pub fn new(name: &str, url: &str, terms: &Terms) -> Result<Self, String> {
-        let (scheme, authority) = address(url)?;
-        let is_http2 = terms.protocol == Protocol::H2;
-        let roots = if scheme == Scheme::HTTPS { trusted(&terms.ca_file)? } else { RootCertStore::empty() };
+    /// Fails if the address is none, or if there are no certificates to verify an upstream with TLS.
+    pub fn new(name: &str, url: &str, settings: &UpstreamSettings) -> Result<Self, String> {
+        let (scheme, authority) = parse_address(url)?;
+        let is_http2 = settings.protocol == Protocol::H2;
+        let roots = if scheme == Scheme::HTTPS { trusted_roots(&settings.ca_file)? } else { RootCertStore::empty() };
         let connector = connector(roots, is_http2);
-        let limit = terms.max_connections.clamp(1, MOST_CONNECTIONS);
+        let limit = settings.max_connections.clamp(1, MAX_CONNECTIONS);
         let window = STREAM_WINDOW.saturating_mul(u32::try_from(limit).unwrap_or(u32::MAX));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(terms.idle_timeout)
+            .pool_idle_timeout(settings.idle_timeout)
             .pool_max_idle_per_host(MAX_IDLE)
             .http1_max_buf_size(HTTP1_BUFFER)
             .http2_only(is_http2)
             .http2_initial_stream_window_size(STREAM_WINDOW)
             .http2_initial_connection_window_size(window)
             .http2_max_send_buf_size(HTTP1_BUFFER)
-            .http2_keep_alive_interval(terms.keep_alive.0)
-            .http2_keep_alive_timeout(terms.keep_alive.1);
+            .http2_keep_alive_interval(settings.keep_alive_interval)
+            .http2_keep_alive_timeout(settings.keep_alive_timeout);
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         Ok(Self {
             name: name.into(),
-            strip_headers: terms.strip_headers.clone(),
+            strip_headers: settings.strip_headers.clone(),
             scheme,
             authority,
             version,
             pooled: builder.build(connector.clone()),
             fresh: builder.pool_max_idle_per_host(0).build(connector),
-            places: Arc::new(Semaphore::new(limit)),
-            limit: AtomicUsize::new(limit),
+            slots: Slots::new(limit),
         })
     }
 
-    /// How many requests it serves at the same time.
-    pub fn limit(&self) -> usize {
-        self.limit.load(Ordering::Relaxed)
+    /// Returns the slots for its requests.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
-    /// Lowers that number.
-    pub fn lower_limit(&self, limit: usize) {
-        let limit = limit.max(1);
-        let before = self.limit.fetch_min(limit, Ordering::Relaxed);
-        self.places.forget_permits(before.saturating_sub(limit));
-    }
-
-    /// A place among the requests that it serves. The request waits a moment for one.
+    /// Takes a slot for a request, and waits a moment for a free one.
     ///
     /// # Errors
-    /// If none becomes free.
-    pub async fn place(&self) -> Result<Place, Fault> {
-        let acquired = tokio::time::timeout(PLACE_TIMEOUT, self.places.clone().acquire_owned()).await;
-        let place = acquired.map_err(|_| Fault::of(Reason::UpstreamBusy, format!("{self:?}")))?;
-        // The semaphore is never closed.
-        place.map(Arc::new).map_err(Fault::internal)
+    /// Returns a fault if no slot becomes free.
+    pub async fn take_slot(&self) -> Result<Slot, Fault> {
+        self.slots.take(self).await
     }
 
-    /// Whether it is spoken to with HTTP/2.
+    /// Reports whether its protocol is HTTP/2.
     pub fn is_http2(&self) -> bool {
         self.version == Version::HTTP_2
     }
 
-    /// Points a request at the upstream: whatever the client said of the host, this is where it goes.
-    pub fn aim(&self, request: &mut Request<RequestBody>, target: PathAndQuery) -> Result<(), http::Error> {
+    /// Sets the address of a request to the upstream, whatever host the client named.
+    pub fn set_target(&self, request: &mut Request<RequestBody>, target: PathAndQuery) -> Result<(), http::Error> {
         let uri = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(target);
         *request.uri_mut() = uri.build()?;
         *request.version_mut() = self.version;
         Ok(())
     }
 
-    /// Sends a request, and waits for the head of the answer. If the connection had been kept from earlier requests and was
-    /// closed just when this one came, one that only reads and has no body is sent once more, on a connection of its own.
+    /// Sends a request, and waits for the head of the response. An HTTP/1 upstream can close an idle connection just
+    /// when a request comes. A GET or HEAD without a body is then sent once more, on a new connection.
     ///
     /// # Errors
-    /// If the upstream cannot be reached, or breaks off.
+    /// Fails if the upstream cannot be reached, or breaks off.
     pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let may_repeat = reads && !self.is_http2() && request.body().is_end_stream();
-        let again = may_repeat.then(|| {
-            let mut again = Request::new(request.body().empty_again());
-            *again.method_mut() = request.method().clone();
-            *again.uri_mut() = request.uri().clone();
-            *again.headers_mut() = request.headers().clone();
-            again
-        });
+        let repeated = may_repeat.then(|| repeat(&request));
         let captured = capture_connection(&mut request);
-        match (self.pooled.request(request).await, again) {
-            (Err(_), Some(again)) if link::broke_before_answer(&captured) => self.fresh.request(again).await,
-            (answered, _) => answered,
+        match (self.pooled.request(request).await, repeated) {
+            (Err(_), Some(repeated)) if connection::broke_before_answer(&captured) => {
+                self.fresh.request(repeated).await
+            }
+            (responded, _) => responded,
         }
     }
+}
+
+/// Returns the same request once more. Its body must be empty.
+fn repeat(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut repeated = Request::new(request.body().empty_again());
+    *repeated.method_mut() = request.method().clone();
+    *repeated.uri_mut() = request.uri().clone();
+    *repeated.headers_mut() = request.headers().clone();
+    repeated
 }
 
 fn connector(roots: RootCertStore, is_http2: bool) -> Connector {
@@ -220,26 +190,28 @@ fn connector(roots: RootCertStore, is_http2: bool) -> Connector {
     })
 }
 
-/// The certificates that may sign an upstream's: those that the machine trusts, and those of the file.
-fn trusted(ca_file: &str) -> Result<RootCertStore, String> {
+/// Returns the certificate authorities to trust: those of the machine, and those of the file.
+fn trusted_roots(ca_file: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let of_machine = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(of_machine.certs);
     if !ca_file.is_empty() {
-        let problem = |error: &dyn fmt::Display| format!("ca_file {ca_file}: {error}");
-        let mut count = 0;
-        for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| problem(&error))? {
-            roots.add(certificate.map_err(|error| problem(&error))?).map_err(|error| problem(&error))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(problem(&"there is no certificate in it"));
-        }
+        add_certificates(&mut roots, ca_file).map_err(|problem| format!("ca_file {ca_file}: {problem}"))?;
     }
     if roots.is_empty() {
         return Err(format!("the machine has no certificates to verify it with: {:?}", of_machine.errors));
     }
     Ok(roots)
+}
+
+fn add_certificates(roots: &mut RootCertStore, file: &str) -> Result<(), String> {
+    let mut count = 0;
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| error.to_string())? {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+        count += 1;
+    }
+    if count == 0 { Err("there is no certificate in it".to_owned()) } else { Ok(()) }
 }
 
 impl fmt::Debug for Upstream {
@@ -248,22 +220,25 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// Scheme and host of an upstream's address.
+/// Reads scheme and host of an upstream's address.
 ///
 /// # Errors
-/// If it is none, or says more than that: the path of a request is forwarded as it came.
-pub fn address(url: &str) -> Result<(Scheme, Authority), String> {
-    let problem = || {
-        // There may be a password in it.
+/// Fails if the text is no address, or has more parts than these: the path of a request is forwarded as it came.
+pub fn parse_address(url: &str) -> Result<(Scheme, Authority), String> {
+    scheme_and_host(url).ok_or_else(|| {
+        // A text with a user name may contain a password.
         let shown = if url.contains('@') { String::new() } else { format!(", not {url:?}") };
         format!("must be an address as http://127.0.0.1:3000, without a user name and a path{shown}")
-    };
-    let parts = url.parse::<Uri>().map_err(|_| problem())?.into_parts();
-    let is_bare = parts.path_and_query.is_none_or(|path| path == "/");
-    match (parts.scheme, parts.authority) {
-        (Some(scheme), Some(authority)) if is_bare && is_server_address(url) => Ok((scheme, authority)),
-        _ => Err(problem()),
+    })
+}
+
+fn scheme_and_host(url: &str) -> Option<(Scheme, Authority)> {
+    let parts = url.parse::<Uri>().ok()?.into_parts();
+    let has_path = parts.path_and_query.is_some_and(|path| path != "/");
+    if has_path || !is_server_address(url) {
+        return None;
     }
+    Some((parts.scheme?, parts.authority?))
 }
 
 #[cfg(test)]
@@ -273,15 +248,15 @@ mod tests {
     #[test]
     fn an_address_is_a_scheme_and_a_host() {
         for url in ["http://127.0.0.1:3000", "https://gitlab.example.com", "http://[::1]:80/", "http://host"] {
-            assert!(address(url).is_ok(), "{url}");
+            assert!(parse_address(url).is_ok(), "{url}");
         }
         for url in ["", "host", "host:80", "ftp://host", "http://", "http://h/path", "http://h?a", "http://u:p@h", "/a"]
         {
-            assert!(address(url).is_err(), "{url}");
+            assert!(parse_address(url).is_err(), "{url}");
         }
         for url in ["http://127.0.0.1:99999", "http://h:0", "http://h:", "http://[::1]:65536"] {
-            assert!(address(url).is_err(), "{url}: the port is none");
+            assert!(parse_address(url).is_err(), "{url}: the port is none");
         }
-        assert!(!address("http://u:secret@h").unwrap_err().contains("secret"));
+        assert!(!parse_address("http://u:secret@h").unwrap_err().contains("secret"));
     }
 }

@@ -1,10 +1,10 @@
-//! The parts of JSON that no parameter's type decides: keys, single values as text, and what nobody asked for.
+//! The parts of JSON that do not depend on the type of a parameter: keys, single values as text, and ignored values.
 
 use std::borrow::Cow;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Objects and lists inside each other, at most.
+/// The deepest nesting of objects and lists.
 const MAX_DEPTH: usize = 32;
 
 /// The keys of one object.
@@ -17,10 +17,10 @@ impl<'de> Keys<'de> {
         self.0.push(key);
     }
 
-    /// Ends the object. Sorting costs the same whatever the keys are, so that nobody can choose slow ones.
+    /// Ends the object. Sorting costs the same for any keys, so that a client cannot choose slow ones.
     ///
     /// # Errors
-    /// If a key stands twice.
+    /// Fails if a key is repeated.
     pub fn end<E: serde::de::Error>(mut self) -> Result<(), E> {
         self.0.sort_unstable();
         let twice = self.0.windows(2).any(|pair| matches!(pair, [left, right] if left == right));
@@ -28,7 +28,7 @@ impl<'de> Keys<'de> {
     }
 }
 
-/// A key, borrowed from the body unless it holds an escape.
+/// Reads a key, borrowed from the body unless it contains an escape.
 pub struct KeySeed;
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
@@ -55,73 +55,73 @@ impl<'de> Visitor<'de> for KeySeed {
     }
 }
 
-/// What stands where a credential or a list element is expected.
-pub enum Carried {
+/// A value where a credential or a list element is expected.
+pub enum ElementValue {
     /// `null`.
-    Nothing,
+    Null,
     /// A single value.
     Text(String),
     /// A list or an object.
-    Other,
+    Nested,
 }
 
-/// A single value, as text.
+/// Reads a single value as text.
 pub struct ScalarSeed {
-    /// How many objects and lists it stands in.
+    /// The number of objects and lists around it.
     pub depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Carried;
+    type Value = ElementValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Carried, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ElementValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Carried;
+    type Value = ElementValue;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Carried, E> {
-        Ok(Carried::Nothing)
+    fn visit_unit<E>(self) -> Result<ElementValue, E> {
+        Ok(ElementValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_bool<E>(self, value: bool) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_i64<E>(self, value: i64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_u64<E>(self, value: u64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_string()))
+    fn visit_f64<E>(self, value: f64) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_string()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Carried, E> {
-        Ok(Carried::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<ElementValue, E> {
+        Ok(ElementValue::Text(value.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_seq(seq).map(|()| Carried::Other)
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ElementValue, A::Error> {
+        Ignored { depth: self.depth }.visit_seq(seq).map(|()| ElementValue::Nested)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Carried, A::Error> {
-        Ignored { depth: self.depth }.visit_map(map).map(|()| Carried::Other)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ElementValue, A::Error> {
+        Ignored { depth: self.depth }.visit_map(map).map(|()| ElementValue::Nested)
     }
 }
 
-/// A value that nobody asked for. It is still read with the same care.
+/// Skips a value that belongs to no parameter, under the same rules as others.
 pub struct Ignored {
-    /// How many objects and lists it stands in.
+    /// The number of objects and lists around it.
     pub depth: usize,
 }
 
@@ -165,13 +165,13 @@ impl<'de> Visitor<'de> for Ignored {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         while seq.next_element_seed(Ignored { depth })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let depth = deeper(self.depth)?;
+        let depth = next_depth(self.depth)?;
         let mut keys = Keys::default();
         while let Some(key) = map.next_key_seed(KeySeed)? {
             map.next_value_seed(Ignored { depth })?;
@@ -181,10 +181,10 @@ impl<'de> Visitor<'de> for Ignored {
     }
 }
 
-/// The depth one level further down.
+/// Returns the depth of the next level.
 ///
 /// # Errors
-/// If that is too deep.
-pub fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
+/// Fails if that is too deep.
+pub fn next_depth<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth < MAX_DEPTH { Ok(depth + 1) } else { Err(E::custom("nested too deeply")) }
 }

@@ -1,15 +1,17 @@
 //! Answers of the real contract, and the JSON that they become.
 
-use super::*;
-use crate::contract::Descriptors;
-use crate::output::plan::{Body, OutputPlan};
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use prost_reflect::prost::Message as ProstMessage;
 use proto::paddock::runner::v1::{
     CreateRunnerResponse, GetRunnerResponse, ListRunnersResponse, Runner, RunnerDetails, RunnerProject,
 };
 use serde_json::{Value as Json, json};
-use std::sync::LazyLock;
+
+use super::*;
+use crate::contract::Descriptors;
+use crate::output::plan::{BodyPlan, OutputPlan};
 
 static DESCRIPTORS: LazyLock<Descriptors> = LazyLock::new(|| Descriptors::load().unwrap());
 
@@ -21,9 +23,9 @@ fn write<M: ProstMessage>(method_name: &str, answer: &M) -> String {
     let message = DynamicMessage::decode(method.output(), answer.encode_to_vec().as_slice()).unwrap();
     let mut out = Vec::new();
     match &plan.body {
-        Body::Field(field) => write_field(&mut out, field, &message),
-        Body::Message(fields) => write_message(&mut out, fields, &message),
-        Body::Document(_) => unreachable!("a file is no JSON"),
+        BodyPlan::Field(field) => write_field(&mut out, field, &message),
+        BodyPlan::Message(fields) => write_message(&mut out, fields, &message),
+        BodyPlan::Document(_) => unreachable!("a file is no JSON"),
     }
     String::from_utf8(out).unwrap()
 }
@@ -74,8 +76,10 @@ fn messages_and_lists_inside_are_written() {
 
 #[test]
 fn what_has_no_form_is_null() {
-    let runner = |status, seconds| Runner { status, created_at: timestamp(seconds, 0), ..Runner::default() };
-    let runners = vec![runner(0, i64::MAX), runner(99, -62_167_219_201), runner(-1, 253_402_300_800)];
+    let values = [(0, i64::MAX), (99, -62_167_219_201), (-1, 253_402_300_800)];
+    let runners =
+        values.map(|(status, seconds)| Runner { status, created_at: timestamp(seconds, 0), ..Runner::default() });
+    let runners = runners.to_vec();
     let list = ListRunnersResponse { runners, ..Default::default() };
     let list: Json = serde_json::from_str(&write("ListRunners", &list)).unwrap();
     for runner in list.as_array().unwrap() {
@@ -102,8 +106,14 @@ proptest! {
         nanos in any::<i32>(),
     ) {
         let created_at = timestamp(seconds, nanos);
-        let (text, tags) = (description.clone(), tag_list.clone());
-        let runner = RunnerDetails { id, description: text, tag_list: tags, status, created_at, ..Default::default() };
+        let runner = RunnerDetails {
+            id,
+            description: description.clone(),
+            tag_list: tag_list.clone(),
+            status,
+            created_at,
+            ..Default::default()
+        };
         let written = write("GetRunner", &GetRunnerResponse { runner: Some(runner) });
         let body: Json = serde_json::from_str(&written).unwrap();
         prop_assert_eq!(&body["id"], &json!(id));

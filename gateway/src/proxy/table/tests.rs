@@ -1,33 +1,37 @@
-//! The shipped table, and tables that make no sense.
+//! The shipped table, and tables with mistakes.
+
+use std::sync::LazyLock;
+
+use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
 
 use super::*;
-use std::sync::LazyLock;
+use crate::proxy::upstream::Protocol;
 
 static CONTRACT: LazyLock<Routes> = LazyLock::new(|| Routes::load().unwrap());
 
 const URL: &str = "http://127.0.0.1:1";
 
-fn terms() -> Terms {
+fn settings() -> UpstreamSettings {
     let second = std::time::Duration::from_secs(1);
-    Terms {
+    UpstreamSettings {
         protocol: Protocol::Http1,
         max_connections: 8,
         idle_timeout: second,
-        keep_alive: (second, second),
+        keep_alive_interval: second,
+        keep_alive_timeout: second,
         ca_file: String::new(),
         strip_headers: Vec::new(),
     }
 }
 
 fn shipped() -> Table {
-    Table::load("", URL, &terms(), &CONTRACT).unwrap()
+    Table::load("", URL, &settings(), &CONTRACT).unwrap()
 }
 
-/// The route and the projects, or what the look-up said instead.
+/// Returns the route and the projects, or the other result of the look-up.
 fn find(table: &Table, verb: &str, path: &str) -> String {
     match table.find(&verb.parse().unwrap(), path) {
-        Lookup::Found(Endpoint::Protected(route), projects) => format!("{} {projects:?}", route.caller_id),
-        Lookup::Found(..) => panic!("a table has protected routes only"),
+        Lookup::Found((route, projects)) => format!("{} {projects:?}", route.label.caller_id),
         Lookup::Options(allow) => format!("options {}", allow.to_str().unwrap()),
         Lookup::NotAllowed(allow) => format!("allow {}", allow.to_str().unwrap()),
         Lookup::NotFound => "not found".to_owned(),
@@ -42,7 +46,7 @@ const ROUTE: &str =
 fn the_shipped_table_is_whole_or_away() {
     let all = SHIPPED.matches("\n[[routes]]").count();
     assert_eq!((shipped().len(), shipped().left_out()), (all, 0));
-    let without = Table::load("", "", &terms(), &CONTRACT).unwrap();
+    let without = Table::load("", "", &settings(), &CONTRACT).unwrap();
     assert_eq!((without.len(), without.left_out()), (0, all), "without an upstream");
 }
 
@@ -72,7 +76,7 @@ fn the_shipped_table_knows_the_endpoints_of_clients() {
         assert_eq!(find(&table, verb, &format!("/api/v4/projects/g%2Fp{path}")), expected, "{verb} {path}");
     }
     assert_eq!(find(&table, "PATCH", "/api/v4/projects/1/jobs"), "allow GET, HEAD, OPTIONS");
-    assert_eq!(find(&table, "OPTIONS", "/api/v4/projects/1/releases"), "options GET, HEAD, OPTIONS, POST");
+    assert_eq!(find(&table, "OPTIONS", "/api/v4/projects/1/releases"), "options GET, POST, HEAD, OPTIONS");
     assert_eq!(find(&table, "GET", "/api/v4/projects/1/nothing"), "not found");
 }
 
@@ -91,20 +95,18 @@ fn a_table_of_ones_own_says_more() {
         "[upstreams.store]\nurl = \"http://store:9000\"\nprotocol = \"h2\"\n\
          {ROUTE}upstream = \"store\"\ncapture = \"best_effort\"\ncredential = \"forward\"\nbasic = true\nupgrade = \"websocket\"\ncookies = true\n"
     );
-    let table = Table::parse(&text, "", &terms(), &CONTRACT).unwrap();
-    let Lookup::Found(Endpoint::Protected(route), projects) = table.find(&Method::GET, "/p/7/x") else {
-        panic!("a route")
-    };
+    let table = Table::parse(&text, "", &settings(), &CONTRACT).unwrap();
+    let Lookup::Found((route, projects)) = table.find(&Method::GET, "/p/7/x") else { panic!("a route") };
     assert_eq!((projects, &*route.upstream.name), (vec!["7".to_owned()], "store"));
     assert_eq!((route.mode, route.forwards_credential), (CaptureMode::BestEffort, true));
-    assert_eq!((route.upgrade.as_deref(), route.cookies), (Some("websocket"), true));
+    assert_eq!((route.upgrade.as_deref(), route.forwards_cookies), (Some("websocket"), true));
     assert_eq!((route.policies.as_slice(), route.only_reads()), ([JobTokenPolicy::ReadJobs].as_slice(), true));
 }
 
 #[test]
 fn upstreams_share_the_open_files_that_there_are() {
     let text = "[upstreams.a]\nurl = \"http://a\"\nmax_connections = 300\n[upstreams.b]\nurl = \"http://b\"\n";
-    let table = Table::parse(text, "", &terms(), &CONTRACT).unwrap();
+    let table = Table::parse(text, "", &settings(), &CONTRACT).unwrap();
     assert_eq!(table.limit_files(1000), 300 + 8 + 2 * 32, "no more than they need");
     let fewer = table.limit_files(200);
     assert!((100..=200).contains(&fewer), "{fewer}");
@@ -112,10 +114,18 @@ fn upstreams_share_the_open_files_that_there_are() {
     assert_eq!(table.limit_files(1), 2 * 33, "never none");
 }
 
+/// The route with another line.
+fn with(line: &str) -> String {
+    format!("{ROUTE}{line}\n")
+}
+
+/// The route with another text.
+fn changed(from: &str, to: &str) -> String {
+    ROUTE.replace(from, to)
+}
+
 #[test]
 fn what_makes_no_sense_is_named_with_its_place() {
-    let with = |line: &str| format!("{ROUTE}{line}\n");
-    let changed = |from: &str, to: &str| ROUTE.replace(from, to);
     let cases = [
         ("routes = 1".to_owned(), "line 1"),
         (with("colour = \"red\""), "colour"),
@@ -150,9 +160,9 @@ fn what_makes_no_sense_is_named_with_its_place() {
         (format!("{ROUTE}{}", changed("/x", "/{*rest}") + &changed("/x", "/{one}")), "conflict"),
     ];
     for (text, expected) in cases {
-        let problem = Table::parse(&text, URL, &terms(), &CONTRACT).map(|table| table.len()).unwrap_err();
+        let problem = Table::parse(&text, URL, &settings(), &CONTRACT).map(|table| table.len()).unwrap_err();
         assert!(problem.contains(expected), "{expected:?} in {problem:?}");
     }
-    let missing = Table::load("/nowhere/table.toml", URL, &terms(), &CONTRACT).unwrap_err().to_string();
+    let missing = Table::load("/nowhere/table.toml", URL, &settings(), &CONTRACT).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/table.toml: cannot be read"), "{missing}");
 }

@@ -1,0 +1,111 @@
+//! Exchanges a personal access token for its user.
+//!
+//! The registry answers. Its answers, refusals included, are cached for at most a second under the digest of the token.
+//! Concurrent requests with one token share one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::access::{CallContext, Caller, User};
+use chassis::client::PeerChannel;
+use chassis::clock::Clock;
+use chassis::status::{Fault, Refusal, Rejection};
+use moka::future::Cache;
+use proto::paddock::contract::v1::{Process, Reason, TokenScope};
+use proto::paddock::directory::v1::user_service_client::UserServiceClient;
+use proto::paddock::directory::v1::{AuthenticateUserTokenRequest, AuthenticateUserTokenResponse};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use super::token::Token;
+
+/// The longest time that an answer is cached. A revoked token is refused after this time at the latest.
+pub const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// The most answers that are cached at the same time.
+const CAPACITY: u64 = 10_000;
+
+type Digest = [u8; 32];
+
+/// The registry's answer for a token.
+#[derive(Clone, Debug)]
+enum CachedAnswer {
+    Known(Arc<Identity>),
+    Refused(Refusal),
+}
+
+#[derive(Debug)]
+struct Identity {
+    user: User,
+    expires_at: Option<OffsetDateTime>,
+}
+
+/// The exchange with its cache.
+pub struct UserTokenExchange {
+    registry: PeerChannel,
+    clock: Clock,
+    answers: Cache<Digest, CachedAnswer>,
+}
+
+impl UserTokenExchange {
+    /// Returns an exchange that caches answers for this long, at most [`MAX_AGE`].
+    pub fn new(registry: PeerChannel, clock: Clock, max_age: Duration) -> Self {
+        let answers = Cache::builder().max_capacity(CAPACITY).time_to_live(max_age.min(MAX_AGE)).build();
+        Self { registry, clock, answers }
+    }
+
+    /// Returns the user of the token. `context` is the request that presents it.
+    ///
+    /// # Errors
+    /// Returns the registry's refusal of the token, or a fault if the registry does not answer.
+    pub async fn user(&self, token: &Token, context: &CallContext) -> Result<User, Rejection> {
+        let digest = Digest::from(Sha256::digest(token.expose()));
+        let answer = match self.answers.get(&digest).await {
+            Some(answer) => answer,
+            None => {
+                let asked = self.answers.try_get_with(digest, self.ask_registry(token, context)).await;
+                asked.map_err(|fault| Rejection::Fault(Fault::clone(&fault)))?
+            }
+        };
+        match answer {
+            CachedAnswer::Refused(refusal) => Err(refusal.into()),
+            CachedAnswer::Known(identity) => match identity.expires_at {
+                Some(expires_at) if expires_at <= self.clock.now() => {
+                    Err(Refusal::new(Reason::UserTokenExpired).into())
+                }
+                _ => Ok(identity.user.clone()),
+            },
+        }
+    }
+
+    async fn ask_registry(&self, token: &Token, context: &CallContext) -> Result<CachedAnswer, Fault> {
+        let mut request = tonic::Request::new(AuthenticateUserTokenRequest { token: token.expose().to_owned() });
+        request.extensions_mut().insert(CallContext {
+            caller: Caller::Process(Process::Gateway),
+            request_id: context.request_id.clone(),
+            peer_address: context.peer_address,
+        });
+        match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
+            Ok(answer) => identity(answer.into_inner()).map(|identity| CachedAnswer::Known(Arc::new(identity))),
+            Err(status) => match Rejection::from(status) {
+                Rejection::Refusal(refusal) => Ok(CachedAnswer::Refused(refusal)),
+                Rejection::Fault(fault) => Err(fault),
+            },
+        }
+    }
+}
+
+fn identity(answer: AuthenticateUserTokenResponse) -> Result<Identity, Fault> {
+    let expires_at = match answer.expires_at {
+        Some(at) => {
+            let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
+            Some(OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(Fault::internal)?)
+        }
+        None => None,
+    };
+    let scopes = answer.scopes().filter(|scope| *scope != TokenScope::Unspecified).collect();
+    Ok(Identity {
+        user: User { id: answer.user_id, username: answer.username, admin: answer.admin, scopes },
+        expires_at,
+    })
+}
