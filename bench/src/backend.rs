@@ -2,27 +2,31 @@
 
 use std::net::SocketAddr;
 
-use proto::contract::DIGEST;
-use proto::paddock::contract::v1::{
-    GetContractRequest, GetContractResponse,
-    contract_service_server::{ContractService, ContractServiceServer},
-};
-use proto::paddock::directory::v1::{
-    DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
-    DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Project,
-    ProjectDescription, UserDescription, Visibility,
-    directory_service_server::{DirectoryService, DirectoryServiceServer},
-};
-use proto::paddock::job_token::v1::{
-    AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
-    authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
-};
-use proto::paddock::runner::v1::{
-    RegisterRunnerRequest, RegisterRunnerResponse, RequestJobRequest, RequestJobResponse,
-    ResetAuthenticationTokenRequest, ResetAuthenticationTokenResponse, UnregisterRunnerManagerRequest,
-    UnregisterRunnerManagerResponse, UnregisterRunnerRequest, UnregisterRunnerResponse, VerifyRunnerRequest,
-    VerifyRunnerResponse,
-    runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer},
+use proto::{
+    contract::DIGEST,
+    paddock::{
+        contract::v1::{
+            GetContractRequest, GetContractResponse,
+            contract_service_server::{ContractService, ContractServiceServer},
+        },
+        directory::v1::{
+            DescribeGroupsRequest, DescribeGroupsResponse, DescribeProjectsRequest, DescribeProjectsResponse,
+            DescribeUsersRequest, DescribeUsersResponse, GetProjectAccessRequest, GetProjectAccessResponse, Project,
+            ProjectDescription, UserDescription, Visibility,
+            directory_service_server::{DirectoryService, DirectoryServiceServer},
+        },
+        job_token::v1::{
+            AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+            authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
+        },
+        runner::v1::{
+            RegisterRunnerRequest, RegisterRunnerResponse, RequestJobRequest, RequestJobResponse,
+            ResetAuthenticationTokenRequest, ResetAuthenticationTokenResponse, UnregisterRunnerManagerRequest,
+            UnregisterRunnerManagerResponse, UnregisterRunnerRequest, UnregisterRunnerResponse, VerifyRunnerRequest,
+            VerifyRunnerResponse,
+            runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer},
+        },
+    },
 };
 use tonic::{Request, Response, Status, transport::Server};
 

@@ -3,8 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{contract::Place, paddock::contract::v1::CredentialKind};
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 
 /// A connection of HTTP/1.1 that is kept for many requests.
 pub struct KeptAlive(BufReader<TcpStream>);

@@ -1,25 +1,31 @@
 //! Nobody but the gateway says to an upstream who calls: ten thousand sets of headers that try.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
+use proto::paddock::{
+    contract::v1::{CredentialKind, InternalHeader},
+    job_token::v1::{AuthorizeRequest, AuthorizeResponse},
+};
 use tracing::Level;
 
-use crate::connection::KeptAlive;
-use crate::support::log;
-use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
-use crate::support::upstream::{Seen, Upstream, answer};
+use crate::{
+    connection::KeptAlive,
+    support::{
+        log,
+        protected::{Setup, allowed, identity, identity_header, job_header},
+        upstream::{Seen, Upstream, answer},
+    },
+};
 
 const SETS: usize = 10_000;
 

@@ -1,22 +1,27 @@
 //! Bodies of 64 MiB pass in both directions only as fast as they are taken: nothing piles up in the gateway.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use proto::paddock::job_token::v1::FlushRequest;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use tracing::Level;
 
-use crate::support::log;
-use crate::support::protected::{JOBS, Setup, job_header};
-use crate::support::upstream::{Body, answer, whole};
+use crate::support::{
+    log,
+    protected::{JOBS, Setup, job_header},
+    upstream::{Body, answer, whole},
+};
 
 const PIECE: usize = 64 << 10;
 const PIECES: usize = 1024;

@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree as _,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
 use tracing::Level;
 
-use crate::connection::KeptAlive;
-use crate::support::log;
-use crate::support::protected::{Setup, allowed, job_header};
+use crate::{
+    connection::KeptAlive,
+    support::{
+        log,
+        protected::{Setup, allowed, job_header},
+    },
+};
 
 const PATHS: usize = 5_000;
 

@@ -1,17 +1,20 @@
 //! The upstream sees exactly the requests that were decided: framings that two servers could read differently.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::{collections::HashSet, net::SocketAddr};
 
 use futures::StreamExt as _;
 use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tracing::Level;
 
-use crate::support::log;
-use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
-use crate::support::upstream::Upstream;
+use crate::support::{
+    log,
+    protected::{Setup, allowed, identity, identity_header, job_header},
+    upstream::Upstream,
+};
 
 /// A path of a shipped route with a body.
 const PATH: &str = "/api/v4/projects/42/packages/generic/name/1.0/file";

@@ -1,13 +1,12 @@
 //! Where credentials may stand, what two of them mean, and what is asked about them.
 
-use chassis::access::Caller;
-use chassis::status::Refusal;
-use proto::paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope};
-use proto::paddock::directory::v1::{
-    AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest,
+use chassis::{access::Caller, status::Refusal};
+use proto::paddock::{
+    contract::v1::{CredentialKind, Process, Reason, TokenScope},
+    directory::v1::{AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest},
+    job_token::v1::GetCurrentJobRequest,
+    runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest},
 };
-use proto::paddock::job_token::v1::GetCurrentJobRequest;
-use proto::paddock::runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest};
 use serde_json::json;
 use time::Duration;
 

@@ -1,9 +1,9 @@
 //! Refusals and faults of the registry, as REST shows them.
 
 use chassis::status::{Fault, Refusal};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::runner::v1::{
-    CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse,
+use proto::paddock::{
+    contract::v1::Reason,
+    runner::v1::{CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse},
 };
 use serde_json::json;
 use tonic::Status;

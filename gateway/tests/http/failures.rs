@@ -1,13 +1,14 @@
 //! A registry that is away, slow or torn away: a fault with its own status, never a refusal.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use proto::paddock::runner::v1::{
     ResetAuthenticationTokenRequest, ResetAuthenticationTokenResponse, VerifyRunnerRequest, VerifyRunnerResponse,
 };
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpListener;
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
 use tonic::Status;
 
 use crate::support::{Answer, World, send, token};

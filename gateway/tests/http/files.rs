@@ -1,14 +1,19 @@
 //! Answers that are files: they stream through, piece by piece.
 
 use futures::{StreamExt as _, stream};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::document::v1::Document;
-use proto::paddock::job_token::v1::{StreamAuthenticationLogCsvRequest, StreamAuthenticationLogCsvResponse};
+use proto::paddock::{
+    contract::v1::Reason,
+    document::v1::Document,
+    job_token::v1::{StreamAuthenticationLogCsvRequest, StreamAuthenticationLogCsvResponse},
+};
 use serde_json::json;
 use tonic::Status;
 
-use crate::support::fake::{Fake, Pieces, Scripted};
-use crate::support::{World, log, send, token, unique_id};
+use crate::support::{
+    World,
+    fake::{Fake, Pieces, Scripted},
+    log, send, token, unique_id,
+};
 
 const PATH: &str = "/api/v4/projects/5/job_token_scope/authentication_log.csv";
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use proto::paddock::runner::v1::{VerifyRunnerRequest, VerifyRunnerResponse};
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, Semaphore},
+};
 
 use crate::support::{Answer, World, raw, send, token};
 

@@ -2,8 +2,10 @@
 
 use proto::paddock::runner::v1::VerifyRunnerRequest;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{World, raw, send, token};
 

@@ -1,8 +1,10 @@
 //! One line per request, with the fields that operators search by, and no credential in any line or metric.
 
 use chassis::status::Fault;
-use proto::paddock::contract::v1::CredentialKind;
-use proto::paddock::runner::v1::{VerifyRunnerRequest, VerifyRunnerResponse};
+use proto::paddock::{
+    contract::v1::CredentialKind,
+    runner::v1::{VerifyRunnerRequest, VerifyRunnerResponse},
+};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 

@@ -1,11 +1,13 @@
 //! Lists: the headers that lead from page to page.
 
-use proto::paddock::job_token::v1::{ListAuthenticationLogRequest, ListAuthenticationLogResponse};
-use proto::paddock::page::v1::{Cursor, Page};
-use proto::paddock::runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner};
+use proto::paddock::{
+    contract::v1::CredentialKind,
+    job_token::v1::{ListAuthenticationLogRequest, ListAuthenticationLogResponse},
+    page::v1::{Cursor, Page},
+    runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner},
+};
 
 use crate::support::{World, send, token};
-use proto::paddock::contract::v1::CredentialKind;
 
 fn page(total: Option<i64>) -> ListProjectRunnersResponse {
     let page = Page { page: 2, per_page: 3, total, has_next: true };

@@ -7,8 +7,10 @@ use job_token_auth::{
     config::CaptureStoreKind,
     keys::{KeyError, SigningKeys},
 };
-use proto::contract::SecretSpec;
-use proto::paddock::contract::v1::{Process, Secret};
+use proto::{
+    contract::SecretSpec,
+    paddock::contract::v1::{Process, Secret},
+};
 
 use super::{
     private_file::readable_by_others,

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use proto::contract::{METHODS, Place, Success};
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader, Reason, Secret};
+use proto::{
+    contract::{METHODS, Place, Success},
+    paddock::contract::v1::{CredentialKind, InternalHeader, Reason, Secret},
+};
 
 fn is_safe(name: &str) -> bool {
     !name.is_empty()

@@ -1,13 +1,15 @@
 //! Where a job token may stand, what else may not, and what of it the upstream sees.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
-use proto::paddock::job_token::v1::AuthorizeRequest;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use proto::{
+    contract::Place,
+    paddock::{contract::v1::CredentialKind, job_token::v1::AuthorizeRequest},
+};
 
-use crate::support::protected::{JOBS, Setup, job_header};
-use crate::support::{send, token};
+use crate::support::{
+    protected::{JOBS, Setup, job_header},
+    send, token,
+};
 
 /// A shipped route that takes basic authentication.
 const STATE: &str = "/api/v4/projects/42/terraform/state/prod";

@@ -1,12 +1,13 @@
 //! Job tokens in the forms that clients send as bodies.
 
-use proto::paddock::contract::v1::CredentialKind;
-use proto::paddock::job_token::v1::AuthorizeRequest;
+use proto::paddock::{contract::v1::CredentialKind, job_token::v1::AuthorizeRequest};
 use reqwest::RequestBuilder;
 
-use crate::support::protected::{Setup, job_header};
-use crate::support::upstream::Seen;
-use crate::support::{send, token};
+use crate::support::{
+    protected::{Setup, job_header},
+    send, token,
+    upstream::Seen,
+};
 
 /// A shipped route whose clients send forms.
 const TRIGGER: &str = "/api/v4/projects/42/trigger/pipeline";

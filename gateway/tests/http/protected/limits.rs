@@ -1,21 +1,29 @@
 //! What an upstream, and clients that do not read, can hold; and connections that break at the wrong moment.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 
 use super::records::line;
-use crate::support::protected::{JOBS, Setup, Told, job_header};
-use crate::support::upstream::{Body, Upstream, answer, scripted};
-use crate::support::{raw, send, unique_id};
+use crate::support::{
+    protected::{JOBS, Setup, Told, job_header},
+    raw, send, unique_id,
+    upstream::{Body, Upstream, answer, scripted},
+};
 
 /// A shipped route that takes a body.
 const UPLOAD: &str = "/api/v4/projects/42/packages/generic/name/1.0/file.bin";

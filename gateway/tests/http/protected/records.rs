@@ -6,14 +6,19 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use proto::paddock::contract::v1::{CredentialKind, Reason};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse, FlushRequest, FlushResponse};
+use proto::paddock::{
+    contract::v1::{CredentialKind, Reason},
+    job_token::v1::{AuthorizeRequest, AuthorizeResponse, FlushRequest, FlushResponse},
+};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::support::protected::{JOBS, Setup, allowed, job_header};
-use crate::support::upstream::answer;
-use crate::support::{log, send, token, unique_id};
+use crate::support::{
+    log,
+    protected::{JOBS, Setup, allowed, job_header},
+    send, token, unique_id,
+    upstream::answer,
+};
 
 /// Waits for the line of a request.
 pub async fn line(id: &str) -> Value {

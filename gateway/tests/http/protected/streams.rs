@@ -1,7 +1,6 @@
 //! Bodies of any size pass in both directions, only as fast as they are taken; and what comes with them.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
@@ -10,12 +9,16 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use proto::paddock::job_token::v1::FlushRequest;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::protected::{JOBS, Setup, Told, identity_header, job_header};
-use crate::support::upstream::{Body, answer};
-use crate::support::{raw, send};
+use crate::support::{
+    protected::{JOBS, Setup, Told, identity_header, job_header},
+    raw, send,
+    upstream::{Body, answer},
+};
 
 /// A shipped route that takes a body.
 const UPLOAD: &str = "/api/v4/projects/42/packages/generic/name/1.0/file.bin";

@@ -1,12 +1,16 @@
 //! Requests and answers that two programs could read differently.
 
 use proto::paddock::job_token::v1::AuthorizeRequest;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::protected::{JOBS, Setup, job_header};
-use crate::support::upstream::scripted;
-use crate::support::{raw, send};
+use crate::support::{
+    protected::{JOBS, Setup, job_header},
+    raw, send,
+    upstream::scripted,
+};
 
 /// A shipped route with a body that requires only a policy to read.
 const AUDIT: &str = "/api/v4/projects/42/packages/npm/-/npm/v1/security/audits/quick";

@@ -1,19 +1,19 @@
 //! An upstream behind TLS, verified with the certificates of a file. They are made with the program `openssl`.
 
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
+use std::{path::Path, process::Command, sync::Arc};
 
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::protected::Setup;
-use crate::support::send;
+use crate::support::{protected::Setup, send};
 
 const KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
 

@@ -1,23 +1,34 @@
 //! What the upstream answers decides what becomes of the capture, and whether the client may see success.
 
-use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use chassis::status::{Fault, Refusal};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::job_token::v1::{
-    AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
-    JobTokenPolicy,
+use proto::paddock::{
+    contract::v1::Reason,
+    job_token::v1::{
+        AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+        JobTokenPolicy,
+    },
 };
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
-use crate::support::protected::{JOBS, Setup, Told, allowed, job_header};
-use crate::support::upstream::{Upstream, answer};
-use crate::support::{World, log, send, unique_id};
+use crate::support::{
+    World, log,
+    protected::{JOBS, Setup, Told, allowed, job_header},
+    send, unique_id,
+    upstream::{Upstream, answer},
+};
 
 fn told(authorize: usize, flush: usize, discard: usize) -> Told {
     Told { authorize, flush, discard }

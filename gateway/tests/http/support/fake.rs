@@ -1,31 +1,41 @@
 //! The services behind the gateway: they answer as the test says, and remember what they were asked. They stand behind
 //! the real server of the chassis, so that identities are signed and verified.
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-
-use chassis::access::{self, CallContext};
-use chassis::clock::Clock;
-use chassis::identity::IdentityKeys;
-use chassis::server::{GrpcServer, ServerConfig};
-use futures::stream::{self, BoxStream, StreamExt as _};
-use proto::paddock::contract::v1::{Process, TokenScope};
-use proto::paddock::directory::v1::project_service_server::{ProjectService, ProjectServiceServer};
-use proto::paddock::directory::v1::user_service_server::{UserService, UserServiceServer};
-use proto::paddock::directory::v1::*;
-use proto::paddock::job_token::v1::authentication_log_service_server::{
-    AuthenticationLogService, AuthenticationLogServiceServer,
+use std::{
+    any::Any,
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
 };
-use proto::paddock::job_token::v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
-use proto::paddock::job_token::v1::job_service_server::{JobService, JobServiceServer};
-use proto::paddock::job_token::v1::*;
-use proto::paddock::runner::v1::runner_service_server::{RunnerService, RunnerServiceServer};
-use proto::paddock::runner::v1::runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer};
-use proto::paddock::runner::v1::*;
+
+use chassis::{
+    access::{self, CallContext},
+    clock::Clock,
+    identity::IdentityKeys,
+    server::{GrpcServer, ServerConfig},
+};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use proto::paddock::{
+    contract::v1::{Process, TokenScope},
+    directory::v1::{
+        project_service_server::{ProjectService, ProjectServiceServer},
+        user_service_server::{UserService, UserServiceServer},
+        *,
+    },
+    job_token::v1::{
+        authentication_log_service_server::{AuthenticationLogService, AuthenticationLogServiceServer},
+        authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
+        job_service_server::{JobService, JobServiceServer},
+        *,
+    },
+    runner::v1::{
+        runner_service_server::{RunnerService, RunnerServiceServer},
+        runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer},
+        *,
+    },
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};

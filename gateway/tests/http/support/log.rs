@@ -1,7 +1,9 @@
 //! The log lines and the metrics of the test process.
 
-use std::io::{self, Write};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::{
+    io::{self, Write},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
+};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;

@@ -8,21 +8,23 @@ pub mod raw;
 pub mod token;
 pub mod upstream;
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use chassis::clock::Clock;
-use chassis::config::{Problems, Validate};
-use chassis::identity::IdentityKeys;
+use chassis::{
+    clock::Clock,
+    config::{Problems, Validate},
+    identity::IdentityKeys,
+};
+use fake::{Addresses, Fake};
 use gateway::{Config, Deps, Peers};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use fake::{Addresses, Fake};
 
 /// A gateway and its services. All stop when it is dropped.
 pub struct World {

@@ -3,13 +3,16 @@
 use std::io::Write as _;
 
 use gateway::Config;
-use proto::contract::HeaderSpec;
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, FlushRequest};
+use proto::{
+    contract::HeaderSpec,
+    paddock::{
+        contract::v1::{CredentialKind, InternalHeader},
+        job_token::v1::{AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, FlushRequest},
+    },
+};
 use tempfile::NamedTempFile;
 
-use super::upstream::Upstream;
-use super::{World, token};
+use super::{World, token, upstream::Upstream};
 
 /// A path of a shipped protected route.
 pub const JOBS: &str = "/api/v4/projects/42/jobs";

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::Answer;
 

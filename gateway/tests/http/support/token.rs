@@ -1,7 +1,9 @@
 //! Well-formed tokens, and the names of what carries them, from the contract.
 
-use proto::contract::{Carrier, Place};
-use proto::paddock::contract::v1::{CredentialForm, CredentialKind};
+use proto::{
+    contract::{Carrier, Place},
+    paddock::contract::v1::{CredentialForm, CredentialKind},
+};
 
 /// A well-formed token of the kind; another number makes another token.
 pub fn of(kind: CredentialKind, number: u64) -> String {
