@@ -1,11 +1,8 @@
-//! Measures the record of an access: decided and written to Redis with the durability that each mode promises, and its way into
-//! the log on Postgres. Beside it redis-benchmark and pgbench against the same servers.
+//! Measures captures: the decision and the write to Redis in each mode, and the flush to the log on PostgreSQL. Compares with
+//! redis-benchmark and pgbench on the same servers.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -16,20 +13,22 @@ use proto::paddock::job_token::v1::{
 };
 
 use crate::{
-    load::histogram,
+    load::{histogram, micros_since, sum_of, take_one},
     process::{Peers, UnderTest},
     stores::{Frozen, Postgres, Redis},
     token_auth::TokenAuth,
 };
 
-/// How many captures a measurement takes.
+/// The number of captures of a measurement.
 const CAPTURES: u64 = 60_000;
 
-/// How many captures wait when the way into the log is measured.
+/// The number of captures in Redis when the flush to the log is measured.
 const BACKLOG: u64 = 100_000;
 
-/// How many callers keep the store busy: strict and spool.
+/// The number of concurrent callers in the mode strict.
 const STRICT_CALLERS: usize = 64;
+
+/// The number of concurrent callers in the mode spool.
 const SPOOL_CALLERS: usize = 256;
 
 pub async fn measure() {
@@ -67,14 +66,14 @@ pub async fn measure() {
     bench.postgres.benchmark();
 }
 
-/// The service, and who calls it.
+/// The service under test, its caller and its database.
 struct Bench {
     process: UnderTest,
     auth: TokenAuth,
     postgres: Postgres,
 }
 
-/// What one measured step is.
+/// The measured calls.
 #[derive(Clone, Copy)]
 enum Step {
     /// The decision with its pending capture, and the verdict.
@@ -84,7 +83,7 @@ enum Step {
 }
 
 impl Bench {
-    /// What it costs counts until the last record is in the log. An outage of Redis ends with the last call.
+    /// Measures a step. The CPU time counts until the last record is in the log. An outage of Redis ends with the last call.
     async fn run(&self, name: &str, callers: usize, step: Step, outage: Option<Frozen>) {
         let cpu = self.process.cpu_seconds();
         let started = Instant::now();
@@ -102,42 +101,37 @@ impl Bench {
         );
     }
 
-    /// Lets captures wait in Redis while the table of the log is locked, then measures how fast they get there.
+    /// Fills Redis with captures while the table of the log is locked, then measures how fast they are flushed.
     async fn drain(&self) {
         let lock = self.postgres.lock_log();
         load(&self.auth, STRICT_CALLERS, BACKLOG, Step::Flush(CaptureMode::Strict)).await;
         drop(lock);
-        let (started, first) = (Instant::now(), self.postgres.count_log());
-        let (last, at) = settle(&self.postgres).await;
-        println!("| the flusher | {:.0} |", (last - first) as f64 / (at - started).as_secs_f64());
+        let started = Instant::now();
+        let count_before = self.postgres.count_log();
+        let (count, finished) = settle(&self.postgres).await;
+        println!("| the flusher | {:.0} |", (count - count_before) as f64 / (finished - started).as_secs_f64());
     }
 }
 
-/// So many captures, as fast as they are taken.
+/// Runs a step this many times, as fast as possible. Returns the latencies.
 async fn load(auth: &TokenAuth, callers: usize, count: u64, step: Step) -> Histogram<u64> {
     let left = Arc::new(AtomicU64::new(count));
-    let callers: Vec<_> = (0..callers)
-        .map(|_| {
-            let (auth, left) = (auth.clone(), Arc::clone(&left));
-            tokio::spawn(async move {
-                let mut latencies = histogram();
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-                    let started = Instant::now();
-                    take(&auth, step).await;
-                    latencies.saturating_record(u64::try_from(started.elapsed().as_micros()).expect("a short time"));
-                }
-                latencies
-            })
-        })
-        .collect();
+    let callers: Vec<_> =
+        (0..callers).map(|_| tokio::spawn(run_steps(auth.clone(), Arc::clone(&left), step))).collect();
+    sum_of(callers).await
+}
+
+async fn run_steps(auth: TokenAuth, left: Arc<AtomicU64>, step: Step) -> Histogram<u64> {
     let mut latencies = histogram();
-    for caller in callers {
-        latencies.add(caller.await.expect("a caller works to the end")).expect("compatible histograms");
+    while take_one(&left) {
+        let started = Instant::now();
+        run_step(&auth, step).await;
+        latencies.saturating_record(micros_since(started));
     }
     latencies
 }
 
-async fn take(auth: &TokenAuth, step: Step) {
+async fn run_step(auth: &TokenAuth, step: Step) {
     let mut client = AuthorizationServiceClient::new(auth.channel());
     let id = uuid::Uuid::now_v7().to_string();
     let capture = match step {
@@ -175,15 +169,17 @@ fn capture(id: String, mode: CaptureMode) -> Capture {
     }
 }
 
-/// Waits until nothing more gets into the log: how many records are there, and when the last came.
+/// Waits until the log stops growing. Returns the number of records, and when the last one was seen.
 async fn settle(postgres: &Postgres) -> (u64, Instant) {
-    let (mut last, mut at) = (postgres.count_log(), Instant::now());
-    while at.elapsed() < Duration::from_secs(2) {
+    let mut count = postgres.count_log();
+    let mut changed = Instant::now();
+    while changed.elapsed() < Duration::from_secs(2) {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let count = postgres.count_log();
-        if count != last {
-            (last, at) = (count, Instant::now());
+        let now = postgres.count_log();
+        if now != count {
+            count = now;
+            changed = Instant::now();
         }
     }
-    (last, at)
+    (count, changed)
 }

@@ -1,6 +1,6 @@
-//! Measures a download through a protected route: 1 KiB and 1 MiB again and again, 1 GiB as one stream. Beside it nginx with
-//! auth_request and Envoy with ext_authz, which ask a backend for each request too; the gateway asks twice when the access
-//! is recorded, before and after.
+//! Measures downloads through a protected route: many of 1 KiB and 1 MiB, and one of 1 GiB. Compares with nginx with
+//! auth_request and Envoy with ext_authz, which make one call to a backend for each request. The gateway makes two when the
+//! access is recorded.
 
 use std::time::Duration;
 
@@ -9,17 +9,19 @@ use crate::{
     process::{Peers, UnderTest},
 };
 
-/// How many connections the load keeps busy.
+/// The number of connections of the load.
 const CONNECTIONS: usize = 32;
 
-/// How long a closed-loop measurement lasts.
+/// The duration of a measurement at full speed.
 const DURATION: Duration = Duration::from_secs(5);
 
-/// How long a process is warmed up before it is measured.
+/// The duration of the load before a measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// The project of the job, which is reached without a record, and another one.
+/// The project of the job. An access to it has no record.
 const OWN: u64 = 1;
+
+/// Another project.
 const OTHER: u64 = 2;
 
 pub async fn measure() {

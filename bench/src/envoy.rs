@@ -1,4 +1,4 @@
-//! Envoy's configuration for each role that it is measured in.
+//! Envoy's configurations.
 
 use std::{net::SocketAddr, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::upstream::AUTHORIZATION;
 
-/// The transcoder as its documentation shows it, with the options that come nearest to GitLab's JSON.
+/// Returns the configuration of a transcoder, as in Envoy's documentation, with the options nearest to GitLab's JSON.
 pub fn transcoder(address: SocketAddr, backend: SocketAddr, descriptors: &Path) -> Value {
     let transcoder = json!({
         "name": "envoy.filters.http.grpc_json_transcoder",
@@ -26,7 +26,7 @@ pub fn transcoder(address: SocketAddr, backend: SocketAddr, descriptors: &Path) 
     proxy(address, &[transcoder], "backend", &[cluster])
 }
 
-/// A proxy that asks the upstream itself, on another path, whether a request is allowed.
+/// Returns the configuration of a proxy that asks the upstream, on another path, whether a request is allowed.
 pub fn ext_authz(address: SocketAddr, upstream: SocketAddr) -> Value {
     let filter = json!({
         "name": "envoy.filters.http.ext_authz",

@@ -1,4 +1,4 @@
-//! The load: as many connections as asked, each with one request at a time, as fast as it goes or at a fixed rate.
+//! The load: connections with one request at a time, at full speed or at a fixed rate.
 
 use std::{
     net::SocketAddr,
@@ -16,16 +16,16 @@ use hyper_util::rt::TokioIo;
 use proto::paddock::runner::v1::{
     RunnerInfo, VerifyRunnerRequest, runner_token_service_client::RunnerTokenServiceClient,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{sample_job_token, sample_token};
+use crate::process::{sample_job_token, sample_runner_token};
 
 #[derive(Clone)]
 pub enum Target {
     /// `POST /api/v4/runners/verify`.
     Verify,
-    /// The same call, directly.
+    /// The same call over gRPC.
     Grpc,
     /// A download from a protected route, with the size of its body.
     Download { path: String, size: u64 },
@@ -38,7 +38,7 @@ pub struct Load {
     connections: usize,
 }
 
-/// What a measurement saw. Latencies are in microseconds.
+/// The result of a measurement. Latencies are in microseconds.
 pub struct Outcome {
     pub latencies: Histogram<u64>,
     pub elapsed: Duration,
@@ -58,7 +58,7 @@ impl Outcome {
     }
 }
 
-/// When the next request of a connection is due, and whether there is one.
+/// Decides when the next request of a connection is due, and when the measurement ends.
 #[derive(Clone)]
 enum Pace {
     Until(Instant),
@@ -71,61 +71,67 @@ impl Load {
         Self { address, target, connections }
     }
 
-    /// As fast as it goes for a while.
+    /// Sends requests at full speed for a duration.
     pub async fn closed(&self, duration: Duration) -> Outcome {
         let end = Instant::now() + duration;
         self.run(|_| Pace::Until(end)).await
     }
 
-    /// As fast as it goes, so many requests.
+    /// Sends this many requests at full speed.
     pub async fn requests(&self, count: u64) -> Outcome {
         let left = Arc::new(AtomicU64::new(count));
         self.run(|_| Pace::Count(Arc::clone(&left))).await
     }
 
-    /// At a fixed rate. The latency of a request that had to wait for the one before counts from when it was due, so that a
-    /// stall shows in all that it delayed.
+    /// Sends requests at a fixed rate. The latency counts from the time when a request was due, so that a stall shows in every
+    /// request that it delays.
     pub async fn open(&self, rate: u32, duration: Duration) -> Outcome {
         let interval = Duration::from_secs(1) * u32::try_from(self.connections).expect("few connections") / rate;
         let start = Instant::now() + Duration::from_millis(50);
         let stagger = interval / u32::try_from(self.connections).expect("few connections");
-        self.run(|i| Pace::Every { interval, next: start + stagger * i, end: start + duration }).await
+        self.run(|number| Pace::Every { interval, next: start + stagger * number, end: start + duration }).await
     }
 
     async fn run(&self, pace: impl Fn(u32) -> Pace) -> Outcome {
         let started = Instant::now();
-        let tasks: Vec<_> = (0..self.connections)
-            .map(|i| {
-                let pace = pace(u32::try_from(i).expect("few connections"));
-                let load = self.clone();
-                tokio::spawn(async move {
-                    match load.target.clone() {
-                        Target::Verify => rest(load.address, pace, verify, None).await,
-                        Target::Download { path, size } => {
-                            rest(load.address, pace, || download(&path), Some(size)).await
-                        }
-                        Target::Grpc => grpc(load.address, pace).await,
-                    }
-                })
-            })
-            .collect();
-        let mut latencies = histogram();
-        for task in tasks {
-            latencies.add(task.await.expect("a connection works to the end")).expect("compatible histograms");
+        let mut connections = Vec::new();
+        for number in 0..self.connections {
+            let pace = pace(u32::try_from(number).expect("few connections"));
+            connections.push(tokio::spawn(run_connection(self.address, self.target.clone(), pace)));
         }
+        let latencies = sum_of(connections).await;
         Outcome { latencies, elapsed: started.elapsed() }
     }
 }
 
+async fn run_connection(address: SocketAddr, target: Target, pace: Pace) -> Histogram<u64> {
+    match target {
+        Target::Verify => rest(address, pace, verify, None).await,
+        Target::Download { path, size } => rest(address, pace, || download(&path), Some(size)).await,
+        Target::Grpc => grpc(address, pace).await,
+    }
+}
+
+/// Waits for tasks, and adds up their latencies.
+pub async fn sum_of(tasks: Vec<JoinHandle<Histogram<u64>>>) -> Histogram<u64> {
+    let mut latencies = histogram();
+    for task in tasks {
+        latencies.add(task.await.expect("the task finishes")).expect("compatible histograms");
+    }
+    latencies
+}
+
+/// Takes one from a counter that tasks share. Returns false when it is zero.
+pub fn take_one(left: &AtomicU64) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+}
+
 impl Pace {
-    /// Waits until a request is due and returns when that was; none when the measurement is over.
+    /// Waits until a request is due, and returns when that was. Returns none when the measurement is over.
     async fn next(&mut self) -> Option<Instant> {
         match self {
             Self::Until(end) => Some(Instant::now()).filter(|now| now < end),
-            Self::Count(left) => left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                .ok()
-                .map(|_| Instant::now()),
+            Self::Count(left) => take_one(left).then(Instant::now),
             Self::Every { interval, next, end } => {
                 let due = *next;
                 if due >= *end {
@@ -135,7 +141,7 @@ impl Pace {
                 if due <= Instant::now() {
                     return Some(due);
                 }
-                // The timer wakes up to a millisecond late; that is this program's delay and not the process's.
+                // The timer wakes up to a millisecond late. This delay is not one of the process under test.
                 tokio::time::sleep_until(due.into()).await;
                 Some(Instant::now())
             }
@@ -161,7 +167,7 @@ async fn rest(
             received += frame.expect("a whole body").data_ref().map_or(0, |data| data.len() as u64);
         }
         assert!(size.is_none_or(|size| size == received), "{received} bytes came");
-        latencies.saturating_record(micros(due));
+        latencies.saturating_record(micros_since(due));
     }
     latencies
 }
@@ -169,7 +175,7 @@ async fn rest(
 fn verify() -> Request<Full<Bytes>> {
     let body = format!(
         r#"{{"token":"{}","system_id":"s_0123456789ab","info":{{"name":"gitlab-runner","version":"19.4.0","revision":"abcdef12","platform":"linux","architecture":"amd64","executor":"docker"}}}}"#,
-        sample_token()
+        sample_runner_token()
     );
     Request::post("/api/v4/runners/verify")
         .header("host", "paddock")
@@ -213,21 +219,24 @@ async fn grpc(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
         architecture: Some("amd64".into()),
         executor: Some("docker".into()),
     };
-    let message =
-        VerifyRunnerRequest { token: sample_token(), system_id: Some("s_0123456789ab".into()), info: Some(info) };
+    let message = VerifyRunnerRequest {
+        token: sample_runner_token(),
+        system_id: Some("s_0123456789ab".into()),
+        info: Some(info),
+    };
     let mut latencies = histogram();
     while let Some(due) = pace.next().await {
         client.verify_runner(message.clone()).await.expect("an answer");
-        latencies.saturating_record(micros(due));
+        latencies.saturating_record(micros_since(due));
     }
     latencies
 }
 
-/// Latencies in microseconds, up to an hour.
+/// Creates a histogram of latencies in microseconds, up to an hour.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("a histogram")
 }
 
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).expect("less than 500,000 years")
+pub fn micros_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_micros()).expect("less than 500,000 years")
 }

@@ -1,7 +1,7 @@
-//! Measures the product beside its peers, in one run: a transcoded call, a download through a protected route, the record of an
-//! access, and its way into the log. `make bench` runs all of it; `bench transcode|download|captures` a part.
+//! Measures the product and comparable programs in one run: a transcoded call, a download through a protected route, captures,
+//! and the flush of captures to the log. `make bench` runs all; `bench transcode|download|captures` runs a part.
 //!
-//! The process under test is pinned to one core; the load and the backends that answer share another.
+//! The process under test is pinned to one core. The load and the backends share another one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -17,13 +17,14 @@ mod token_auth;
 mod transcode;
 mod upstream;
 
+use std::net::SocketAddr;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let address = || arguments[2].parse().expect("an address");
     match arguments.get(1).map(String::as_str) {
-        Some("backend") => runtime.block_on(backend::serve(address())),
-        Some("upstream") => runtime.block_on(upstream::serve(address())),
+        Some("backend") => runtime.block_on(backend::serve(address_in(&arguments))),
+        Some("upstream") => runtime.block_on(upstream::serve(address_in(&arguments))),
         Some("transcode") => runtime.block_on(transcode::measure()),
         Some("download") => runtime.block_on(download::measure()),
         Some("captures") => runtime.block_on(captures::measure()),
@@ -33,4 +34,8 @@ fn main() {
             captures::measure().await;
         }),
     }
+}
+
+fn address_in(arguments: &[String]) -> SocketAddr {
+    arguments[2].parse().expect("an address")
 }

@@ -1,4 +1,4 @@
-//! The processes that are measured, each pinned to a core, and what the kernel says of them.
+//! Starts the processes that are measured, pins each to a core, and reads their CPU time and memory.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ use crate::{
 /// The core of the process under test.
 const TEST_CORE: &str = "1";
 
-/// The core of the load and of the backend.
+/// The core of the load and of the backends.
 const LOAD_CORE: &str = "0";
 
 /// Clock ticks per second, as Linux reports CPU time to programs (USER_HZ).
@@ -37,12 +37,13 @@ pub struct Peers {
 }
 
 impl UnderTest {
-    /// User and system time so far.
+    /// Returns the user and system time so far.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the process runs");
         let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        let ticks = |i: usize| fields[i].parse::<f64>().expect("a number");
-        (ticks(11) + ticks(12)) / TICKS
+        let user: f64 = fields[11].parse().expect("a number");
+        let system: f64 = fields[12].parse().expect("a number");
+        (user + system) / TICKS
     }
 
     pub fn resident_kib(&self) -> u64 {
@@ -70,12 +71,12 @@ impl Peers {
         Self { folder, backend: free_address(), upstream: free_address() }
     }
 
-    /// Where the secrets and everything else of this run are.
+    /// Returns the folder of all files of this run, with the secrets.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// With captures in Redis and the log on Postgres.
+    /// Starts job-token-auth with captures in Redis and the log on PostgreSQL.
     pub async fn start_job_token_auth(&self, redis: &Redis, postgres: &Postgres) -> UnderTest {
         let address = free_address();
         for (secret, url) in
@@ -95,7 +96,7 @@ impl Peers {
         self.start(TEST_CORE, &own_program().with_file_name("job-token-auth"), &[], address, &environment).await
     }
 
-    /// The backend alone on the core of the process under test.
+    /// Starts the backend on the core of the process under test.
     pub async fn start_direct(&self) -> UnderTest {
         self.start(TEST_CORE, &own_program(), &["backend"], self.backend, &[]).await
     }
@@ -121,30 +122,31 @@ impl Peers {
         self.start(TEST_CORE, &own_program().with_file_name("gateway"), &[], address, &environment).await
     }
 
-    /// Envoy as a transcoder; none if it is not installed.
+    /// Starts Envoy as a transcoder. Returns none if it is not installed.
     pub async fn start_envoy_transcoder(&self) -> Option<UnderTest> {
         let address = free_address();
         self.start_envoy(address, envoy::transcoder(address, self.backend, &self.folder.path().join("descriptor.bin")))
             .await
     }
 
-    /// Envoy as a proxy that asks whether a request is allowed; none if it is not installed.
+    /// Starts Envoy as a proxy that asks whether a request is allowed. Returns none if it is not installed.
     pub async fn start_envoy_ext_authz(&self) -> Option<UnderTest> {
         let address = free_address();
         self.start_envoy(address, envoy::ext_authz(address, self.upstream)).await
     }
 
-    /// nginx with one worker process, as a proxy that asks whether a request is allowed; none if it is not installed.
+    /// Starts nginx as a proxy that asks whether a request is allowed. Returns none if it is not installed.
     pub async fn start_nginx(&self) -> Option<UnderTest> {
         let program = ["/usr/sbin/nginx", "/usr/bin/nginx"].into_iter().map(Path::new).find(|path| path.exists())?;
-        let (address, folder) = (free_address(), self.folder.path());
+        let address = free_address();
+        let folder = self.folder();
         let config = folder.join("nginx.conf");
         fs::write(&config, nginx_config(folder, address, self.upstream)).expect("nginx's configuration");
         let config = config.display().to_string();
         Some(self.start(TEST_CORE, program, &["-c", &config, "-p", &folder.display().to_string()], address, &[]).await)
     }
 
-    /// With one worker thread.
+    /// Starts Envoy with one worker thread.
     async fn start_envoy(&self, address: SocketAddr, config_text: serde_json::Value) -> Option<UnderTest> {
         let program = PathBuf::from(std::env::var_os("BENCH_ENVOY")?);
         let config = self.folder.path().join("envoy.json");
@@ -178,7 +180,7 @@ impl Peers {
     }
 }
 
-/// One process that answers itself, so that what the kernel says of it is all of it.
+/// Returns a configuration with a single process, so that its CPU time and memory are complete.
 fn nginx_config(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> String {
     let folder = folder.display();
     let authorization = upstream::AUTHORIZATION;
@@ -202,25 +204,19 @@ fn nginx_config(folder: &Path, address: SocketAddr, upstream: SocketAddr) -> Str
     )
 }
 
-/// A job token of the right form; the backend that is measured with lets it through unread.
+/// Returns a job token of the right form. The backend of this program accepts every token.
 pub fn sample_job_token() -> String {
     let prefix = CredentialKind::JobToken.spec().expect("a spec").prefix;
-    // As long as a real one: header, claims, signature.
+    // Header, claims and signature have the length of real ones.
     format!("{prefix}{}.{}.{}", "h".repeat(68), "c".repeat(220), "s".repeat(86))
 }
 
-/// A runner token of the right form; the backend that is measured knows no runners.
-pub fn sample_token() -> String {
+/// Returns a runner token of the right form. The backend of this program accepts every token.
+pub fn sample_runner_token() -> String {
     let prefix = CredentialKind::RunnerToken.spec().expect("a spec").prefix;
     let covered = format!("{prefix}t1_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef");
-    let alphabet = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut rest = crc32fast::hash(covered.as_bytes());
-    let mut digits = [0; 6];
-    for digit in digits.iter_mut().rev() {
-        *digit = alphabet[(rest % 62) as usize];
-        rest /= 62;
-    }
-    covered + std::str::from_utf8(&digits).expect("ASCII")
+    let checksum = token::checksum(&covered);
+    covered + std::str::from_utf8(&checksum).expect("ASCII")
 }
 
 fn own_program() -> PathBuf {

@@ -1,4 +1,4 @@
-//! The figures as a table.
+//! Prints the figures of transcoding as a table.
 
 use crate::load::Outcome;
 
@@ -50,7 +50,8 @@ impl Report {
             );
         }
         if let Some((before, after, requests)) = self.memory {
-            let (before, after) = (before as f64 / 1024.0, after as f64 / 1024.0);
+            let before = before as f64 / 1024.0;
+            let after = after as f64 / 1024.0;
             println!("\ngateway memory: {before:.1} MiB before and {after:.1} MiB after {requests} more requests");
         }
     }

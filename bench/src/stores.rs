@@ -1,4 +1,4 @@
-//! The stores that captures go through, and what their own benchmarks say of them.
+//! The stores of captures, and their own benchmarks.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many rows the flusher writes with one statement at most, and pgbench too.
+/// The number of rows of a statement of pgbench: the maximum of the flusher.
 const ROWS: usize = 500;
 
 /// A Redis that writes every change to disk before it answers.
@@ -19,7 +19,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts it in the folder; none if it is not installed.
+    /// Starts Redis with its data in the folder. Returns none if it is not installed.
     pub async fn start(folder: &Path) -> Option<Self> {
         let folder = folder.join("redis");
         fs::create_dir(&folder).expect("a folder");
@@ -49,16 +49,18 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Lets it stand still until what this returns is dropped.
+    /// Stops the process until the returned guard is dropped.
     pub fn freeze(&self) -> Frozen {
         let frozen = Frozen(self.child.id());
         frozen.send("STOP");
         frozen
     }
 
-    /// XADD of an entry as large as a capture, as fast as redis-benchmark can.
+    /// Measures XADD with entries as large as a capture, with redis-benchmark.
     pub fn benchmark(&self, callers: usize, count: u64) {
-        let (port, callers_text, count) = (self.port.to_string(), callers.to_string(), count.to_string());
+        let port = self.port.to_string();
+        let callers_text = callers.to_string();
+        let count = count.to_string();
         let entry = "x".repeat(260);
         let arguments =
             ["-p", &port, "-c", &callers_text, "-n", &count, "--csv", "XADD", "bench", "*", "capture", &entry];
@@ -66,12 +68,16 @@ impl Redis {
             println!("skipped: redis-benchmark is not installed");
             return;
         };
-        // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let row: Vec<_> =
-            text.lines().last().unwrap_or_default().rsplit(',').map(|cell| cell.trim_matches('"')).collect();
-        let cell = |from_the_end: usize| row.get(from_the_end).copied().unwrap_or("?");
-        println!("| redis-benchmark, XADD | {callers} | {} | - | {} ms | {} ms |", cell(6), cell(3), cell(1));
+        let text = String::from_utf8_lossy(&output.stdout);
+        // The columns: test, rps, avg_latency_ms, min_latency_ms, p50_latency_ms, p95_latency_ms, p99_latency_ms,
+        // max_latency_ms. The name of the test may contain commas, so the columns are counted from the end.
+        let row = text.lines().last().unwrap_or_default();
+        let cells: Vec<_> = row.rsplit(',').map(|cell| cell.trim_matches('"')).collect();
+        let [_max, p99, _p95, p50, _min, _average, rate, ..] = cells[..] else {
+            println!("skipped: redis-benchmark printed {row:?}");
+            return;
+        };
+        println!("| redis-benchmark, XADD | {callers} | {rate} | - | {p50} ms | {p99} ms |");
     }
 }
 
@@ -82,7 +88,7 @@ impl Drop for Redis {
     }
 }
 
-/// A Redis that stands still.
+/// A stopped Redis. It continues when this is dropped.
 pub struct Frozen(u32);
 
 impl Frozen {
@@ -103,7 +109,7 @@ pub struct Postgres {
     url: String,
 }
 
-/// Holds the table of the log locked until it is dropped.
+/// A lock on the table of the log. It ends when this is dropped.
 pub struct Lock(Child);
 
 impl Postgres {
@@ -115,11 +121,12 @@ impl Postgres {
         &self.url
     }
 
-    /// The session stays idle in its transaction: one that executed something would keep the lock until that ends, whatever
-    /// becomes of its client.
+    /// Locks the table of the log. The session stays idle in its transaction, so that the lock ends with the client: a running
+    /// statement would outlive it.
     pub fn lock_log(&self) -> Lock {
-        let (input, output) = (Stdio::piped(), Stdio::piped());
-        let mut child = Command::new("psql").arg(&self.url).stdin(input).stdout(output).spawn().expect("psql");
+        let mut command = Command::new("psql");
+        command.arg(&self.url).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("psql");
         let statement = b"BEGIN; LOCK TABLE access_events IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n";
         child.stdin.as_mut().expect("its input").write_all(statement).expect("psql reads");
         let mut lines = BufReader::new(child.stdout.as_mut().expect("its output")).lines();
@@ -134,7 +141,7 @@ impl Postgres {
         String::from_utf8_lossy(&output).trim().parse().expect("a number")
     }
 
-    /// The same rows by pgbench, as many with one statement.
+    /// Measures inserts of the same rows, with pgbench.
     pub fn benchmark(&self) {
         let create = "DROP TABLE IF EXISTS bench_events; CREATE TABLE bench_events (LIKE access_events INCLUDING ALL)";
         let created = Command::new("psql").arg(&self.url).args(["-q", "-c", create]).stderr(Stdio::null()).status();

@@ -1,4 +1,4 @@
-//! A caller of job-token-auth: with a job of its own, and projects that allow each other.
+//! A caller of job-token-auth, with a running job and a project that allows it.
 
 use std::{
     net::SocketAddr,
@@ -25,7 +25,7 @@ use proto::paddock::{
 
 use crate::process::Peers;
 
-/// How many connections the callers share, as several gateways would.
+/// The number of connections, as of several gateways.
 const CONNECTIONS: usize = 4;
 
 /// The caller. Clones share its connections.
@@ -41,15 +41,15 @@ impl TokenAuth {
     pub async fn prepare(peers: &Peers, address: SocketAddr) -> Self {
         let keys = IdentityKeys::load(&SecretStore::open(peers.folder())).expect("an identity key");
         let config = ClientConfig { endpoint: format!("http://{address}"), deadline_ms: 60_000 };
-        let channel = || {
-            PeerChannel::new(&config, Process::Gateway, Process::JobTokenAuth, keys.clone(), Clock::system())
-                .expect("an address")
-        };
-        let channels: Vec<_> = (0..CONNECTIONS).map(|_| channel()).collect();
+        let channels: Vec<_> = (0..CONNECTIONS).map(|_| connect(&config, &keys)).collect();
         let job = IssueJobTokenRequest { project_id: 1, user_id: 1, ..IssueJobTokenRequest::default() };
-        let issued = JobServiceClient::new(channel()).issue_job_token(with(job, process())).await.expect("a job");
+        let issued =
+            JobServiceClient::new(channels[0].clone()).issue_job_token(with(job, process())).await.expect("a job");
         let allow = AllowProjectRequest { id: "2".into(), target_project_id: 1, ..AllowProjectRequest::default() };
-        ScopeServiceClient::new(channel()).allow_project(with(allow, administrator())).await.expect("an entry");
+        ScopeServiceClient::new(channels[0].clone())
+            .allow_project(with(allow, administrator()))
+            .await
+            .expect("an entry");
         Self { channels: channels.into(), next: Arc::default(), token: issued.into_inner().token.into() }
     }
 
@@ -64,6 +64,11 @@ impl TokenAuth {
     pub fn call<T>(&self, message: T) -> tonic::Request<T> {
         with(message, process())
     }
+}
+
+fn connect(config: &ClientConfig, keys: &IdentityKeys) -> PeerChannel {
+    PeerChannel::new(config, Process::Gateway, Process::JobTokenAuth, keys.clone(), Clock::system())
+        .expect("an address")
 }
 
 fn process() -> Caller {

@@ -1,5 +1,5 @@
-//! Measures one transcoded call — `POST /api/v4/runners/verify` with the body that gitlab-runner sends — through the gateway,
-//! through Envoy's gRPC-JSON transcoder on the same descriptors, and as a direct gRPC call, in one run.
+//! Measures one transcoded call, `POST /api/v4/runners/verify` with the body of gitlab-runner: through the gateway, through
+//! Envoy's gRPC-JSON transcoder with the same descriptors, and as a direct gRPC call.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::{
     report::{Figures, Report},
 };
 
-/// How many connections the load keeps busy.
+/// The number of connections of the load.
 const CONNECTIONS: usize = 32;
 
-/// How long a closed-loop measurement lasts.
+/// The duration of a measurement.
 const DURATION: Duration = Duration::from_secs(6);
 
-/// How long a process is warmed up before it is measured.
+/// The duration of the load before a measurement.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// The rate of the open-loop measurement, requests per second.
+/// The rate of the measurement of latency, in requests per second.
 const RATE: u32 = 2_000;
 
-/// After how many requests the gateway's memory is read.
+/// The number of requests before the gateway's memory is read again.
 const MEMORY_REQUESTS: u64 = 1_000_000;
 
 pub async fn measure() {

@@ -1,5 +1,5 @@
-//! An upstream that streams as many bytes as the last segment of the path says, and says yes to whoever asks whether a request
-//! is allowed.
+//! An upstream that streams as many bytes as the last segment of the path says, and allows every request that a proxy asks
+//! about.
 
 use std::{convert::Infallible, net::SocketAddr};
 
@@ -15,12 +15,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// How large one piece of a stream is.
-const PIECE: usize = 64 << 10;
+/// The size of a chunk of a stream.
+const CHUNK: usize = 64 << 10;
 
-static ZEROS: [u8; PIECE] = [0; PIECE];
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
-/// Where the other proxies ask whether a request is allowed.
+/// The path at which the other proxies ask whether a request is allowed.
 pub const AUTHORIZATION: &str = "/authorize";
 
 pub async fn serve(address: SocketAddr) {
@@ -38,11 +38,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<BoxBody<Bytes, In
         return Ok(Response::new(Full::default().boxed()));
     }
     let size: usize = path.rsplit('/').next().and_then(|size| size.parse().ok()).unwrap_or_default();
-    let body = if size <= PIECE {
+    let body = if size <= CHUNK {
         Full::new(Bytes::from_static(&ZEROS[..size])).boxed()
     } else {
-        let pieces = (0..size / PIECE).map(|_| Ok(Frame::data(Bytes::from_static(&ZEROS))));
-        BodyExt::boxed(StreamBody::new(stream::iter(pieces)))
+        let chunks = (0..size / CHUNK).map(|_| Ok(Frame::data(Bytes::from_static(&ZEROS))));
+        BodyExt::boxed(StreamBody::new(stream::iter(chunks)))
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_LENGTH, size.into());

@@ -1,32 +1,31 @@
-//! The REST API as the operator's commands use it: as an administrator, and with failures that say what to do.
+//! A client of the REST API for the operator's commands. It calls as an administrator, and its errors say what to do.
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{contract::Place, paddock::contract::v1::CredentialKind};
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// How long an answer may take.
+/// The maximum time that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long the question whether it can serve may take.
+/// The maximum time that the answer of a readiness probe may take.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many items a page of a list holds; the API gives no more.
-const PAGE: usize = 100;
+/// The number of items on a page of a list. It is the maximum that the API allows.
+const PAGE_SIZE: usize = 100;
 
-/// A server, and the token of an administrator.
+/// A gateway, and the token of an administrator.
 pub struct Api {
     client: Client,
     base: String,
     token: String,
 }
 
-/// What a refusal says in its body.
+/// The body of a refusal.
 #[derive(Deserialize)]
-struct Refused {
+struct RefusalBody {
     message: serde_json::Value,
     #[serde(default)]
     reason: String,
@@ -35,33 +34,33 @@ struct Refused {
 }
 
 impl Api {
-    /// The server at this address, `http://host:port`.
+    /// Creates a client of the gateway at an address, as in `http://host:port`.
     ///
     /// # Errors
-    /// If the address is none that can be called.
+    /// If the address cannot be called.
     fn new(server: &str, token: String) -> anyhow::Result<Self> {
         let base = server.trim_end_matches('/').to_owned();
         ensure!(
             base.starts_with("http://"),
             "{base}: give the address of the gateway itself, as in http://127.0.0.1:8080"
         );
-        // The gateway redirects nowhere, and the token is for nobody else.
+        // The gateway never redirects, and another server must not get the token.
         let client = Client::builder().timeout(TIMEOUT).no_proxy().redirect(Policy::none()).build();
         let client = client.context("cannot make a client")?;
         Ok(Self { client, base, token })
     }
 
-    /// The server at this address, and the token in this file.
+    /// Creates a client of the gateway at an address, with the token in a file.
     ///
     /// # Errors
-    /// If the address is none, or the file cannot be read or holds no token.
+    /// If the address cannot be called, or the file cannot be read or holds no token.
     pub fn with_token_file(server: &str, file: &Path) -> anyhow::Result<Self> {
         let remedy = "set PADDOCK_DATA to the folder that `paddock serve` uses, or give --token-file FILE with the token of \
                       an administrator";
         let shown = file.display();
-        let token =
+        let content =
             fs::read_to_string(file).map_err(|error| anyhow!("cannot read a token from {shown}: {error}; {remedy}"))?;
-        let token = token.trim();
+        let token = content.trim();
         ensure!(
             !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()),
             "{shown} holds no token; {remedy}"
@@ -69,12 +68,12 @@ impl Api {
         Self::new(server, token.to_owned())
     }
 
-    /// A GET under `/api/v4`, to be sent.
+    /// Builds a GET request for a path below `/api/v4`.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.client.get(self.url(path)).header(token_header(), &self.token)
     }
 
-    /// A POST under `/api/v4`, to be sent.
+    /// Builds a POST request for a path below `/api/v4`.
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(self.url(path)).header(token_header(), &self.token)
     }
@@ -83,7 +82,7 @@ impl Api {
         format!("{}/api/v4{path}", self.base)
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request and reads the JSON of the answer.
     ///
     /// # Errors
     /// If there is no answer, or it is a refusal.
@@ -97,24 +96,27 @@ impl Api {
                 anyhow!("{base} answered {status}, but not as the gateway of this version does ({error}); is it one?")
             });
         }
-        let Ok(refused) = serde_json::from_str::<Refused>(&text) else {
+        let Ok(refusal) = serde_json::from_str::<RefusalBody>(&text) else {
             bail!("{} answered {status}; is it the gateway?", self.base);
         };
-        let message = refused.message.as_str().map_or_else(|| refused.message.to_string(), ToOwned::to_owned);
-        bail!("{message} ({}): {}", refused.reason, refused.remedy)
+        // Some refusals have an object as their message.
+        let message = match refusal.message.as_str() {
+            Some(text) => text.to_owned(),
+            None => refusal.message.to_string(),
+        };
+        bail!("{message} ({}): {}", refusal.reason, refusal.remedy)
     }
 
-    /// Every item of a list.
+    /// Fetches every page of a list.
     ///
     /// # Errors
     /// As [`Api::send`].
     pub async fn list<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
         let mut all = Vec::new();
-        for page in 1.. {
-            let page = page.to_string();
-            let query = [("per_page", PAGE.to_string()), ("page", page)];
-            let items: Vec<T> = self.send(self.get(path).query(&query)).await?;
-            let is_last = items.len() < PAGE;
+        for page in 1_usize.. {
+            let request = self.get(path).query(&[("per_page", PAGE_SIZE), ("page", page)]);
+            let items: Vec<T> = self.send(request).await?;
+            let is_last = items.len() < PAGE_SIZE;
             all.extend(items);
             if is_last {
                 break;
@@ -124,38 +126,41 @@ impl Api {
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> anyhow::Error {
-        let (base, cause) = (&self.base, cause(error));
+        let base = &self.base;
+        let cause = root_cause(error);
         anyhow!(
             "{base}: {cause}; start `paddock serve`, set PADDOCK_PORT to the port that it uses, or give --server URL"
         )
     }
 }
 
-/// Whether a gateway can serve.
+/// Asks a gateway whether it is ready.
 ///
 /// # Errors
-/// If it cannot be asked, or says what is missing.
+/// If it does not answer, or is not ready.
 pub async fn readiness(base: &str) -> Result<(), NotReady> {
-    let client = Client::builder().timeout(READINESS_TIMEOUT).no_proxy().build();
-    let asked = async { client?.get(format!("{base}/-/readiness")).send().await };
-    let answer = asked.await.map_err(|error| NotReady::Unreachable(cause(&error)))?;
+    let answer = request_readiness(base).await.map_err(|error| NotReady::Unreachable(root_cause(&error)))?;
     match answer.status() {
         StatusCode::OK => Ok(()),
-        status => Err(NotReady::Says(format!("{status} {}", answer.text().await.unwrap_or_default()))),
+        status => Err(NotReady::Answered(format!("{status} {}", answer.text().await.unwrap_or_default()))),
     }
 }
 
-/// Why a gateway cannot serve.
-pub enum NotReady {
-    /// It does not answer.
-    Unreachable(String),
-    /// What it answers.
-    Says(String),
+async fn request_readiness(base: &str) -> reqwest::Result<reqwest::Response> {
+    let client = Client::builder().timeout(READINESS_TIMEOUT).no_proxy().build()?;
+    client.get(format!("{base}/-/readiness")).send().await
 }
 
-/// What kept an answer from coming. The innermost cause says what happened, the outer ones name an address that is told
-/// already.
-pub fn cause(error: &reqwest::Error) -> String {
+/// Why a gateway is not ready.
+pub enum NotReady {
+    /// It does not answer, for this cause.
+    Unreachable(String),
+    /// It answered with this status and text.
+    Answered(String),
+}
+
+/// Returns why there was no answer: the innermost cause. The outer ones repeat the address.
+pub fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
@@ -166,7 +171,7 @@ pub fn cause(error: &reqwest::Error) -> String {
     innermost.to_string()
 }
 
-/// The header that carries a personal access token.
+/// Returns the header that carries a personal access token.
 fn token_header() -> &'static str {
     let carriers = CredentialKind::UserToken.spec().map(|spec| spec.carriers).unwrap_or_default();
     let header = carriers.iter().find_map(|carrier| match carrier.place {
@@ -181,18 +186,21 @@ fn token_header() -> &'static str {
 mod tests {
     use super::*;
 
+    fn error_of(server: &str, file: &Path) -> Option<String> {
+        Api::with_token_file(server, file).err().map(|error| format!("{error:#}"))
+    }
+
     #[test]
-    fn what_is_no_address_or_no_token_is_said_with_a_remedy() {
+    fn a_wrong_address_or_token_file_is_refused_with_a_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
-        let said = |server: &str| Api::with_token_file(server, &file).err().map(|error| format!("{error:#}"));
-        assert!(said("http://h:1").unwrap().contains("--token-file"), "a missing file");
+        assert!(error_of("http://h:1", &file).unwrap().contains("--token-file"), "a missing file");
         fs::write(&file, " \n").unwrap();
-        assert!(said("http://h:1").unwrap().contains("holds no token"));
+        assert!(error_of("http://h:1", &file).unwrap().contains("holds no token"));
         fs::write(&file, "secret with spaces").unwrap();
-        assert!(!said("http://h:1").unwrap().contains("secret"), "what stands there may be half a token");
+        assert!(!error_of("http://h:1", &file).unwrap().contains("secret"), "the content may be part of a token");
         fs::write(&file, "token\n").unwrap();
-        assert_eq!(said("http://h:1"), None);
-        assert!(said("h:1").unwrap().contains("http://"));
+        assert_eq!(error_of("http://h:1", &file), None);
+        assert!(error_of("h:1", &file).unwrap().contains("http://"));
     }
 }

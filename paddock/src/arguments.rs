@@ -1,4 +1,4 @@
-//! The command line. Settings do not stand there, and who looks for them there is told where they are.
+//! The command line. Settings are not arguments; the help and the error messages name their variables instead.
 
 use std::path::PathBuf;
 
@@ -7,60 +7,61 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use crate::{check, job};
+use crate::{job, output::Format};
 
-/// What `serve` is told in another way than by arguments.
+/// The settings that `serve` reads from the environment and not from arguments.
 const SETTINGS: &str = "\
-Settings come from the environment or the configuration file; docs/reference/configuration.md has all of them:
-  PADDOCK_PORT      the port on 127.0.0.1 that REST is served on [default: 8080]
-  PADDOCK_DATA      the folder that everything is kept in [default: ./data]
-  PADDOCK_UPSTREAM  what job tokens reach behind the protected routes, as http://127.0.0.1:3000 [default: nothing]";
+Settings come from the environment or the configuration file; docs/reference/configuration.md lists all of them:
+  PADDOCK_PORT      the port on 127.0.0.1 that serves REST [default: 8080]
+  PADDOCK_DATA      the folder for all data [default: ./data]
+  PADDOCK_UPSTREAM  the upstream behind the protected routes, as in http://127.0.0.1:3000 [default: none]";
 
 /// The credential plane for CI runners.
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
-    /// The configuration file. Without one the defaults and the environment count.
+    /// The configuration file. Without one, the defaults and the environment apply.
     #[arg(long, global = true, env = "PADDOCK_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Runs all services in one process, with everything it keeps in one folder.
+    /// Runs all services in one process, with all data in one folder.
     #[command(after_help = SETTINGS)]
     Serve,
-    /// Says what is wrong with an installation, and what to do. Exits with 1 if something is broken.
+    /// Reports what is wrong with an installation, and what to do. Exits with 1 if something is broken.
     Check {
-        /// How the findings are printed.
+        /// The format of the findings.
         #[arg(short, long, value_enum, default_value = "text")]
-        output: check::Format,
+        output: Format,
     },
-    /// Makes a new token for the first administrator, in place of a lost one. Stop `paddock serve` first.
+    /// Replaces a lost token of the first administrator. Stop `paddock serve` first.
     RootToken,
-    /// Issues the tokens of jobs, and ends them.
+    /// Issues job tokens, finishes jobs, and lists them.
     Job(job::Arguments),
 }
 
 impl Arguments {
-    /// Those of this process. Wrong ones, and the question for help, end it.
+    /// Parses the arguments of this process. Ends the process on `--help`, `--version` and mistakes.
     pub fn of_process() -> Self {
         Self::try_parse().unwrap_or_else(|error| with_tip(error).exit())
     }
 }
 
-/// Who gives a setting as an argument is told its variable.
+/// Names the variable of a setting that was given as an argument.
 fn with_tip(mut error: clap::Error) -> clap::Error {
-    let given = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(given)) if error.kind() == ErrorKind::UnknownArgument => given.as_str(),
-        _ => "",
-    };
-    if let Some(name) = ["port", "data", "upstream"].into_iter().find(|name| given.strip_prefix("--") == Some(*name)) {
-        let tip = format!("it is a setting: PADDOCK_{}=… paddock …", name.to_uppercase());
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+    if matches!(argument.as_str(), "--port" | "--data" | "--upstream") {
+        let variable = argument.trim_start_matches('-').to_uppercase();
+        let tip = format!("it is a setting: PADDOCK_{variable}=… paddock …");
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
@@ -69,11 +70,12 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use clap::CommandFactory as _;
 
+    use super::*;
+
     #[test]
-    fn settings_are_told_where_arguments_are_looked_for() {
+    fn help_and_errors_name_the_variables_of_settings() {
         let mut command = Arguments::command();
         let help = command.find_subcommand_mut("serve").unwrap().render_help().to_string();
         for (argument, variable) in
@@ -82,8 +84,8 @@ mod tests {
             assert!(help.contains(variable), "{help}");
             for given in [vec![argument, "x"], vec![&*format!("{argument}=x")]] {
                 let error = Arguments::try_parse_from([vec!["paddock", "serve"], given].concat()).err().unwrap();
-                let said = with_tip(error).to_string();
-                assert!(said.contains(variable), "{said}");
+                let message = with_tip(error).to_string();
+                assert!(message.contains(variable), "{message}");
             }
         }
         let error = Arguments::try_parse_from(["paddock", "serve", "--other"]).err().unwrap();

@@ -1,4 +1,4 @@
-//! The settings of `paddock serve`: its own, and those of the services it runs.
+//! The settings of `paddock serve`: its own, and those of the services that it runs.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use chassis::{
 };
 use serde::Deserialize;
 
-/// Every setting. `config.default.toml` of each crate says what it means.
+/// All settings. The file `config.default.toml` of each crate documents them.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
-    /// The port on 127.0.0.1 that REST is served on.
+    /// The port on 127.0.0.1 that serves REST.
     pub port: u16,
-    /// The folder that everything is kept in.
+    /// The folder for all data.
     pub data: PathBuf,
-    /// What job tokens reach behind the protected routes; empty: what the settings of the gateway say.
+    /// The URL of the upstream behind the protected routes. Empty: `gateway.upstream` applies.
     pub upstream: String,
-    /// What concerns this process alone.
-    pub paddock: Paddock,
+    /// The settings of this process alone.
+    pub paddock: PaddockConfig,
     /// The settings of logs, spans and metrics.
     pub telemetry: TelemetryConfig,
     /// The settings of the gRPC server between the services.
@@ -35,13 +35,13 @@ pub struct Config {
 
 /// The settings of the section `paddock`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Paddock {
-    /// Where `/metrics` is served; empty: nowhere.
+pub struct PaddockConfig {
+    /// The address of `/metrics`. Empty: it is not served.
     pub metrics_listen: String,
 }
 
 impl Config {
-    /// The settings of the gateway, with the upstream that has a short name here.
+    /// Returns the settings of the gateway, with the upstream from the setting `upstream` here.
     pub fn gateway(&self) -> gateway::Config {
         let mut gateway = self.gateway.clone();
         if !self.upstream.is_empty() {
@@ -54,15 +54,18 @@ impl Config {
 impl Validate for Config {
     fn validate(&self, problems: &mut Problems) {
         problems.require(!self.data.as_os_str().is_empty(), "data", "must name a folder");
-        let embedded = self.runner_registry.database == DatabaseKind::Sqlite;
-        let apart = "`paddock serve` keeps everything in its data folder; run the services apart for another database";
-        problems.require(embedded, "runner_registry.database", apart);
-        let embedded = self.job_token_auth.database == DatabaseKind::Sqlite;
-        problems.require(embedded, "job_token_auth.database", apart);
+        let must_be_sqlite =
+            "`paddock serve` keeps everything in its data folder; run the services apart for another database";
+        let is_sqlite = self.runner_registry.database == DatabaseKind::Sqlite;
+        problems.require(is_sqlite, "runner_registry.database", must_be_sqlite);
+        let is_sqlite = self.job_token_auth.database == DatabaseKind::Sqlite;
+        problems.require(is_sqlite, "job_token_auth.database", must_be_sqlite);
         let metrics = &self.paddock.metrics_listen;
         let is_address = metrics.is_empty() || is_listen_address(metrics);
         problems.require(is_address, "paddock.metrics_listen", "must be an address with a port, or empty");
-        if let Some(problem) = gateway::upstream_problem(&self.upstream).filter(|_| !self.upstream.is_empty()) {
+        if !self.upstream.is_empty()
+            && let Some(problem) = gateway::upstream_problem(&self.upstream)
+        {
             problems.push("upstream", problem);
         }
         self.telemetry.validate(problems);
@@ -76,7 +79,7 @@ impl Validate for Config {
 /// Loads the settings.
 ///
 /// # Errors
-/// Every mistake in them.
+/// Reports every mistake in them.
 pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     let defaults = [
         chassis::config::DEFAULTS,
@@ -93,19 +96,20 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 mod tests {
     use super::*;
 
+    fn problems_of(config: &Config) -> String {
+        let mut problems = Problems::default();
+        config.validate(&mut problems);
+        format!("{problems:?}")
+    }
+
     #[test]
-    fn the_short_name_of_the_upstream_is_held_to_the_same_rules() {
+    fn the_short_name_of_the_upstream_follows_the_same_rules() {
         let mut config = load(None).unwrap();
         assert_eq!(config.gateway().upstream, "");
         config.gateway.upstream = "http://one:1".to_owned();
         assert_eq!(config.gateway().upstream, "http://one:1");
         config.upstream = "http://two:2".to_owned();
         assert_eq!(config.gateway().upstream, "http://two:2");
-        let problems_of = |config: &Config| {
-            let mut problems = Problems::default();
-            config.validate(&mut problems);
-            format!("{problems:?}")
-        };
         assert!(!problems_of(&config).contains("upstream"));
         config.upstream = "two".to_owned();
         let problems = problems_of(&config);

@@ -1,4 +1,4 @@
-//! The folder that `paddock serve` keeps everything in. One process owns it at a time.
+//! The folder with all data of `paddock serve`. Only one process uses it at a time.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use chassis::secrets::{SecretStore, write_private};
+use chassis::{
+    db::{self, DatabaseConnection, DatabaseLocation},
+    secrets::{SecretStore, write_private},
+};
 use proto::paddock::contract::v1::Process;
 use runner_registry::UserToken;
 
@@ -19,16 +22,12 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder when it is missing, for its owner alone, and locks it.
+    /// Creates the folder if it is missing, readable by its owner alone, and locks it.
     ///
     /// # Errors
-    /// If it cannot be made, or another process serves from it.
+    /// If it cannot be created, or another process has locked it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
-        let open = || -> io::Result<File> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-            File::create(path.join("lock"))
-        };
-        let lock = open().with_context(|| format!("cannot use the data folder {}", path.display()))?;
+        let lock = create_lock_file(path).with_context(|| format!("cannot use the data folder {}", path.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
@@ -38,7 +37,7 @@ impl DataFolder {
         }
     }
 
-    /// The secrets, generated on first start.
+    /// Opens the secrets. Generates those that are missing.
     ///
     /// # Errors
     /// If one cannot be written.
@@ -48,22 +47,28 @@ impl DataFolder {
         Ok(store)
     }
 
-    /// The file of the database.
-    pub fn database(&self) -> PathBuf {
-        database(&self.path)
+    /// Connects to the database of runner-registry.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn connect_registry(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
+        connect(database(&self.path), max_connections).await
     }
 
-    /// The file of the database of job-token-auth.
-    pub fn job_database(&self) -> PathBuf {
-        self.path.join("job-token-auth.sqlite")
+    /// Connects to the database of job-token-auth.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn connect_job_token_auth(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
+        connect(self.path.join("job-token-auth.sqlite"), max_connections).await
     }
 
-    /// The folder of captures that wait to be shipped.
+    /// Returns the folder of the spool: captures that are written here before they are shipped.
     pub fn spool(&self) -> PathBuf {
         spool(&self.path)
     }
 
-    /// Keeps the token of the first administrator where only the owner of the folder can read it.
+    /// Writes the token of the first administrator to a file that only its owner can read.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -71,28 +76,38 @@ impl DataFolder {
         write_private(&self.root_token(), token.expose().as_bytes())
     }
 
-    /// The file of the token of the first administrator.
+    /// Returns the file with the token of the first administrator.
     pub fn root_token(&self) -> PathBuf {
         root_token(&self.path)
     }
 }
 
-/// The file of the database.
+fn create_lock_file(folder: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    File::create(folder.join("lock"))
+}
+
+async fn connect(file: PathBuf, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
+    let location = DatabaseLocation::Sqlite(file);
+    db::connect(&location, max_connections).await.context("cannot open the database")
+}
+
+/// Returns the file of the database of runner-registry.
 pub fn database(folder: &Path) -> PathBuf {
     folder.join("runner-registry.sqlite")
 }
 
-/// The folder of captures that wait to be shipped.
+/// Returns the folder of the spool: captures that are written here before they are shipped.
 pub fn spool(folder: &Path) -> PathBuf {
     folder.join("spool")
 }
 
-/// The folder of the secrets.
+/// Returns the folder of the secrets.
 pub fn secrets(folder: &Path) -> PathBuf {
     folder.join("secrets")
 }
 
-/// The file of the token of the first administrator.
+/// Returns the file with the token of the first administrator.
 pub fn root_token(folder: &Path) -> PathBuf {
     folder.join("root.token")
 }
@@ -100,8 +115,9 @@ pub fn root_token(folder: &Path) -> PathBuf {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
 
     #[test]
     fn the_folder_is_for_its_owner_alone_and_for_one_process() {

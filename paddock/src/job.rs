@@ -1,4 +1,4 @@
-//! `paddock job`: issues the tokens of jobs, and ends them, until a scheduler does.
+//! `paddock job`: issues job tokens, finishes jobs, and lists them. Paddock has no scheduler that does this.
 
 use std::{
     io::{self, Write as _},
@@ -6,45 +6,50 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::{api::Api, config::Config, data_folder, output::print};
+use crate::{
+    api::Api,
+    config::Config,
+    data_folder,
+    output::{self, Format},
+};
 
-/// The status of a job whose token is good.
+/// The status of a job whose token is valid.
 const RUNNING: &str = "running";
 
-/// Where jobs are, as the API has it.
+/// The path of jobs in the API.
 const JOBS: &str = "/admin/jobs";
 
-/// What to do, on which server, and as whom.
+/// The subcommand, the gateway, and the token of the caller.
 #[derive(Args)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// The address of the gateway, for example http://ci-tokens.internal:8080. Without it: that of `paddock serve` here.
+    /// The address of the gateway, as in http://ci-tokens.internal:8080. Default: `paddock serve` on this machine.
     #[arg(long, value_name = "URL", global = true)]
     server: Option<String>,
-    /// A file with the token of an administrator. Without it: root.token in the data folder.
+    /// A file with the token of an administrator. Default: root.token in the data folder.
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 }
 
-/// What to do with jobs.
+/// The subcommands.
 #[derive(Subcommand)]
 enum Command {
-    /// Records a job that runs now, and prints its token alone on standard output.
+    /// Starts a job, and prints its token on standard output and nothing else.
     Issue(Issue),
-    /// Says that a job has ended: its token is dead at once.
+    /// Finishes a job. Its token stops working at once.
     Finish {
-        /// The id of the job; `paddock job list` shows it.
+        /// The id of the job, as `paddock job list` shows it.
         job_id: i64,
     },
     /// Lists jobs, the newest first.
     List {
-        /// How they are printed.
+        /// The format of the list.
         #[arg(short, long, value_enum, default_value = "text")]
         output: Format,
     },
@@ -53,37 +58,42 @@ enum Command {
 /// The job to issue a token for.
 #[derive(Args)]
 struct Issue {
-    /// Its project: the id or the full path.
+    /// The project of the job, by its id or its full path.
     #[arg(long)]
     project: String,
-    /// The id of the user that it runs for.
+    /// The id of the user that the job runs for.
     #[arg(long)]
     user: i64,
-    /// How long it may run, in seconds, from 1 to 2592000; the token expires five minutes after. Without it: an hour.
+    /// The maximum duration in seconds, from 1 to 2592000. The token expires five minutes later. Default: one hour.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<i32>,
-    /// Its name in the pipeline.
+    /// The name of the job in its pipeline.
     #[arg(long)]
     name: Option<String>,
-    /// Its stage in the pipeline.
+    /// The stage of the job in its pipeline.
     #[arg(long)]
     stage: Option<String>,
-    /// The branch or tag that it runs for.
+    /// The branch or tag that the job runs for.
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
 }
 
-/// How jobs are printed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// A table.
-    Text,
-    /// A JSON array of objects.
-    Json,
+#[derive(Serialize)]
+struct IssueRequest {
+    project_id: i64,
+    user_id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<String>,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Issued {
+struct IssueResponse {
     job: Job,
     token: String,
 }
@@ -113,43 +123,40 @@ struct Project {
     path_with_namespace: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct WithId {
-    id: i64,
-}
-
-/// Runs a command.
+/// Runs a subcommand.
 ///
 /// # Errors
-/// What is wrong, and what to do about it.
+/// Says what is wrong, and what to do about it.
 pub async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let server = arguments.server.unwrap_or_else(|| format!("http://127.0.0.1:{}", config.port));
-    let file = arguments.token_file.unwrap_or_else(|| data_folder::root_token(&config.data));
-    let api = Api::with_token_file(&server, &file)?;
+    let token_file = arguments.token_file.unwrap_or_else(|| data_folder::root_token(&config.data));
+    let api = Api::with_token_file(&server, &token_file)?;
     match arguments.command {
-        Command::Issue(issue) => self::issue(&api, issue).await,
+        Command::Issue(arguments) => issue(&api, arguments).await,
         Command::Finish { job_id } => finish(&api, job_id).await,
         Command::List { output } => list(&api, output).await,
     }
 }
 
-/// The token goes to standard output alone, so that a script can take it; what a person wants to know goes beside it.
-async fn issue(api: &Api, issue: Issue) -> anyhow::Result<()> {
-    let mut body = Map::new();
-    body.insert("project_id".to_owned(), project_id(api, &issue.project).await?.into());
-    body.insert("user_id".to_owned(), issue.user.into());
-    let timeout = issue.timeout.map(Value::from);
-    let texts = [("name", issue.name), ("stage", issue.stage), ("ref", issue.reference)];
-    let optional = texts.into_iter().map(|(name, text)| (name, text.map(Value::from))).chain([("timeout", timeout)]);
-    body.extend(optional.filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    let issued: Issued = api.send(api.post(JOBS).json(&body)).await?;
-    writeln!(io::stdout(), "{}", issued.token)?;
-    let Job { id, token_expires_at, .. } = issued.job;
-    writeln!(io::stderr(), "job {id}: the token expires at {token_expires_at}, or with `paddock job finish {id}`")?;
+/// Prints the token alone to standard output, so that a script can read it, and the text for people to standard error.
+async fn issue(api: &Api, arguments: Issue) -> anyhow::Result<()> {
+    let request = IssueRequest {
+        project_id: project_id(api, &arguments.project).await?,
+        user_id: arguments.user,
+        timeout: arguments.timeout,
+        name: arguments.name,
+        stage: arguments.stage,
+        reference: arguments.reference,
+    };
+    let IssueResponse { job, token } = api.send(api.post(JOBS).json(&request)).await?;
+    writeln!(io::stdout(), "{token}")?;
+    let id = job.id;
+    let expires_at = job.token_expires_at;
+    writeln!(io::stderr(), "job {id}: the token expires at {expires_at}, or with `paddock job finish {id}`")?;
     Ok(())
 }
 
-/// The id of a project that is given by its id or its full path.
+/// Returns the id of a project that is given by its id or its full path.
 async fn project_id(api: &Api, project: &str) -> anyhow::Result<i64> {
     if let Ok(id) = project.parse() {
         return Ok(id);
@@ -159,7 +166,8 @@ async fn project_id(api: &Api, project: &str) -> anyhow::Result<i64> {
         "--project {project:?} is neither an id nor a full path: give it as in --project 7 or --project demo/app"
     );
     let path = utf8_percent_encode(project, NON_ALPHANUMERIC);
-    let found: WithId = api.send(api.get(&format!("/projects/{path}"))).await.with_context(|| project.to_owned())?;
+    let request = api.get(&format!("/projects/{path}"));
+    let found: Project = api.send(request).await.with_context(|| project.to_owned())?;
     Ok(found.id)
 }
 
@@ -171,44 +179,43 @@ async fn finish(api: &Api, id: i64) -> anyhow::Result<()> {
 
 async fn list(api: &Api, format: Format) -> anyhow::Result<()> {
     let jobs: Vec<Value> = api.list(JOBS).await?;
-    print(&match format {
-        Format::Json => serde_json::to_string_pretty(&jobs)? + "\n",
+    match format {
+        Format::Json => output::print_json(&jobs)?,
         Format::Text => {
-            let jobs = jobs.into_iter().map(serde_json::from_value).collect::<Result<Vec<Job>, _>>();
-            table(&jobs.context("the server speaks of jobs in another way")?)
+            let jobs: Result<Vec<Job>, _> = jobs.into_iter().map(serde_json::from_value).collect();
+            let jobs = jobs.context("the server describes jobs in a way that this version does not know")?;
+            output::print(&table(&jobs))?;
         }
-    })?;
+    }
     Ok(())
 }
 
-/// The jobs below a line of headings, in columns that are as wide as what stands in them.
 fn table(jobs: &[Job]) -> String {
-    let headings = ["ID", "STATUS", "PROJECT", "USER", "NAME", "STAGE", "REF", "TOKEN"].map(ToOwned::to_owned);
-    let rows: Vec<_> = std::iter::once(headings).chain(jobs.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..8).map(width).collect();
-    let line = |row: &[String; 8]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    let rows: Vec<_> = jobs.iter().map(row).collect();
+    output::table(["ID", "STATUS", "PROJECT", "USER", "NAME", "STAGE", "REF", "TOKEN"], &rows)
 }
 
-/// The cells of a job. What is gone is named by its id.
+/// Returns the cells of a job. A deleted user or project has only its id.
 fn row(job: &Job) -> [String; 8] {
-    let or_id = |text: &Option<String>, id: i64| text.clone().unwrap_or_else(|| id.to_string());
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let is_good = job.status == RUNNING;
+    let is_running = job.status == RUNNING;
     [
         job.id.to_string(),
         job.status.clone(),
-        or_id(&job.project.path_with_namespace, job.project.id),
-        or_id(&job.user.username, job.user.id),
-        or_none(&job.name),
-        or_none(&job.stage),
-        or_none(&job.reference),
-        if is_good { format!("until {}", job.token_expires_at) } else { "ended".to_owned() },
+        text_or_id(job.project.path_with_namespace.as_deref(), job.project.id),
+        text_or_id(job.user.username.as_deref(), job.user.id),
+        text_or_dash(job.name.as_deref()),
+        text_or_dash(job.stage.as_deref()),
+        text_or_dash(job.reference.as_deref()),
+        if is_running { format!("until {}", job.token_expires_at) } else { "ended".to_owned() },
     ]
+}
+
+fn text_or_id(text: Option<&str>, id: i64) -> String {
+    text.map_or_else(|| id.to_string(), ToOwned::to_owned)
+}
+
+fn text_or_dash(text: Option<&str>) -> String {
+    text.unwrap_or("-").to_owned()
 }
 
 #[cfg(test)]
@@ -216,23 +223,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_is_a_row_that_names_what_is_gone_by_its_id() {
-        let job = |status: &str, username: Option<&str>, path: Option<&str>, name: Option<&str>| Job {
+    fn a_job_is_a_row_and_a_deleted_object_is_its_id() {
+        let running = Job {
             id: 7,
-            status: status.to_owned(),
-            name: name.map(ToOwned::to_owned),
+            status: "running".to_owned(),
+            name: Some("build".to_owned()),
             reference: None,
-            stage: name.map(|_| "test".to_owned()),
+            stage: Some("test".to_owned()),
             token_expires_at: "then".to_owned(),
-            user: User { id: 2, username: username.map(ToOwned::to_owned) },
-            project: Project { id: 3, path_with_namespace: path.map(ToOwned::to_owned) },
+            user: User { id: 2, username: Some("alice".to_owned()) },
+            project: Project { id: 3, path_with_namespace: Some("demo/app".to_owned()) },
         };
-        let jobs = [job("running", Some("alice"), Some("demo/app"), Some("build")), job("finished", None, None, None)];
+        let finished = Job {
+            id: 7,
+            status: "finished".to_owned(),
+            name: None,
+            reference: None,
+            stage: None,
+            token_expires_at: "then".to_owned(),
+            user: User { id: 2, username: None },
+            project: Project { id: 3, path_with_namespace: None },
+        };
         let expected = "\
 ID  STATUS    PROJECT   USER   NAME   STAGE  REF  TOKEN
 7   running   demo/app  alice  build  test   -    until then
 7   finished  3         2      -      -      -    ended
 ";
-        assert_eq!(table(&jobs), expected);
+        assert_eq!(table(&[running, finished]), expected);
     }
 }

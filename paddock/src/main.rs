@@ -1,4 +1,4 @@
-//! The program `paddock`: all services in one process, and the operator's commands.
+//! The program `paddock`: runs all services in one process, and has the operator's commands.
 
 mod api;
 mod arguments;

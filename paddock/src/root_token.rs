@@ -1,6 +1,6 @@
-//! `paddock root-token`: for an operator who has lost the token of the first administrator.
+//! `paddock root-token`: replaces a lost token of the first administrator.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use anyhow::ensure;
 use chassis::{clock::Clock, db};
@@ -8,24 +8,19 @@ use chassis::{clock::Clock, db};
 use crate::{
     config::Config,
     data_folder::{self, DataFolder},
-    serve::open_database,
 };
 
-/// Revokes the lost token, writes a new one to its place, and prints the name of the file.
+/// Revokes the lost token, writes a new one to its file, and prints the path of the file.
 pub async fn replace(config: &Config) -> anyhow::Result<()> {
-    let database = data_folder::database(&config.data);
-    ensure!(
-        database.exists(),
-        "{} does not exist; start `paddock serve` once, it writes the token",
-        database.display()
-    );
+    let file = data_folder::database(&config.data);
+    ensure!(file.exists(), "{} does not exist; start `paddock serve` once, it writes the token", file.display());
     let folder = DataFolder::open(&config.data)?;
-    let database = open_database(&folder, 1).await?;
+    let database = folder.connect_registry(1).await?;
     let token = runner_registry::replace_root_token(&database, &Clock::system()).await;
     db::close(&database).await;
     folder.write_root_token(&token?)?;
-    let file = folder.root_token();
-    writeln!(std::io::stdout(), "wrote a new token to {}; the one before is revoked", file.display())?;
+    let written = folder.root_token();
+    writeln!(io::stdout(), "wrote a new token to {}; the one before is revoked", written.display())?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! `paddock serve`: the services, wired as they are when they run apart — over gRPC with signed identities — but on
-//! loopback ports that nobody has to configure.
+//! `paddock serve`: runs all services in one process. They call each other over gRPC with signed identities, as separate
+//! processes do, on loopback ports that the system chooses.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,22 +7,24 @@ use anyhow::Context as _;
 use chassis::{
     client::PeerChannel,
     clock::Clock,
-    db::{self, DatabaseConnection, DatabaseLocation},
     identity::IdentityKeys,
     process,
     secrets::SecretStore,
-    telemetry,
+    telemetry::{self, Telemetry},
 };
 use job_token_auth::keys::SigningKeys;
 use proto::paddock::contract::v1::Process;
-use runner_registry::{SealKeys, UserToken};
+use runner_registry::SealKeys;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, check::INSTANCE_METRIC, config::Config, data_folder::DataFolder};
+use crate::{api, config::Config, data_folder::DataFolder};
 
-/// How long to wait before the services are asked again whether they serve.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The metric that identifies a running server. Its label is the id of the identity key that the server signs with.
+pub const INSTANCE_METRIC: &str = "paddock_instance";
+
+/// The wait between two readiness probes of a service.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs until SIGTERM or SIGINT, or until a service fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -32,13 +34,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     stopped
 }
 
-async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Result<()> {
+async fn run(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data)?;
     let rest =
         process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;
     let shutdown = process::shutdown_signal()?;
-    let exposed = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
-    exposed.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
+    let metrics_server = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
+    metrics_server.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
 
     let secrets = folder.secrets()?;
     let keys = IdentityKeys::load(&secrets)?;
@@ -46,21 +48,24 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
         metrics::gauge!(INSTANCE_METRIC, "identity_key" => id).set(1.0);
     }
     let registry = registry_deps(config, &folder, keys.clone(), SealKeys::load(&secrets)?).await?;
-    let keep = |token: &UserToken| folder.write_root_token(token);
-    if runner_registry::bootstrap_root(&registry.database, &registry.clock, keep).await? {
+    let is_new =
+        runner_registry::bootstrap_root(&registry.database, &registry.clock, |token| folder.write_root_token(token))
+            .await?;
+    if is_new {
         tracing::info!(file = %folder.root_token().display(), "created the user root and wrote its token");
     }
-    let (registry_listener, registry_endpoint) = loopback().await?;
-    let (auth_listener, auth_endpoint) = loopback().await?;
+    let (registry_listener, registry_endpoint) = listen_on_loopback().await?;
+    let (auth_listener, auth_endpoint) = listen_on_loopback().await?;
     let auth = auth_deps(config, &folder, &secrets, keys.clone(), &registry_endpoint).await?;
     tokio::spawn(auth.signing.clone().watch(secrets, shutdown.clone()));
     let gateway = gateway_deps(config, registry_endpoint, auth_endpoint, &keys)?;
     let address = rest.local_addr()?;
     tracing::info!(%address, data = %config.data.display(), "starting the services");
-    let announced = shutdown.run_until_cancelled(announce(gateway.peers.clone(), address));
+    let announced = shutdown.run_until_cancelled(announce_when_ready(gateway.peers.clone(), address));
 
-    // A service outlives whoever calls it, whose last requests still need it; and none goes on without the others.
-    let (auth_shutdown, registry_shutdown) = (CancellationToken::new(), CancellationToken::new());
+    // A service stops after its callers, because their last requests still need it. When one service ends, all end.
+    let auth_shutdown = CancellationToken::new();
+    let registry_shutdown = CancellationToken::new();
     let gateway = async {
         let served = gateway::run(gateway, rest, shutdown.clone()).await;
         auth_shutdown.cancel();
@@ -81,16 +86,16 @@ async fn run(config: &Config, telemetry: &telemetry::Telemetry) -> anyhow::Resul
     registry.and(auth).and(gateway)
 }
 
-/// Says that it serves when every service does: both answer over gRPC, and the gateway finds nothing missing.
-async fn announce(peers: gateway::Peers, rest: SocketAddr) {
-    // They are asked first, because the gateway keeps for a moment what it finds.
+/// Announces the process as ready when both services answer over gRPC and the gateway is ready.
+async fn announce_when_ready(peers: gateway::Peers, rest: SocketAddr) {
+    // The services come first, because the gateway caches what it finds for a moment.
     for peer in [&peers.registry, &peers.job_token_auth] {
         while peer.check().await.is_err() {
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PROBE_INTERVAL).await;
         }
     }
     while api::readiness(&format!("http://{rest}")).await.is_err() {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
     process::announce_ready(Process::Paddock.name());
 }
@@ -102,7 +107,7 @@ async fn registry_deps(
     seal: SealKeys,
 ) -> anyhow::Result<runner_registry::Deps> {
     let registry = config.runner_registry.clone();
-    let database = open_database(folder, registry.max_connections).await?;
+    let database = folder.connect_registry(registry.max_connections).await?;
     Ok(runner_registry::Deps {
         config: registry,
         server: config.server.clone(),
@@ -124,10 +129,14 @@ async fn auth_deps(
     auth.captures.spool_folder = folder.spool();
     auth.runner_registry.endpoint = registry_endpoint.to_owned();
     let clock = Clock::system();
-    let location = DatabaseLocation::Sqlite(folder.job_database());
-    let database = db::connect(&location, auth.max_connections).await.context("cannot open the database")?;
-    let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
-    let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
+    let database = folder.connect_job_token_auth(auth.max_connections).await?;
+    let registry = PeerChannel::new(
+        &auth.runner_registry,
+        Process::JobTokenAuth,
+        Process::RunnerRegistry,
+        keys.clone(),
+        clock.clone(),
+    );
     Ok(job_token_auth::Deps {
         redis_url: auth.redis_url(secrets)?,
         registry: registry.map_err(|fault| anyhow::anyhow!("{}", fault.detail()))?,
@@ -138,12 +147,6 @@ async fn auth_deps(
         signing: SigningKeys::load(secrets)?,
         clock,
     })
-}
-
-/// The database in the data folder.
-pub async fn open_database(folder: &DataFolder, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
-    let location = DatabaseLocation::Sqlite(folder.database());
-    db::connect(&location, max_connections).await.context("cannot open the database")
 }
 
 fn gateway_deps(
@@ -160,8 +163,8 @@ fn gateway_deps(
     Ok(gateway::Deps { config, peers, clock })
 }
 
-/// A port of the system's choice, and the address to reach it.
-async fn loopback() -> anyhow::Result<(TcpListener, String)> {
+/// Listens on a free loopback port. Returns the listener and its URL.
+async fn listen_on_loopback() -> anyhow::Result<(TcpListener, String)> {
     let listener = process::listen("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     Ok((listener, endpoint))

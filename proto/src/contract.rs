@@ -1,6 +1,6 @@
-//! The tables that the options in the `.proto` files declare, as plain static values.
+//! The tables that the options in the `.proto` files declare, as static values.
 //!
-//! Names of headers, secrets, prefixes and carriers stand in the `.proto` files and nowhere else; read them from here.
+//! The `.proto` files are the only source of the names of headers, secrets, prefixes and carriers. Code reads them from here.
 
 use crate::paddock::contract::v1::{
     CredentialForm, CredentialKind, InternalHeader, LogLevel, Process, RateClass, Reason, Secret, SecretEncoding,
@@ -9,20 +9,20 @@ use crate::paddock::contract::v1::{
 
 include!("gen/contract.rs");
 
-/// What a refusal reason means to each reader. Declared in `reason.proto`.
+/// How a reason of refusal appears in gRPC, REST and the log. Declared in `reason.proto`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReasonSpec {
     /// The reason in lower snake case, as REST answers, logs and metrics show it.
     pub code: &'static str,
-    /// The gRPC status code, by number.
+    /// The number of the gRPC status code.
     pub grpc_code: i32,
     /// The HTTP status.
     pub http_status: u16,
-    /// The `message` of the REST answer, unless the refusal carries a more precise text.
+    /// The `message` of the REST response, unless the refusal has a more precise text.
     pub message: &'static str,
-    /// Whether the text also stands under `error`.
+    /// Whether the response repeats the text under `error`.
     pub error_key: bool,
-    /// How loud it is logged.
+    /// The level of its log line.
     pub log_level: LogLevel,
     /// Whether the same request can succeed later.
     pub retryable: bool,
@@ -30,16 +30,16 @@ pub struct ReasonSpec {
     pub remedy: &'static str,
 }
 
-/// One place where a credential may arrive. Declared in `credential.proto`.
+/// One part of a request that may carry a credential. Declared in `credential.proto`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Carrier {
-    /// The place.
+    /// The part of the request.
     pub place: Place,
-    /// Whether a value counts only if it starts with the kind's prefix.
+    /// Whether a value without the prefix of the kind is ignored.
     pub only_with_prefix: bool,
 }
 
-/// Where in a request a credential stands.
+/// The part of a request that holds a credential.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Place {
     /// A header, by its lower-case name.
@@ -52,20 +52,20 @@ pub enum Place {
     BasicUsername(&'static str),
 }
 
-/// What a kind of credential looks like and how it is refused.
+/// The form of a kind of credential, and the reasons of its refusals. Declared in `credential.proto`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CredentialSpec {
-    /// The public start of every token of the kind.
+    /// The prefix of every token of the kind. It is not secret.
     pub prefix: &'static str,
-    /// What follows the prefix.
+    /// The form of the text after the prefix.
     pub form: CredentialForm,
-    /// Where it may arrive, in the order of precedence.
+    /// The parts of a request that may carry it, in order of precedence.
     pub carriers: &'static [Carrier],
-    /// The reason when a method needs it and none came.
+    /// The reason when a method needs it and the request has none.
     pub missing: Reason,
-    /// The reason when form or checksum are wrong.
+    /// The reason when the form or the checksum is wrong.
     pub malformed: Reason,
-    /// The reason when a credential of another kind came in its place.
+    /// The reason when the request has a credential of another kind.
     pub wrong_kind: Reason,
 }
 
@@ -80,7 +80,7 @@ pub struct HeaderSpec {
     pub read_by: &'static [Process],
 }
 
-/// Where a secret lives and who handles it. Declared in `secret.proto`.
+/// Where a secret is stored, and which processes use it. Declared in `secret.proto`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SecretSpec {
     /// The name of the secret object in a deployment.
@@ -89,62 +89,62 @@ pub struct SecretSpec {
     pub key: &'static str,
     /// The name of the mounted file.
     pub file: &'static str,
-    /// How the file's content is written.
+    /// The encoding of the file.
     pub encoding: SecretEncoding,
-    /// The least number of bytes after decoding.
+    /// The minimum number of bytes after decoding.
     pub min_bytes: usize,
-    /// Who produces it.
+    /// The processes that generate it.
     pub produced_by: &'static [Process],
-    /// Who reads it.
+    /// The processes that read it.
     pub read_by: &'static [Process],
     /// Whether a process starts without it.
     pub optional: bool,
 }
 
-/// Who may call a method and how its answer becomes REST. Declared as an option of the method.
+/// Who may call a method, and how it is exposed as REST. Declared as an option of the method.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MethodSpec {
     /// The gRPC path: `/package.Service/Method`.
     pub path: &'static str,
     /// The name of the method alone.
     pub name: &'static str,
-    /// The process that serves it; unspecified: every process that serves gRPC.
+    /// The process that serves it. Unspecified: every process that serves gRPC.
     pub served_by: Process,
-    /// The credential kinds that it accepts.
+    /// The kinds of credential that it accepts.
     pub accepts: &'static [CredentialKind],
-    /// The token scopes of which a user needs one.
+    /// The token scopes. A user needs at least one of them.
     pub scopes: &'static [TokenScope],
     /// Whether the user must be an administrator.
     pub admin: bool,
     /// The HTTP status of success.
     pub success: Success,
-    /// The budget that a request draws on.
+    /// The rate limit that a request counts against.
     pub rate_class: RateClass,
-    /// Whether a call without an answer may be repeated.
+    /// Whether a call without an answer may be retried.
     pub idempotent: bool,
-    /// The reason instead of the credential's own when what came starts like no known credential; unspecified: the same.
+    /// The reason when the credential has no known prefix. Unspecified: the reason of the credential kind.
     pub unrecognized: Reason,
-    /// The REST verb and path template; none for a method that only processes call.
+    /// The HTTP verb and the path template. None for a method that only processes call.
     pub rest: Option<(&'static str, &'static str)>,
 }
 
-/// Where the HTTP status of success comes from.
+/// The source of the HTTP status of success.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Success {
-    /// It is always the same. 204 means: no body.
+    /// A fixed status. 204 means that the response has no body.
     Status(u16),
-    /// It stands in this int32 field of the answer.
+    /// The value of this int32 field of the response message.
     Field(&'static str),
 }
 
 /// Finds a method by its gRPC path.
 #[must_use]
 pub fn method(path: &str) -> Option<&'static MethodSpec> {
-    METHODS.binary_search_by(|m| m.path.cmp(path)).ok().map(|i| &METHODS[i])
+    METHODS.binary_search_by(|method| method.path.cmp(path)).ok().map(|index| &METHODS[index])
 }
 
 impl Process {
-    /// The name of the process as it stands in identities, logs and deployments: `runner-registry`.
+    /// Returns the name of the process in identities, logs and deployments: `runner-registry`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -156,7 +156,7 @@ impl Process {
         }
     }
 
-    /// The name of the process as a configuration section: `runner_registry`.
+    /// Returns the name of the process as a section of the configuration: `runner_registry`.
     #[must_use]
     pub fn section(self) -> &'static str {
         match self {
@@ -173,7 +173,7 @@ impl Process {
 }
 
 impl TokenScope {
-    /// The scope as users write it: `read_api`.
+    /// Returns the scope as users write it: `read_api`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -186,7 +186,7 @@ impl TokenScope {
         }
     }
 
-    /// The scope that users write so.
+    /// Finds a scope by its name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)

@@ -1,40 +1,41 @@
-//! Times as clients write them. GitLab reads ISO 8601 liberally: a date alone, a time with or without seconds, with a space
-//! in place of the `T`, with or without an offset; without one it is UTC.
+//! Reads times as clients write them, and prints them. GitLab accepts many forms of ISO 8601: a date alone, a time with or
+//! without seconds, a space instead of the `T`. A time without an offset is UTC.
 
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
-/// The latest time that this product handles: the last second of the year 9999, where ISO 8601 and the databases end.
+/// The latest time that this product handles: the last second of the year 9999, the last year of ISO 8601 and of the databases.
 pub const LATEST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59 UTC);
 
-/// The time in UTC with whole seconds, as GitLab prints it in messages: `2026-01-01T00:00:00Z`.
+/// Returns the time in UTC with whole seconds, as GitLab prints it in messages: `2026-01-01T00:00:00Z`.
 #[must_use]
 pub fn seconds(time: OffsetDateTime) -> String {
     let time = time.checked_to_offset(UtcOffset::UTC).unwrap_or(LATEST);
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+    let (year, month, day) = time.to_calendar_date();
+    let month = u8::from(month);
     let (hour, minute, second) = time.to_hms();
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Reads a time; what is finer than a millisecond is cut off. None if it is not a time.
+/// Reads a time, rounded down to milliseconds. Returns none if the text is not a time.
 #[must_use]
 pub fn parse(text: &str) -> Option<OffsetDateTime> {
-    let mut rest = Reader(text.trim_ascii());
-    let date = rest.date()?;
-    if rest.is_empty() {
+    let mut reader = Reader(text.trim_ascii());
+    let date = reader.date()?;
+    if reader.is_empty() {
         return Some(date.midnight().assume_utc());
     }
-    rest.one_of("Tt ")?;
-    let time = rest.time()?;
-    let offset = rest.offset()?;
-    if !rest.is_empty() {
+    reader.one_of("Tt ")?;
+    let time = reader.time()?;
+    let offset = reader.offset()?;
+    if !reader.is_empty() {
         return None;
     }
     let local = PrimitiveDateTime::new(date, time).assume_utc();
-    // Only the last hours of the year 9999 can run over.
+    // Only the last hours of the year 9999 can overflow.
     Some(local.checked_sub(offset).unwrap_or(LATEST).min(LATEST))
 }
 
-/// Takes the parts of a time from the start of a text.
+/// Reads the parts of a time from the start of the remaining text.
 struct Reader<'a>(&'a str);
 
 impl Reader<'_> {
@@ -42,13 +43,14 @@ impl Reader<'_> {
         self.0.is_empty()
     }
 
+    /// Reads one character out of these.
     fn one_of(&mut self, accepted: &str) -> Option<char> {
         let first = self.0.chars().next().filter(|first| accepted.contains(*first))?;
         self.0 = self.0.get(first.len_utf8()..)?;
         Some(first)
     }
 
-    /// Exactly so many decimal digits.
+    /// Reads a number with exactly this many decimal digits.
     fn number(&mut self, digits: usize) -> Option<u16> {
         let (number, rest) = self.0.split_at_checked(digits)?;
         if !number.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -58,28 +60,28 @@ impl Reader<'_> {
         number.parse().ok()
     }
 
-    fn small(&mut self) -> Option<u8> {
+    fn two_digits(&mut self) -> Option<u8> {
         self.number(2).and_then(|number| u8::try_from(number).ok())
     }
 
-    /// `2026-01-31` or `20260131`.
+    /// Reads `2026-01-31` or `20260131`.
     fn date(&mut self) -> Option<Date> {
         let year = self.number(4)?;
         let extended = self.one_of("-").is_some();
-        let month = Month::try_from(self.small()?).ok()?;
+        let month = Month::try_from(self.two_digits()?).ok()?;
         if extended {
             self.one_of("-")?;
         }
-        Date::from_calendar_date(i32::from(year), month, self.small()?).ok()
+        Date::from_calendar_date(i32::from(year), month, self.two_digits()?).ok()
     }
 
-    /// `10:20`, `10:20:30`, `10:20:30.5`, or the same without the colons.
+    /// Reads `10:20`, `10:20:30`, `10:20:30.5`, or the same without the colons.
     fn time(&mut self) -> Option<Time> {
-        let hour = self.small()?;
+        let hour = self.two_digits()?;
         let extended = self.one_of(":").is_some();
-        let minute = self.small()?;
+        let minute = self.two_digits()?;
         let has_second = if extended { self.one_of(":").is_some() } else { self.starts_with_digit() };
-        let second = if has_second { self.small()? } else { 0 };
+        let second = if has_second { self.two_digits()? } else { 0 };
         let millisecond = if has_second && self.one_of(".,").is_some() { self.fraction()? } else { 0 };
         Time::from_hms_milli(hour, minute, second, millisecond).ok()
     }
@@ -88,16 +90,22 @@ impl Reader<'_> {
         self.0.starts_with(|first: char| first.is_ascii_digit())
     }
 
-    /// The digits after the decimal sign, as milliseconds.
+    /// Reads the digits after the decimal sign, as milliseconds.
     fn fraction(&mut self) -> Option<u16> {
         let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
-        let (fraction, rest) = self.0.split_at_checked(digits).filter(|(fraction, _)| !fraction.is_empty())?;
+        if digits == 0 {
+            return None;
+        }
+        let (fraction, rest) = self.0.split_at_checked(digits)?;
         self.0 = rest;
-        let digit = |at: usize| fraction.as_bytes().get(at).map_or(0, |byte| u16::from(byte - b'0'));
-        Some(digit(0) * 100 + digit(1) * 10 + digit(2))
+        let mut milliseconds = 0;
+        for digit in fraction.bytes().chain([b'0', b'0']).take(3) {
+            milliseconds = milliseconds * 10 + u16::from(digit - b'0');
+        }
+        Some(milliseconds)
     }
 
-    /// Nothing, `Z`, `UTC`, `+02:00`, `+0200` or `+02`, with or without a space before it.
+    /// Reads nothing, `Z`, `UTC`, `+02:00`, `+0200` or `+02`, with or without a space before it.
     fn offset(&mut self) -> Option<Duration> {
         self.0 = self.0.trim_start_matches(' ');
         if self.0.eq_ignore_ascii_case("utc") {
@@ -107,8 +115,8 @@ impl Reader<'_> {
             return Some(Duration::ZERO);
         }
         let sign = self.one_of("+-")?;
-        let hours = self.small()?;
-        let minutes = if self.one_of(":").is_some() || self.starts_with_digit() { self.small()? } else { 0 };
+        let hours = self.two_digits()?;
+        let minutes = if self.one_of(":").is_some() || self.starts_with_digit() { self.two_digits()? } else { 0 };
         if hours > 23 || minutes > 59 {
             return None;
         }

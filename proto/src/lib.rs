@@ -1,7 +1,7 @@
-//! The contract that every process of Paddock is built from: the messages and services, and the tables of credentials,
-//! internal headers, secrets, refusal reasons and methods that the `.proto` files declare as options.
+//! The contract between the processes of Paddock: the messages and services, and the tables of credentials, internal headers,
+//! secrets, reasons of refusal and methods that the `.proto` files declare as options.
 //!
-//! Everything below `gen/` is generated; `make proto` writes it again and a test proves that it is current.
+//! The code below `gen/` is generated. `make proto` writes it, and a test checks that it is current.
 
 pub mod contract;
 pub mod iso8601;

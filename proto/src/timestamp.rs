@@ -1,44 +1,44 @@
-//! Times as messages carry them, as tables keep them (whole milliseconds since the Unix epoch), and as values of the crate `time`.
+//! Converts times between messages, tables (whole milliseconds since the Unix epoch) and the crate `time`.
 
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
 use crate::iso8601;
 
-/// Returns the milliseconds since the Unix epoch. What is finer is cut off.
+/// Returns the milliseconds since the Unix epoch, rounded down.
 #[must_use]
 pub fn millis(time: OffsetDateTime) -> i64 {
     // The years that OffsetDateTime spans fit into 64 bits of milliseconds.
     i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(0)
 }
 
-/// Returns the time of a number of milliseconds since the Unix epoch; the epoch itself for a number outside the range of the type.
+/// Returns the time of a number of milliseconds since the Unix epoch. A number outside the range of the type gives the epoch.
 #[must_use]
 pub fn time(millis: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Returns the message of a time.
+/// Returns a time as a message.
 #[must_use]
 pub fn from_time(time: OffsetDateTime) -> Timestamp {
     // The nanoseconds of a second fit.
     Timestamp { seconds: time.unix_timestamp(), nanos: i32::try_from(time.nanosecond()).unwrap_or(0) }
 }
 
-/// Returns the message of a time in milliseconds.
+/// Returns a time in milliseconds as a message.
 #[must_use]
 pub fn from_millis(millis: i64) -> Timestamp {
     let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).unwrap_or(0);
     Timestamp { seconds: millis.div_euclid(1000), nanos }
 }
 
-/// Returns the milliseconds of a message. What is finer is cut off.
+/// Returns the milliseconds of a message, rounded down.
 #[must_use]
 pub fn to_millis(timestamp: &Timestamp) -> i64 {
     timestamp.seconds.saturating_mul(1000).saturating_add(i64::from(timestamp.nanos).div_euclid(1_000_000))
 }
 
-/// Returns the message in UTC with whole seconds; none for a time outside the years that ISO 8601 spans.
+/// Returns the text of a message in UTC with whole seconds. None for a year that ISO 8601 does not have.
 #[must_use]
 pub fn to_iso8601_seconds(timestamp: &Timestamp) -> Option<String> {
     OffsetDateTime::from_unix_timestamp(timestamp.seconds).ok().map(iso8601::seconds)

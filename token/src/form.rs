@@ -1,7 +1,6 @@
 //! Tells a token of a kind from any other text, by the form that the contract gives to the kind.
 
-use proto::contract::CredentialSpec;
-use proto::paddock::contract::v1::CredentialForm;
+use proto::{contract::CredentialSpec, paddock::contract::v1::CredentialForm};
 
 use crate::parse::is_well_formed;
 

@@ -1,5 +1,5 @@
-//! The rule that every token with a checksum follows. It is the only place where the rule stands: the gateway refuses malformed
-//! tokens by it, and the services that issue tokens parse them by it.
+//! The rule that every token with a checksum follows. No other code has this rule: the gateway refuses malformed
+//! tokens with it, and the services that issue tokens parse them with it.
 
 use crate::checksum::{CHECKSUM_LENGTH, checksum};
 

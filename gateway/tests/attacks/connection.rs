@@ -1,11 +1,13 @@
-//! A connection for thousands of requests, byte by byte.
+//! A connection for thousands of raw requests.
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
 
-/// A connection of HTTP/1.1 that is kept for many requests.
+/// A connection of HTTP/1.1 that is reused.
 pub struct KeptAlive(BufReader<TcpStream>);
 
 impl KeptAlive {
@@ -13,14 +15,15 @@ impl KeptAlive {
         Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
     }
 
-    /// Sends the bytes of one request, and returns the status of its answer, and whether the connection stays open; none
-    /// if there was no answer.
+    /// Sends the bytes of one request. Returns the status of the answer and whether the connection stays open, or none
+    /// without an answer.
     pub async fn exchange(&mut self, bytes: &[u8]) -> Option<(u16, bool)> {
         self.0.get_mut().write_all(bytes).await.ok()?;
         let mut line = String::new();
         self.0.read_line(&mut line).await.ok()?;
         let status = line.split(' ').nth(1)?.parse().ok()?;
-        let (mut length, mut is_open) = (0, true);
+        let mut length = 0;
+        let mut is_open = true;
         while line != "\r\n" {
             line.clear();
             if self.0.read_line(&mut line).await.ok()? == 0 {

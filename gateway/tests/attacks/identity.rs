@@ -1,32 +1,35 @@
-//! Nobody but the gateway says to an upstream who calls: ten thousand sets of headers that try.
+//! A client cannot claim an identity before an upstream: ten thousand sets of headers that try.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use proptest::prelude::*;
-use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
+use proto::paddock::{
+    contract::v1::{CredentialKind, InternalHeader},
+    job_token::v1::AuthorizeRequest,
+};
 use tracing::Level;
 
-use crate::connection::KeptAlive;
-use crate::support::log;
-use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
-use crate::support::upstream::{Seen, Upstream, answer};
+use crate::{
+    connection::KeptAlive,
+    generate::generate,
+    support::{
+        log,
+        protected::{Setup, identity, identity_header, job_header},
+        upstream::{ReceivedRequest, Upstream, answer},
+    },
+};
 
 const SETS: usize = 10_000;
 
-/// In every value that a client claims; never in one of ours.
+/// A text in every value that a client claims. The gateway never sends it.
 const CLAIM: &str = "mallory";
 
-/// Names by which upstreams know callers.
+/// Headers by which upstreams identify callers.
 const KNOWN: [&str; 45] = [
     "forwarded",
     "x-forwarded-for",
@@ -75,19 +78,19 @@ const KNOWN: [&str; 45] = [
     "x-url-scheme",
 ];
 
-/// Names under which a credential may come along; with one, none of them arrives.
+/// Headers that may carry a credential. The gateway removes those that do.
 const CARRYING: [&str; 6] = ["cookie", "referer", "x-nuget-apikey", "x-api-key", "x-anything", "x-build-token"];
 
-/// Names that carry no claim; they arrive unless the Connection header names them.
+/// Headers without a claim. The gateway forwards them unless the Connection header lists them.
 const HARMLESS: [&str; 3] = ["x-checksum", "x-build", "accept-language"];
 
-/// Where a client puts its claims.
+/// The claims of a request.
 #[derive(Clone, Debug)]
 struct Claims {
     headers: Vec<(String, String)>,
-    /// What its Connection headers name.
+    /// The names in its Connection headers.
     listed: Vec<String>,
-    /// Trailers of its body; they claim under the same names.
+    /// Whether the body has the claims again as trailers.
     has_trailers: bool,
 }
 
@@ -97,7 +100,7 @@ fn known() -> Vec<String> {
     KNOWN.into_iter().chain(ours).chain(own).map(str::to_owned).collect()
 }
 
-/// The name in another spelling: other case, and one hyphen or all as underscore or dot.
+/// Generates a name in another spelling: another case, and underscores or dots instead of hyphens.
 fn spelling() -> impl Strategy<Value = String> {
     let name = prop_oneof![4 => proptest::sample::select(known()), 1 => Just(identity_header().key.to_owned())];
     (name, any::<u64>(), 0..6_u8).prop_map(|(name, bits, hyphens)| {
@@ -131,7 +134,7 @@ fn claims() -> impl Strategy<Value = Claims> {
     let listed = proptest::collection::vec(prop_oneof![spelling(), Just(HARMLESS[0].to_owned())], 0..3);
     (headers, carried, harmless, listed, proptest::bool::weighted(0.1)).prop_map(
         |(mut headers, carried, harmless, listed, has_trailers)| {
-            // Twice, and the spelling with hyphens once more: what counts must not depend on the order.
+            // Repeat the first claim, so that the result cannot depend on the order.
             if let Some(first) = headers.first().cloned() {
                 headers.push(first);
             }
@@ -142,23 +145,17 @@ fn claims() -> impl Strategy<Value = Claims> {
     )
 }
 
-/// One that gives the same sets in every run.
-fn runner() -> TestRunner {
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    TestRunner::new_with_rng(ProptestConfig::default(), rng)
-}
+/// The first segments of the paths to the upstreams of HTTP/1.1 and HTTP/2.
+const FIRST_SEGMENTS: [&str; 2] = ["one", "two"];
 
-/// Where the routes to an upstream of HTTP/1.1, and to one of HTTP/2, begin.
-const PLACES: [&str; 2] = ["one", "two"];
-
-/// Connections of clients.
-const LANES: usize = 4;
+/// The number of connections of clients.
+const CONNECTIONS: usize = 4;
 
 fn path(number: usize) -> String {
-    format!("/{}/42/v{number}", PLACES[number / LANES % PLACES.len()])
+    format!("/{}/42/v{number}", FIRST_SEGMENTS[number / CONNECTIONS % FIRST_SEGMENTS.len()])
 }
 
-/// Sends sets byte by byte on one connection of HTTP/1.1; each names its number in the path.
+/// Sends sets as raw bytes on one connection of HTTP/1.1. The path of each has its number.
 async fn send_http1(address: SocketAddr, sets: Arc<Vec<Claims>>, numbers: Vec<usize>) {
     let mut connection = KeptAlive::connect(address).await;
     let (credential, token) = job_header();
@@ -221,8 +218,8 @@ async fn send_http2(address: SocketAddr, sets: Arc<Vec<Claims>>, numbers: Vec<us
     .await;
 }
 
-/// What must hold of a request as the upstream saw it.
-fn check(seen: &Seen, number: usize, claims: &Claims, capture: &str, is_http1: bool) {
+/// Checks a request that the upstream received.
+fn check(seen: &ReceivedRequest, number: usize, claims: &Claims, capture: &str, is_http1: bool) {
     assert!(!seen.has_trailers, "{number}: {claims:?}");
     for (name, value) in &seen.headers {
         let value = value.to_str().unwrap();
@@ -230,14 +227,15 @@ fn check(seen: &Seen, number: usize, claims: &Claims, capture: &str, is_http1: b
         assert!(!value.contains(CLAIM) || is_host, "{number}: {name}: {value}: {claims:?}");
         assert!(name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{number}: {name}");
     }
-    let only = |name: &str| {
-        let mut values = seen.headers.get_all(name).iter();
-        let first = values.next().unwrap_or_else(|| panic!("{number}: no {name}: {seen:?}"));
-        assert!(values.next().is_none(), "{number}: {name} twice");
-        first.to_str().unwrap().to_owned()
-    };
-    assert_eq!(only(identity_header().key), identity(capture), "{number}: {claims:?}");
-    assert_eq!((only("x-forwarded-for").as_str(), only("x-forwarded-proto").as_str()), ("127.0.0.1", "http"));
+    let expected = [
+        (identity_header().key, identity(capture)),
+        ("x-forwarded-for", "127.0.0.1".to_owned()),
+        ("x-forwarded-proto", "http".to_owned()),
+    ];
+    for (name, value) in expected {
+        let values: Vec<_> = seen.headers.get_all(name).iter().collect();
+        assert_eq!(values, [value.as_str()], "{number}: {name}: {claims:?}");
+    }
     for name in HARMLESS {
         let is_sent = claims.headers.iter().any(|(sent, _)| sent == name);
         let is_listed = is_http1 && claims.listed.iter().any(|listed| listed == name);
@@ -247,7 +245,7 @@ fn check(seen: &Seen, number: usize, claims: &Claims, capture: &str, is_http1: b
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
+async fn an_upstream_receives_the_identity_of_the_gateway_once_and_no_claim_of_a_client() {
     log::install_at(Level::ERROR);
     let route = "[[routes]]\nmethod = \"PUT\"\nprojects = [\"id\"]\npolicies = []\npath = ";
     let h2 = Upstream::start().await;
@@ -255,39 +253,36 @@ async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
         "[upstreams.store]\nurl = \"{}\"\nprotocol = \"h2\"\n{route}\"/{}/{{id}}/{{tag}}\"\n\
          {route}\"/{}/{{id}}/{{tag}}\"\nupstream = \"store\"\n",
         h2.url(),
-        PLACES[0],
-        PLACES[1]
+        FIRST_SEGMENTS[0],
+        FIRST_SEGMENTS[1]
     );
     let setup = Setup::with_table(&table).await;
-    // Without a capture there is one call less for each request.
-    let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
-    setup.world.fake.on("authorize", own);
-    let mut runner = runner();
-    let sets: Vec<_> = (0..SETS).map(|_| claims().new_tree(&mut runner).unwrap().current()).collect();
-    let sets = Arc::new(sets);
+    setup.allow_without_captures();
+    let sets = Arc::new(generate(&claims(), SETS, 7));
     for upstream in [&setup.upstream, &h2] {
         upstream.on(|_| async { answer(200, &[], "") });
     }
-    let of = |lane: usize| (0..SETS).filter(|number| number % LANES == lane).collect::<Vec<_>>();
     let address = setup.world.address;
-    let lanes = [
-        tokio::spawn(send_http1(address, sets.clone(), of(0))),
-        tokio::spawn(send_http1(address, sets.clone(), of(1))),
-        tokio::spawn(send_http1(address, sets.clone(), of(2))),
-        tokio::spawn(send_http2(address, sets.clone(), of(3))),
+    let [first, second, third, fourth] =
+        [0, 1, 2, 3].map(|connection| (connection..SETS).step_by(CONNECTIONS).collect::<Vec<_>>());
+    let clients = [
+        tokio::spawn(send_http1(address, sets.clone(), first)),
+        tokio::spawn(send_http1(address, sets.clone(), second)),
+        tokio::spawn(send_http1(address, sets.clone(), third)),
+        tokio::spawn(send_http2(address, sets.clone(), fourth)),
     ];
-    for lane in lanes {
-        lane.await.unwrap();
+    for client in clients {
+        client.await.unwrap();
     }
     let calls = setup.world.fake.calls::<AuthorizeRequest>("authorize");
     let identities: std::collections::HashMap<_, _> =
         calls.into_iter().map(|(asked, context)| (context.request_id, asked.capture_id)).collect();
-    let all = [setup.upstream.seen(), h2.seen()].concat();
-    assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams were asked");
+    let all = [setup.upstream.requests(), h2.requests()].concat();
+    assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams received requests");
     assert_eq!((all.len(), identities.len()), (SETS, SETS));
     for seen in all {
         let number: usize = seen.target.rsplit_once('v').unwrap().1.parse().unwrap();
         let capture = &identities[seen.headers["x-request-id"].to_str().unwrap()];
-        check(&seen, number, &sets[number], capture, number % LANES != 3);
+        check(&seen, number, &sets[number], capture, number % CONNECTIONS != 3);
     }
 }

@@ -1,9 +1,10 @@
-//! Thousands of generated attacks on the protected routes, and bodies of any size, over real sockets. They have a process of their own, so that
-//! what they log does not slow the search through the log of other tests.
+//! Thousands of generated attacks on the protected routes, and large bodies, over real sockets. They run in a separate
+//! process, so that their log lines do not slow down the tests that search the log.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod connection;
+mod generate;
 mod identity;
 mod memory;
 mod paths;

@@ -1,25 +1,28 @@
-//! The upstream sees exactly the requests that were decided: framings that two servers could read differently.
+//! The upstream receives exactly the decided requests: framings that two servers read differently.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::{collections::HashSet, net::SocketAddr};
 
 use futures::StreamExt as _;
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use proto::paddock::job_token::v1::AuthorizeRequest;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tracing::Level;
 
-use crate::support::log;
-use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
-use crate::support::upstream::Upstream;
+use crate::support::{
+    log,
+    protected::{Setup, identity, identity_header, job_header},
+    upstream::Upstream,
+};
 
-/// A path of a shipped route with a body.
+/// A path of a protected route that takes a body.
 const PATH: &str = "/api/v4/projects/42/packages/generic/name/1.0/file";
 
-/// What no upstream may ever see: a request that nobody asked job-token-auth about.
+/// A request that must not reach the upstream, because job-token-auth did not decide it.
 const SMUGGLED: &str = "GET /api/v4/projects/666/jobs HTTP/1.1\r\nhost: x\r\nx-smuggled: 1\r\n\r\n";
 
-/// Lines that say how long the body is, or seem to. `{n}` is the length of the body.
+/// Lines that state the length of the body, or look like it. `{n}` is the length of the body.
 const FRAMINGS: [&str; 48] = [
     "content-length: {n}",
     "content-length: 0",
@@ -88,7 +91,7 @@ const BODIES: [&str; 13] = [
     "-4\r\nbody\r\n0\r\n\r\n{s}",
 ];
 
-/// Whole requests that are no combination of the above.
+/// Whole requests that are not a combination of the above.
 const OTHERS: [&str; 12] = [
     "PUT {p} HTTP/1.0\r\n{h}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{s}",
     "PUT {p} HTTP/1.0\r\n{h}\r\ncontent-length: 4\r\nconnection: keep-alive\r\n\r\nbody{s}",
@@ -104,7 +107,7 @@ const OTHERS: [&str; 12] = [
     "GET {p} HTTP/1.1\r\n{h}\r\n\r\nGET {p} HTTP/1.1\r\n{h}\r\n\r\n{s}PUT {p} HTTP/1.1\r\n{h}\r\ncontent-length: 4\r\n\r\nbody{s}",
 ];
 
-/// The bytes of every case over HTTP/1.
+/// Returns the bytes of every case over HTTP/1.
 fn http1_cases() -> Vec<String> {
     let (credential, token) = job_header();
     let credential = format!("host: x\r\n{credential}: {token}");
@@ -116,33 +119,40 @@ fn http1_cases() -> Vec<String> {
             cases.push(format!("PUT {PATH} HTTP/1.1\r\n{credential}\r\n{framing}\r\n\r\n{body}"));
         }
     }
-    let other = |text: &str| text.replace("{p}", PATH).replace("{h}", &credential).replace("{s}", SMUGGLED);
-    cases.extend(OTHERS.map(other));
+    for request in OTHERS {
+        cases.push(request.replace("{p}", PATH).replace("{h}", &credential).replace("{s}", SMUGGLED));
+    }
     cases
 }
 
-/// The header blocks of the cases over HTTP/2, each a list of names and values as they stand on the wire.
+fn header(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// Returns the headers of every case over HTTP/2, as names and values on the wire.
 fn http2_cases() -> Vec<Vec<(String, String)>> {
     let (credential, token) = job_header();
-    let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let base: Vec<_> =
-        [(":method", "PUT"), (":scheme", "http"), (":path", PATH), (":authority", "x"), (credential, token.as_str())]
-            .map(pair)
-            .to_vec();
+    let base = vec![
+        header(":method", "PUT"),
+        header(":scheme", "http"),
+        header(":path", PATH),
+        header(":authority", "x"),
+        header(credential, &token),
+    ];
     let mut cases = vec![base.clone()];
     let injected =
         ["a\r\nx-smuggled: 1", "a\nx-smuggled: 1", "a\rx-smuggled: 1", "a\0b", "a\r\n\r\nGET /666 HTTP/1.1\r\n"];
     for text in injected {
-        for place in 0..4 {
+        for index in 0..4 {
             let mut case = base.clone();
-            case[place].1.push_str(text);
+            case[index].1.push_str(text);
             cases.push(case);
         }
-        for added in [("x-value", text), (text, "value"), ("content-length", text), ("host", text)] {
-            cases.push([base.clone(), vec![pair(added)]].concat());
+        for (name, value) in [("x-value", text), (text, "value"), ("content-length", text), ("host", text)] {
+            cases.push([base.clone(), vec![header(name, value)]].concat());
         }
     }
-    for added in [
+    for (name, value) in [
         ("transfer-encoding", "chunked"),
         ("connection", "x-smuggled"),
         ("upgrade", "h2c"),
@@ -158,51 +168,62 @@ fn http2_cases() -> Vec<Vec<(String, String)>> {
         (":x-smuggled", "1"),
         ("host", "evil.example"),
     ] {
-        cases.push([base.clone(), vec![pair(added)]].concat());
+        cases.push([base.clone(), vec![header(name, value)]].concat());
     }
     cases
 }
 
-/// A connection of HTTP/2 with one request (RFC 9113, 4.1; RFC 7541, 6.2.2: literals without indexing).
-fn http2_bytes(headers: &[(String, String)]) -> Vec<u8> {
-    let text = |text: &str| {
-        // A length of 127 and more goes on in the next bytes (RFC 7541, 5.1).
-        let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
-        if let Some(mut rest) = text.len().checked_sub(127) {
-            while rest >= 128 {
-                bytes.push(u8::try_from(rest % 128).unwrap() | 128);
-                rest /= 128;
-            }
-            bytes.push(u8::try_from(rest).unwrap());
+/// Encodes a string literal of HPACK (RFC 7541, 5.2).
+fn hpack_text(text: &str) -> Vec<u8> {
+    // A length of 127 and more continues in the next bytes (RFC 7541, 5.1).
+    let mut bytes = vec![u8::try_from(text.len().min(127)).unwrap()];
+    if let Some(mut rest) = text.len().checked_sub(127) {
+        while rest >= 128 {
+            bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
         }
-        bytes.extend_from_slice(text.as_bytes());
-        bytes
-    };
-    let block: Vec<u8> = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
-    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
-    };
-    let (settings, headers) = (frame(4, 0, 0, &[]), frame(1, 4, 1, &block));
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, headers, frame(0, 1, 1, b"body")].concat()
+        bytes.push(u8::try_from(rest).unwrap());
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
 }
 
-/// Sends the bytes and reads what comes, until the gateway ends the connection.
+/// Encodes a frame of HTTP/2 (RFC 9113, 4.1).
+fn http2_frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// Returns the bytes of a connection of HTTP/2 with one request. Headers are literals without indexing (RFC 7541, 6.2.2).
+fn http2_bytes(headers: &[(String, String)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in headers {
+        block.push(0);
+        block.extend(hpack_text(name));
+        block.extend(hpack_text(value));
+    }
+    let settings = http2_frame(4, 0, 0, &[]);
+    let headers = http2_frame(1, 4, 1, &block);
+    let data = http2_frame(0, 1, 1, b"body");
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, headers, data].concat()
+}
+
+/// Sends the bytes, and reads until the gateway closes the connection.
 async fn send(address: SocketAddr, bytes: Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // The gateway may have seen enough before it is all sent.
+    // The gateway may close the connection before all bytes are sent.
     let _ = stream.write_all(&bytes).await;
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }
 
-/// A request as an upstream reads it that takes nothing but the plainest framing.
-struct Plain {
+/// A request as a strict upstream reads it.
+struct StrictRequest {
     head: String,
     has_body: bool,
 }
 
-/// Reads all of a connection, strictly. A request whose client broke off is the last one, and does not count.
-fn read_plainly(mut bytes: &[u8]) -> Vec<Plain> {
+/// Reads all requests of a connection. An incomplete request at the end does not count.
+fn read_strictly(mut bytes: &[u8]) -> Vec<StrictRequest> {
     let mut requests = Vec::new();
     while let Some((request, rest)) = read_one(bytes) {
         requests.push(request);
@@ -211,31 +232,29 @@ fn read_plainly(mut bytes: &[u8]) -> Vec<Plain> {
     requests
 }
 
-/// The first request, and what follows it; none if it is not complete.
-fn read_one(bytes: &[u8]) -> Option<(Plain, &[u8])> {
+/// Reads the first request. Returns it and the bytes after it, or none if it is incomplete.
+fn read_one(bytes: &[u8]) -> Option<(StrictRequest, &[u8])> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).expect("text");
     let rest = &bytes[end + 4..];
     assert!(head.contains(" HTTP/1.1\r\n"), "{head:?}");
     assert!(!head.replace("\r\n", "").contains(['\r', '\n', '\0', '\x0b']), "{head:?}");
-    let values = |name: &str| {
-        let prefix = format!("{name}: ");
-        head.split("\r\n").filter_map(|line| line.strip_prefix(prefix.as_str()).map(str::to_owned)).collect::<Vec<_>>()
-    };
-    let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
+    let lengths: Vec<_> = head.split("\r\n").filter_map(|line| line.strip_prefix("content-length: ")).collect();
+    let codings: Vec<_> = head.split("\r\n").filter_map(|line| line.strip_prefix("transfer-encoding: ")).collect();
     assert!(lengths.len() + codings.len() <= 1, "{head}");
     let rest = match (lengths.first(), codings.first()) {
         (Some(length), _) => rest.get(length.parse::<usize>().expect("a number")..)?,
         (None, Some(coding)) => {
-            assert_eq!(coding, "chunked", "{head}");
+            assert_eq!(*coding, "chunked", "{head}");
             after_chunks(rest)?
         }
         (None, None) => rest,
     };
-    let has_body = !codings.is_empty() || lengths.first().is_some_and(|length| length != "0");
-    Some((Plain { head, has_body }, rest))
+    let has_body = !codings.is_empty() || lengths.first().is_some_and(|length| *length != "0");
+    Some((StrictRequest { head, has_body }, rest))
 }
 
+/// Returns the bytes after a chunked body, or none if it is incomplete.
 fn after_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         let end = bytes.windows(2).position(|window| window == b"\r\n")?;
@@ -248,40 +267,38 @@ fn after_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What must hold of everything that reached the upstream; how many requests that were.
+/// Checks every request that reached the upstream. Returns the number of requests.
 fn check(setup: &Setup, upstream: &Upstream, is_http1: bool) -> usize {
     let asked = setup.world.fake.calls::<AuthorizeRequest>("authorize");
     let identities: HashSet<_> = asked.iter().map(|(asked, _)| identity(&asked.capture_id)).collect();
-    assert!(asked.iter().all(|(asked, _)| asked.projects == ["42"]), "nobody asked for another project");
-    let seen = upstream.seen();
+    assert!(asked.iter().all(|(asked, _)| asked.projects == ["42"]), "no other project was asked for");
+    let seen = upstream.requests();
     let mut used = HashSet::new();
     for seen in &seen {
         assert!(!seen.target.contains("666") && !seen.headers.contains_key("x-smuggled"), "{seen:?}");
         let identity = seen.headers[identity_header().key].to_str().unwrap().to_owned();
-        assert!(identities.contains(&identity) && used.insert(identity), "a request that nobody decided: {seen:?}");
+        assert!(identities.contains(&identity) && used.insert(identity), "a request without a decision: {seen:?}");
     }
     if is_http1 {
-        let complete = |bytes: &Vec<u8>| read_plainly(bytes);
-        let plain: Vec<_> = upstream.bytes().iter().flat_map(complete).collect();
-        assert_eq!(plain.len(), seen.len(), "another server reads the same requests");
-        assert!(plain.iter().all(|request| request.head.contains(identity_header().key)));
-        assert!(plain.iter().any(|request| request.has_body));
+        let strict: Vec<_> = upstream.bytes().iter().flat_map(|bytes| read_strictly(bytes)).collect();
+        assert_eq!(strict.len(), seen.len(), "another server reads the same requests");
+        assert!(strict.iter().all(|request| request.head.contains(identity_header().key)));
+        assert!(strict.iter().any(|request| request.has_body));
     }
     seen.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_upstream_sees_exactly_the_requests_that_were_decided() {
+async fn the_upstream_receives_exactly_the_decided_requests() {
     log::install_at(Level::ERROR);
     let setup = Setup::start_with(|config| {
-        // Every connection ends soon after its last request, and every body that does not arrive.
+        // Connections end soon after their last request, and soon after a body that does not arrive.
         config.header_read_timeout_ms = 500;
         config.body_read_timeout_ms = 250;
         config.idle_timeout_ms = 500;
     })
     .await;
-    let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
-    setup.world.fake.on("authorize", own);
+    setup.allow_without_captures();
     let http1: Vec<_> = http1_cases().into_iter().map(String::into_bytes).collect();
     let http2: Vec<_> = http2_cases().iter().map(|case| http2_bytes(case)).collect();
     let count = http1.len() + http2.len();

@@ -1,5 +1,4 @@
-//! Whatever a client sends, the answer is a refusal with a reason and a request id: never a 5xx, never a broken
-//! connection.
+//! Bad input is answered with a refusal that has a reason and a request id, never with a 5xx or a broken connection.
 
 use serde_json::json;
 
@@ -106,15 +105,15 @@ async fn a_path_that_can_be_read_in_two_ways_is_refused() {
         assert_eq!(answer.headers.contains_key("allow"), status == 405, "{path}");
         assert_eq!(answer.json()["error"], answer.json()["message"], "{path}");
     }
-    let with_token = |path: &str| {
-        let (header, user) = token::user_header();
-        let headers = format!("{header}: {user}\r\n");
-        let (address, path) = (world.address, path.to_owned());
-        async move { raw::request(address, "GET", &path, &headers).await }
-    };
-    assert_refused(&with_token("/api/v4/runners?page=%zz").await, 400, "path_malformed", "query");
-    assert_refused(&with_token("/api/v4/runners/abc").await, 400, "parameter_invalid", "id");
-    assert_refused(&with_token("/api/v4/runners/99999999999999999999").await, 400, "parameter_invalid", "id");
+    let (header, user) = token::user_header();
+    let headers = format!("{header}: {user}\r\n");
+    for (path, reason) in [
+        ("/api/v4/runners?page=%zz", "path_malformed"),
+        ("/api/v4/runners/abc", "parameter_invalid"),
+        ("/api/v4/runners/99999999999999999999", "parameter_invalid"),
+    ] {
+        assert_refused(&raw::request(world.address, "GET", path, &headers).await, 400, reason, path);
+    }
     assert_eq!(world.fake.count(), 0);
 }
 

@@ -1,9 +1,11 @@
 //! The bodies that the published clients send, each in its own way.
 
-use proto::paddock::directory::v1::CreateProjectRequest;
-use proto::paddock::runner::v1::{
-    CreateRunnerRequest, ListProjectRunnersRequest, RegisterRunnerRequest, RequestJobRequest,
-    ResetRunnerAuthenticationTokenRequest, UpdateRunnerRequest, VerifyRunnerRequest,
+use proto::paddock::{
+    directory::v1::CreateProjectRequest,
+    runner::v1::{
+        CreateRunnerRequest, ListProjectRunnersRequest, RegisterRunnerRequest, RequestJobRequest,
+        ResetRunnerAuthenticationTokenRequest, UpdateRunnerRequest, VerifyRunnerRequest,
+    },
 };
 use serde_json::json;
 

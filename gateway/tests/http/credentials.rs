@@ -1,13 +1,12 @@
-//! Where credentials may stand, what two of them mean, and what is asked about them.
+//! The carriers of credentials, conflicts of two credentials, and the look-ups of user tokens.
 
-use chassis::access::Caller;
-use chassis::status::Refusal;
-use proto::paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope};
-use proto::paddock::directory::v1::{
-    AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest,
+use chassis::{access::Caller, status::Refusal};
+use proto::paddock::{
+    contract::v1::{CredentialKind, Process, Reason, TokenScope},
+    directory::v1::{AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, GetCurrentUserRequest},
+    job_token::v1::GetCurrentJobRequest,
+    runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest},
 };
-use proto::paddock::job_token::v1::GetCurrentJobRequest;
-use proto::paddock::runner::v1::{UnregisterRunnerRequest, VerifyRunnerRequest};
 use serde_json::json;
 use time::Duration;
 
@@ -19,7 +18,8 @@ const USER: &str = "/api/v4/user";
 #[tokio::test]
 async fn a_runner_token_is_taken_from_every_carrier() {
     let world = World::start().await;
-    let (name, runner) = (token::runner_parameter(), token::runner());
+    let name = token::runner_parameter();
+    let runner = token::runner();
     let mut requests = vec![
         world.post(VERIFY).json(&json!({name: runner})),
         world.post(VERIFY).form(&[(name, &runner)]),
@@ -45,7 +45,7 @@ async fn a_runner_token_is_taken_from_every_carrier() {
 }
 
 #[tokio::test]
-async fn a_runner_token_to_delete_a_runner_may_stand_in_the_query_beside_a_user_token() {
+async fn a_runner_token_in_the_query_deletes_a_runner_even_with_a_user_token() {
     let world = World::start().await;
     let (header, user) = token::user_header();
     let request = world.request("DELETE", "/api/v4/runners").query(&[(token::runner_parameter(), token::runner())]);
@@ -81,9 +81,11 @@ async fn a_user_token_is_taken_from_every_carrier() {
 }
 
 #[tokio::test]
-async fn two_different_credentials_are_refused_before_anybody_is_asked() {
+async fn two_different_credentials_are_refused_without_a_call() {
     let world = World::start().await;
-    let (name, runner, other) = (token::runner_parameter(), token::runner(), token::of(CredentialKind::RunnerToken, 2));
+    let name = token::runner_parameter();
+    let runner = token::runner();
+    let other = token::of(CredentialKind::RunnerToken, 2);
     let header = token::headers(CredentialKind::RunnerToken, &other).remove(0);
     let twice = token::headers(CredentialKind::RunnerToken, &runner).remove(0);
     let requests = [
@@ -102,26 +104,35 @@ async fn two_different_credentials_are_refused_before_anybody_is_asked() {
     assert_eq!(world.fake.count(), 0);
 }
 
+/// Replaces the last character, which belongs to the checksum.
+fn with_wrong_checksum(token: &str) -> String {
+    format!("{}x", &token[..token.len() - 1])
+}
+
 #[tokio::test]
-async fn what_cannot_be_a_credential_is_refused_before_anybody_is_asked() {
+async fn a_malformed_credential_is_refused_without_a_call() {
     let world = World::start().await;
     let name = token::runner_parameter();
     let (header, _) = token::user_header();
-    let broken = |text: String| format!("{}x", &text[..text.len() - 1]);
-    let post = |text: &str| world.post(VERIFY).json(&json!({name: text}));
-    let get = |text: &str| world.get(USER).header(header, text);
-    let cases = [
-        (world.post(VERIFY), 400, "parameter_missing"),
-        (post(""), 403, "runner_token_malformed"),
-        (post("nonsense"), 403, "runner_token_malformed"),
-        (post(&broken(token::runner())), 403, "runner_token_malformed"),
-        (post(&token::user()), 403, "runner_token_wrong_kind"),
-        (world.get(USER), 401, "credential_missing"),
-        (get(""), 401, "credential_missing"),
-        (get("nonsense"), 401, "user_token_malformed"),
-        (get(&broken(token::user())), 401, "user_token_malformed"),
-        (get(&token::runner()), 401, "user_token_wrong_kind"),
+    let runner_cases = [
+        (String::new(), "runner_token_malformed"),
+        ("nonsense".to_owned(), "runner_token_malformed"),
+        (with_wrong_checksum(&token::runner()), "runner_token_malformed"),
+        (token::user(), "runner_token_wrong_kind"),
     ];
+    let user_cases = [
+        (String::new(), "credential_missing"),
+        ("nonsense".to_owned(), "user_token_malformed"),
+        (with_wrong_checksum(&token::user()), "user_token_malformed"),
+        (token::runner(), "user_token_wrong_kind"),
+    ];
+    let mut cases = vec![(world.post(VERIFY), 400, "parameter_missing"), (world.get(USER), 401, "credential_missing")];
+    for (text, reason) in runner_cases {
+        cases.push((world.post(VERIFY).json(&json!({name: text})), 403, reason));
+    }
+    for (text, reason) in user_cases {
+        cases.push((world.get(USER).header(header, text), 401, reason));
+    }
     for (request, status, reason) in cases {
         let answer = send(request).await;
         assert_eq!(answer.refusal(), (status, reason.to_owned()));
@@ -132,7 +143,7 @@ async fn what_cannot_be_a_credential_is_refused_before_anybody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_user_is_authenticated_before_the_parameters_are_judged_and_a_runner_after() {
+async fn a_user_is_authenticated_before_the_parameters_are_checked_and_a_runner_after() {
     let world = World::start().await;
     assert_eq!(send(world.get("/api/v4/runners?page=x")).await.refusal(), (401, "credential_missing".into()));
     let request =
@@ -149,7 +160,7 @@ async fn the_registry_is_asked_once_for_many_requests_with_one_token() {
     for answer in futures::future::join_all(requests).await {
         assert_eq!(answer.status, 200);
     }
-    // The answer is kept for a second; these requests take far less, but a slow machine may need a second answer.
+    // The answer is cached for a second. These requests take far less, but a slow machine may need a second call.
     assert!(world.fake.calls::<AuthenticateUserTokenRequest>("authenticate_user_token").len() < 20);
 }
 
@@ -159,7 +170,7 @@ async fn a_refused_user_token_is_refused_with_the_registrys_reason() {
     let (header, user) = token::user_header();
     let reasons = [Reason::UserTokenUnknown, Reason::UserTokenExpired, Reason::UserTokenRevoked];
     for (number, reason) in (10..).zip(reasons) {
-        // Another token each time: a refusal is kept for a second.
+        // A new token each time, because a refusal is cached for a second.
         let text = token::of(CredentialKind::UserToken, number);
         world.fake.refuses::<AuthenticateUserTokenRequest, AuthenticateUserTokenResponse>(
             "authenticate_user_token",
@@ -175,7 +186,7 @@ async fn a_refused_user_token_is_refused_with_the_registrys_reason() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_while_its_answer_is_kept_is_refused() {
+async fn a_token_that_expires_while_its_answer_is_cached_is_refused() {
     let world = World::start().await;
     let (header, user) = token::user_header();
     let expires_at = world.clock.now() + Duration::seconds(5);

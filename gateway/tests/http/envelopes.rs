@@ -1,9 +1,9 @@
-//! Refusals and faults of the registry, as REST shows them.
+//! The REST responses for refusals and faults of the registry.
 
 use chassis::status::{Fault, Refusal};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::runner::v1::{
-    CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse,
+use proto::paddock::{
+    contract::v1::Reason,
+    runner::v1::{CreateRunnerRequest, CreateRunnerResponse, VerifyRunnerRequest, VerifyRunnerResponse},
 };
 use serde_json::json;
 use tonic::Status;
@@ -11,8 +11,7 @@ use tonic::Status;
 use crate::support::{Answer, World, send, token};
 
 async fn verify(world: &World) -> Answer {
-    let request = world.post("/api/v4/runners/verify").header("content-type", "application/json");
-    send(request.body(token::runner_body(""))).await
+    send(world.post_as_runner("/api/v4/runners/verify")).await
 }
 
 #[tokio::test]
@@ -69,7 +68,8 @@ async fn an_unassigned_runner_reads_what_to_do_under_both_keys() {
     let world = World::start().await;
     let refusal = Refusal::new(Reason::RunnerUnassigned);
     world.fake.refuses::<VerifyRunnerRequest, VerifyRunnerResponse>("verify_runner", refusal);
-    let (answer, text) = (verify(&world).await, json!("Runner needs to be assigned to at least one project"));
+    let answer = verify(&world).await;
+    let text = json!("Runner needs to be assigned to at least one project");
     assert_eq!((answer.status, &answer.json()["message"], &answer.json()["error"]), (422, &text, &text));
 }
 
@@ -87,9 +87,8 @@ async fn a_precise_message_and_a_wait_reach_the_client() {
 #[tokio::test]
 async fn the_clients_request_id_is_answered_and_passed_on() {
     let world = World::start().await;
-    let request = world.post("/api/v4/runners/verify").header("content-type", "application/json");
-    let answer =
-        send(request.body(token::runner_body("")).header("x-request-id", "0123456789abcdef0123456789abcdef")).await;
+    let request = world.post_as_runner("/api/v4/runners/verify");
+    let answer = send(request.header("x-request-id", "0123456789abcdef0123456789abcdef")).await;
     assert_eq!(answer.header("x-request-id"), "0123456789abcdef0123456789abcdef");
     let (_, context) = world.fake.calls::<VerifyRunnerRequest>("verify_runner").remove(0);
     assert_eq!(context.request_id, "0123456789abcdef0123456789abcdef");

@@ -1,38 +1,33 @@
-//! Protocols, connections, and the end.
-
-use std::sync::Arc;
+//! Protocols, connections, and the shutdown.
 
 use proto::paddock::runner::v1::{VerifyRunnerRequest, VerifyRunnerResponse};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{Answer, World, raw, send, token};
+use crate::support::{Answer, World, clients_of_both_protocols, gate::Gate, raw, send, token};
 
 fn verify(world: &World, client: &reqwest::Client) -> impl Future<Output = Answer> + use<> {
-    let request = client.post(format!("http://{}/api/v4/runners/verify", world.address));
+    let request = client.post(world.url("/api/v4/runners/verify"));
     send(request.header("content-type", "application/json").body(token::runner_body("")))
 }
 
-/// A method that says when it was entered, and answers when it is let go.
-fn held(world: &World) -> (Arc<Semaphore>, Arc<Notify>) {
-    let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
-    let (enter, wait) = (entered.clone(), go.clone());
+/// Scripts `verify_runner` to answer when the gate is open.
+fn hold_verify_runner(world: &World) -> Gate {
+    let gate = Gate::closed();
+    let held = gate.clone();
     world.fake.on("verify_runner", move |_: VerifyRunnerRequest| {
-        let (enter, wait) = (enter.clone(), wait.clone());
+        let held = held.clone();
         async move {
-            enter.add_permits(1);
-            wait.notified().await;
+            held.pass().await;
             Ok(VerifyRunnerResponse { id: 7, ..VerifyRunnerResponse::default() })
         }
     });
-    (entered, go)
+    gate
 }
 
 #[tokio::test]
 async fn both_protocols_are_served_on_one_port() {
     let world = World::start().await;
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    for client in [reqwest::Client::new(), http2] {
+    for client in clients_of_both_protocols() {
         for _ in 0..3 {
             assert_eq!(verify(&world, &client).await.status, 200);
         }
@@ -52,20 +47,19 @@ async fn a_connection_is_kept_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn requests_under_way_are_answered_before_the_end() {
+async fn requests_in_progress_are_answered_before_the_shutdown() {
     let world = World::start().await;
-    let (entered, go) = held(&world);
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let pending: Vec<_> =
-        [reqwest::Client::new(), http2].iter().map(|client| tokio::spawn(verify(&world, client))).collect();
-    entered.acquire_many(2).await.unwrap().forget();
+    let gate = hold_verify_runner(&world);
+    let clients = clients_of_both_protocols();
+    let pending: Vec<_> = clients.iter().map(|client| tokio::spawn(verify(&world, client))).collect();
+    gate.wait_for_requests(2).await;
     let idle = TcpStream::connect(world.address).await.unwrap();
     world.shutdown.cancel();
-    // The listener closes first; only then is the rest let go.
+    // The listener closes first. Open the gate only then.
     while TcpStream::connect(world.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
-    go.notify_waiters();
+    gate.open(2);
     for answer in pending {
         assert_eq!(answer.await.unwrap().json()["id"], 7);
     }
@@ -74,25 +68,25 @@ async fn requests_under_way_are_answered_before_the_end() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_ever() {
+async fn the_shutdown_has_a_time_limit() {
     let world = World::start_with(|config| config.drain_timeout_ms = 20).await;
-    let (entered, _go) = held(&world);
+    let gate = hold_verify_runner(&world);
     let pending = tokio::spawn(verify_or_broken(&world));
-    entered.acquire().await.unwrap().forget();
+    gate.wait_for_requests(1).await;
     world.shutdown.cancel();
     world.running.await.unwrap();
     assert!(!pending.await.unwrap(), "the connection was closed without an answer");
 }
 
-/// Whether there was an answer.
+/// Reports whether there was an answer.
 fn verify_or_broken(world: &World) -> impl Future<Output = bool> + use<> {
-    let request = reqwest::Client::new().post(format!("http://{}/api/v4/runners/verify", world.address));
+    let request = reqwest::Client::new().post(world.url("/api/v4/runners/verify"));
     let sent = request.header("content-type", "application/json").body(token::runner_body("")).send();
     async move { sent.await.is_ok() }
 }
 
 #[tokio::test]
-async fn the_own_pages_answer() {
+async fn the_pages_of_the_gateway_itself_answer() {
     let world = World::start().await;
     for path in ["/-/liveness", "/-/readiness", "/-/health"] {
         let answer = send(world.get(path)).await;

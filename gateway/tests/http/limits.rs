@@ -1,11 +1,13 @@
-//! What a client can use up has a limit, and the limit has an answer.
+//! Limits of what a client can use, and their answers.
 
 use proto::paddock::runner::v1::VerifyRunnerRequest;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::{World, raw, send, token};
+use crate::support::{World, http2_client, raw, send, token};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_whether_its_size_is_announced_or_not() {
@@ -31,7 +33,7 @@ async fn a_body_that_is_too_large_is_refused_whether_its_size_is_announced_or_no
 }
 
 #[tokio::test]
-async fn what_the_registry_would_not_read_is_too_large_however_much_the_gateway_reads() {
+async fn a_message_that_the_registry_would_refuse_is_too_large_for_the_gateway_too() {
     let world = World::start_with(|config| config.max_body_bytes = 8 << 20).await;
     let (header, user) = token::user_header();
     for (size, status) in [(3 << 20, 201), (5 << 20, 413)] {
@@ -52,18 +54,20 @@ async fn a_client_that_asks_before_sending_too_much_is_answered_at_once() {
 #[tokio::test]
 async fn headers_that_are_too_large_are_refused() {
     let world = World::start_with(|config| config.max_header_bytes = 8192).await;
-    let headers = |size: usize| format!("x-large: {}\r\n", "a".repeat(size));
-    assert_eq!(raw::request(world.address, "GET", "/-/liveness", &headers(7000)).await.status, 200);
-    assert_eq!(raw::request(world.address, "GET", "/-/liveness", &headers(9000)).await.status, 431);
-    assert_eq!(raw::request(world.address, "GET", "/-/liveness", &"a: b\r\n".repeat(150)).await.status, 431);
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let answer =
-        send(http2.get(format!("http://{}/-/liveness", world.address)).header("x-large", "a".repeat(9000))).await;
+    for (headers, status) in [
+        (format!("x-large: {}\r\n", "a".repeat(7000)), 200),
+        (format!("x-large: {}\r\n", "a".repeat(9000)), 431),
+        ("a: b\r\n".repeat(150), 431),
+    ] {
+        assert_eq!(raw::request(world.address, "GET", "/-/liveness", &headers).await.status, status);
+    }
+    let http2 = http2_client();
+    let answer = send(http2.get(world.url("/-/liveness")).header("x-large", "a".repeat(9000))).await;
     assert_eq!(answer.status, 431);
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_given_up() {
+async fn a_body_that_does_not_arrive_times_out() {
     let world = World::start_with(|config| config.body_read_timeout_ms = 100).await;
     let head = "POST /api/v4/runners/verify HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc";
     let answer = raw::exchange(world.address, head.as_bytes()).await.unwrap();
@@ -71,14 +75,14 @@ async fn a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_is_given_up() {
+async fn a_client_that_sends_no_complete_request_times_out() {
     let world = World::start_with(|config| config.header_read_timeout_ms = 100).await;
     for start in
         ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nhost: x\r\n", "GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\n"]
     {
         let mut stream = TcpStream::connect(world.address).await.unwrap();
         stream.write_all(start.as_bytes()).await.unwrap();
-        // The end of the stream is the end of the connection; without a limit this would wait for ever.
+        // Reads until the gateway closes the connection.
         let mut all = Vec::new();
         let _ = stream.read_to_end(&mut all).await;
         assert_eq!(String::from_utf8_lossy(&all).contains("200 OK"), start.ends_with("\r\n\r\n"), "{start}");
@@ -86,7 +90,7 @@ async fn a_client_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_silent_http2_connection_is_given_up() {
+async fn a_silent_http2_connection_is_closed() {
     let world = World::start_with(|config| config.idle_timeout_ms = 100).await;
     let mut stream = TcpStream::connect(world.address).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -97,7 +101,7 @@ async fn a_silent_http2_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_waits_for_its_turn() {
+async fn a_connection_over_the_limit_waits() {
     let world = World::start_with(|config| config.max_connections = 1).await;
     let mut first = TcpStream::connect(world.address).await.unwrap();
     first.write_all(b"GET /-/liveness HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();

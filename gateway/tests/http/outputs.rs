@@ -1,4 +1,4 @@
-//! The shapes of answers.
+//! The JSON, status and headers of answers.
 
 use proto::paddock::runner::v1::{
     CreateRunnerRequest, CreateRunnerResponse, GetRunnerRequest, GetRunnerResponse, ListRunnerManagersRequest,
@@ -6,7 +6,7 @@ use proto::paddock::runner::v1::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{World, send, token};
+use crate::support::{World, clients_of_both_protocols, send, token};
 
 #[tokio::test]
 async fn a_created_runner_is_answered_as_gitlab_does() {
@@ -67,8 +67,8 @@ async fn head_is_get_without_the_body() {
     let world = World::start().await;
     let (header, user) = token::user_header();
     let get = send(world.get("/api/v4/user").header(header, &user)).await;
-    for client in [reqwest::Client::new(), reqwest::Client::builder().http2_prior_knowledge().build().unwrap()] {
-        let head = client.head(format!("http://{}/api/v4/user", world.address)).header(header, &user);
+    for client in clients_of_both_protocols() {
+        let head = client.head(world.url("/api/v4/user")).header(header, &user);
         let head = send(head).await;
         assert_eq!((head.status, head.body.as_str()), (200, ""));
         assert_eq!(head.header("content-length"), get.body.len().to_string());
@@ -78,13 +78,12 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_status_of_its_own_is_a_fault() {
+async fn an_answer_without_a_valid_status_is_a_fault() {
     let world = World::start().await;
     for (status, expected) in [(204, 204), (0, 500), (404, 500), (99_999, 500)] {
         let answer = RequestJobResponse { status, last_update: "line\nbreak".into() };
         world.fake.answers::<RequestJobRequest, _>("request_job", answer);
-        let request = world.post("/api/v4/jobs/request").header("content-type", "application/json");
-        let answer = send(request.body(token::runner_body(""))).await;
+        let answer = send(world.post_as_runner("/api/v4/jobs/request")).await;
         assert_eq!(answer.status, expected);
         assert!(!answer.headers.contains_key("x-gitlab-last-update"), "no header can carry it");
     }

@@ -1,11 +1,13 @@
-//! Lists: the headers that lead from page to page.
+//! The headers of lists that link to other pages.
 
-use proto::paddock::job_token::v1::{ListAuthenticationLogRequest, ListAuthenticationLogResponse};
-use proto::paddock::page::v1::{Cursor, Page};
-use proto::paddock::runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner};
+use proto::paddock::{
+    contract::v1::CredentialKind,
+    job_token::v1::{ListAuthenticationLogRequest, ListAuthenticationLogResponse},
+    page::v1::{Cursor, Page},
+    runner::v1::{ListProjectRunnersRequest, ListProjectRunnersResponse, Runner},
+};
 
 use crate::support::{World, send, token};
-use proto::paddock::contract::v1::CredentialKind;
 
 fn page(total: Option<i64>) -> ListProjectRunnersResponse {
     let page = Page { page: 2, per_page: 3, total, has_next: true };
@@ -34,11 +36,11 @@ async fn a_page_leads_to_its_neighbours_without_the_credential() {
     for (name, value) in expected {
         assert_eq!(answer.header(name), value, "{name}");
     }
-    let link = |number: u8, relation: &str| {
-        let base = format!("http://{}/api/v4/projects/a%2Fb/runners", world.address);
+    let base = world.url("/api/v4/projects/a%2Fb/runners");
+    let links = [(1, "prev"), (3, "next"), (1, "first"), (3, "last")].map(|(number, relation)| {
         format!("<{base}?status=online&tag_list[]=x&page={number}&per_page=3>; rel=\"{relation}\"")
-    };
-    assert_eq!(answer.header("link"), [link(1, "prev"), link(3, "next"), link(1, "first"), link(3, "last")].join(", "));
+    });
+    assert_eq!(answer.header("link"), links.join(", "));
 }
 
 #[tokio::test]

@@ -1,110 +1,130 @@
-//! Whether records of accesses are lost, left out or late, by what the running server counts.
+//! Checks the metrics of the running server for captures that are lost, unreadable, late or left out.
 
 use chassis::{identity::IdentityKeys, secrets::SecretStore};
 use reqwest::Client;
 
-use super::{
-    INSTANCE_METRIC,
-    report::{Finding, Severity},
-};
-use crate::{api::cause, config::Config, data_folder};
+use super::report::Finding;
+use crate::{api::root_cause, config::Config, data_folder, serve::INSTANCE_METRIC};
 
-/// From this age on, in seconds, a record that is not in the log yet is late.
+/// The age in seconds from which a record that is not in the log yet is late.
 const LATE_SECONDS: f64 = 60.0;
 
 const REMEDY_LOST: &str = "The table capture_gaps has the exact ranges, and the log of `paddock serve` a line of level ERROR with \
-                           `captures are lost` for each. See how Redis came to lose what it had written.";
-const REMEDY_LATE: &str = "See in the log of `paddock serve` why the database or Redis takes no records.";
+                           `captures are lost` for each. Find out why Redis lost what it had written.";
+const REMEDY_LATE: &str = "Find the cause in the log of `paddock serve`: the database or Redis takes no records.";
 const REMEDY_UNREADABLE: &str = "Keep the data folder and report it; the records were set aside.";
 const REMEDY_DROPPED: &str =
     "Raise job_token_auth.captures.queue_length, or take these routes from best_effort to spool.";
+const REMEDY_UNKNOWN: &str = "Set PADDOCK_PADDOCK__METRICS_LISTEN to what `paddock serve` uses.";
 
-/// Asks the server's own metrics. What was lost is remembered over a restart; the others begin with the server.
+/// Returns a finding, or none if the server has no metrics. The count of lost captures survives a restart; the other
+/// counts begin with the server.
 pub async fn check(client: &Client, config: &Config) -> Option<Finding> {
     let address = &config.paddock.metrics_listen;
     if address.is_empty() {
         return None;
     }
-    let asked =
-        async { client.get(format!("http://{address}/metrics")).send().await?.error_for_status()?.text().await };
     let keys = IdentityKeys::load(&SecretStore::open(data_folder::secrets(&config.data)));
-    let ids = keys.map(|keys| keys.key_ids()).unwrap_or_default();
-    let judged = asked.await.map_err(|error| cause(&error)).and_then(|metrics| judge(&metrics, &ids));
-    Some(judged.unwrap_or_else(|problem| {
-        let remedy = "Set PADDOCK_PADDOCK__METRICS_LISTEN to what `paddock serve` uses.";
-        Finding::warning("captures", format!("cannot tell from the metrics at {address}: {problem}"), remedy)
+    let key_ids = keys.map(|keys| keys.key_ids()).unwrap_or_default();
+    let finding = match fetch_metrics(client, address).await {
+        Ok(metrics) => assess(&metrics, &key_ids),
+        Err(error) => Err(root_cause(&error)),
+    };
+    Some(finding.unwrap_or_else(|problem| {
+        let text = format!("cannot tell from the metrics at {address}: {problem}");
+        Finding::warning("captures", text, REMEDY_UNKNOWN)
     }))
 }
 
-/// What the metrics say; an error if they are not those of the server that has one of these keys.
-fn judge(metrics: &str, ids: &[String]) -> Result<Finding, String> {
-    let instances: Vec<_> = lines(metrics, INSTANCE_METRIC).collect();
+async fn fetch_metrics(client: &Client, address: &str) -> reqwest::Result<String> {
+    let response = client.get(format!("http://{address}/metrics")).send().await?;
+    response.error_for_status()?.text().await
+}
+
+/// Returns the finding for these metrics. Fails if they are not from the server that uses one of these keys.
+fn assess(metrics: &str, key_ids: &[String]) -> Result<Finding, String> {
+    check_origin(metrics, key_ids)?;
+    let lost = sum(metrics, "paddock_capture_lost_records")?;
+    let unreadable = sum(metrics, "paddock_capture_unreadable_total")?;
+    // A pending capture that was left out loses no record; only the second step counts.
+    let dropped = sum(metrics, r#"paddock_capture_dropped_total{step="flush"}"#)?;
+    // The metric has a series for each partition that was read at least once.
+    let age = values(metrics, "paddock_capture_unflushed_age_seconds").fold(0.0, f64::max);
+    if lost > 0.0 {
+        let text = format!("{lost} records of accesses were lost lately");
+        return Ok(Finding::bad("captures", text, REMEDY_LOST));
+    }
+    if unreadable > 0.0 {
+        let text = format!("{unreadable} records of accesses cannot be read");
+        return Ok(Finding::bad("captures", text, REMEDY_UNREADABLE));
+    }
+    if age > LATE_SECONDS {
+        let text = format!("a record of an access waits for {age:.0} seconds");
+        return Ok(Finding::warning("captures", text, REMEDY_LATE));
+    }
+    if dropped > 0.0 {
+        let text = format!("{dropped} records of accesses were left out");
+        return Ok(Finding::warning("captures", text, REMEDY_DROPPED));
+    }
+    Ok(Finding::good("captures", "no record of an access is lost or late"))
+}
+
+fn check_origin(metrics: &str, key_ids: &[String]) -> Result<(), String> {
+    let instances: Vec<_> = series(metrics, INSTANCE_METRIC).collect();
     if instances.is_empty() {
         return Err("they are not those of `paddock serve`".to_owned());
     }
-    if !ids.iter().any(|id| instances.iter().any(|line| line.contains(&format!("\"{id}\"")))) {
+    let labels: Vec<_> = key_ids.iter().map(|id| format!("identity_key=\"{id}\"")).collect();
+    if !instances.iter().any(|instance| labels.iter().any(|label| instance.contains(label))) {
         return Err(
             "they are those of a server with another data folder, or with keys that were changed since".to_owned()
         );
     }
-    let lost = sum(metrics, "paddock_capture_lost_records")?;
-    let unreadable = sum(metrics, "paddock_capture_unreadable_total")?;
-    // A pending capture that was left out costs no record.
-    let dropped = sum(metrics, r#"paddock_capture_dropped_total{step="flush"}"#)?;
-    // There is one for each partition once it was looked at.
-    let age = values(metrics, "paddock_capture_unflushed_age_seconds").fold(0.0, f64::max);
-    let (severity, finding, remedy) = if lost > 0.0 {
-        (Severity::Bad, format!("{lost} records of accesses were lost lately"), REMEDY_LOST)
-    } else if unreadable > 0.0 {
-        (Severity::Bad, format!("{unreadable} records of accesses cannot be read"), REMEDY_UNREADABLE)
-    } else if age > LATE_SECONDS {
-        (Severity::Warning, format!("a record of an access waits for {age:.0} seconds"), REMEDY_LATE)
-    } else if dropped > 0.0 {
-        (Severity::Warning, format!("{dropped} records of accesses were left out"), REMEDY_DROPPED)
-    } else {
-        (Severity::Good, "no record of an access is lost or late".to_owned(), "")
-    };
-    Ok(Finding { check: "captures", severity, finding, remedy: remedy.to_owned() })
+    Ok(())
 }
 
 fn sum(metrics: &str, name: &str) -> Result<f64, String> {
-    let all: Vec<_> = values(metrics, name).collect();
-    if all.is_empty() { Err(format!("there is no {name}")) } else { Ok(all.iter().sum()) }
+    let values: Vec<_> = values(metrics, name).collect();
+    if values.is_empty() {
+        return Err(format!("there is no {name}"));
+    }
+    Ok(values.iter().sum())
 }
 
-/// The values of a metric, one for each series.
+/// Returns the values of a metric, one for each series.
 fn values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
-    lines(metrics, name).filter_map(|rest| rest.rsplit(' ').next()?.parse().ok())
+    series(metrics, name).filter_map(|series| series.rsplit(' ').next()?.parse().ok())
 }
 
-/// What stands behind the name in the lines of a metric.
+/// Returns the series of a metric: its lines, without the name.
 /// Source of the format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
-fn lines<'a>(metrics: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let of_it = metrics.lines().filter_map(move |line| line.strip_prefix(name));
-    of_it.filter(|rest| rest.starts_with(['{', ' ']))
+fn series<'a>(metrics: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let starting_with_name = metrics.lines().filter_map(move |line| line.strip_prefix(name));
+    starting_with_name.filter(|rest| rest.starts_with(['{', ' ']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::report::Severity;
 
-    /// What a server shows that has counted nothing yet.
-    const CALM: &str = "# TYPE paddock_capture_lost_records gauge\npaddock_capture_lost_records 0\n\
-        paddock_capture_unreadable_total 0\npaddock_capture_dropped_total{step=\"pend\"} 0\n\
+    /// The metrics of a server that has counted nothing yet.
+    const NOTHING_COUNTED: &str = "# TYPE paddock_capture_lost_records gauge\npaddock_capture_lost_records 0\n\
+        paddock_capture_unreadable_total 0\npaddock_capture_dropped_total{step=\"begin\"} 0\n\
         paddock_capture_dropped_total{step=\"flush\"} 0\n\
         paddock_instance{identity_key=\"0a1b\"} 1\n";
 
-    fn judge_as(metrics: &str, id: &str) -> Result<Finding, String> {
-        judge(metrics, &["other".to_owned(), id.to_owned()])
+    fn assess_with_key(metrics: &str, id: &str) -> Result<Finding, String> {
+        assess(metrics, &["other".to_owned(), id.to_owned()])
     }
 
     #[test]
-    fn what_is_worst_is_told() {
+    fn the_worst_problem_is_reported() {
         let late = "paddock_capture_unflushed_age_seconds{partition=\"0\"} 61.5\n";
         let dropped =
-            "paddock_capture_dropped_total{step=\"flush\"} 2\npaddock_capture_dropped_total{step=\"pend\"} 1\n";
-        let pending = "paddock_capture_dropped_total{step=\"pend\"} 9\n";
-        for (metrics, severity, told) in [
+            "paddock_capture_dropped_total{step=\"flush\"} 2\npaddock_capture_dropped_total{step=\"begin\"} 1\n";
+        let pending = "paddock_capture_dropped_total{step=\"begin\"} 9\n";
+        for (metrics, severity, text) in [
             (String::new(), Severity::Good, "no record"),
             (pending.to_owned(), Severity::Good, "no record"),
             (dropped.to_owned(), Severity::Warning, "2 records of accesses were left out"),
@@ -113,25 +133,25 @@ mod tests {
             ("paddock_capture_lost_records 7\n".to_owned(), Severity::Bad, "7 records of accesses were lost lately"),
             ("paddock_capture_lost_records_other 7\n".to_owned(), Severity::Good, "no record"),
         ] {
-            let found = judge_as(&format!("{CALM}{metrics}"), "0a1b");
-            let is_it = |found: &Finding| {
-                found.severity == severity
-                    && found.finding.contains(told)
-                    && found.remedy.is_empty() == (severity == Severity::Good)
-            };
-            assert!(found.as_ref().is_ok_and(is_it), "{metrics}: {found:?}");
+            let found = assess_with_key(&format!("{NOTHING_COUNTED}{metrics}"), "0a1b");
+            let Ok(found) = found else { panic!("{metrics}: {found:?}") };
+            assert_eq!(found.severity, severity, "{metrics}: {found:?}");
+            assert!(found.finding.contains(text), "{metrics}: {found:?}");
+            assert_eq!(found.remedy.is_empty(), severity == Severity::Good, "{metrics}: {found:?}");
         }
     }
 
     #[test]
-    fn what_is_not_told_or_told_by_another_is_not_believed() {
-        assert!(judge_as(CALM, "0a1b").is_ok());
-        assert!(judge_as(CALM, "ffff").is_err_and(|problem| problem.contains("another data folder")));
-        assert!(judge_as("<html>It works!</html>", "0a1b").is_err_and(|problem| problem.contains("not those of")));
+    fn incomplete_metrics_and_those_of_another_server_are_not_used() {
+        assert!(assess_with_key(NOTHING_COUNTED, "0a1b").is_ok());
+        let found = assess_with_key(NOTHING_COUNTED, "ffff");
+        assert!(found.is_err_and(|problem| problem.contains("another data folder")));
+        let found = assess_with_key("<html>It works!</html>", "0a1b");
+        assert!(found.is_err_and(|problem| problem.contains("not those of")));
         for missing in ["lost", "unreadable", "dropped"] {
-            let rest: Vec<_> = CALM.lines().filter(|line| !line.contains(missing)).collect();
-            let judged = judge_as(&rest.join("\n"), "0a1b");
-            assert!(judged.is_err_and(|problem| problem.contains(missing)), "{missing}");
+            let rest: Vec<_> = NOTHING_COUNTED.lines().filter(|line| !line.contains(missing)).collect();
+            let found = assess_with_key(&rest.join("\n"), "0a1b");
+            assert!(found.is_err_and(|problem| problem.contains(missing)), "{missing}");
         }
     }
 }

@@ -1,21 +1,23 @@
-//! What can be seen on this machine without a running server.
+//! Checks what is on this machine, without a running server: the protected routes, the data folder, and the files in it.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, io, path::Path};
 
 use super::{
+    private_file::readable_by_others,
     report::{Finding, Report},
     secrets,
 };
 use crate::{config::Config, data_folder};
 
-/// What to do when the folder belongs to somebody else.
-const REMEDY_PERMISSION: &str = "Run `paddock check` as the user that runs `paddock serve`.";
+const REMEDY_NOT_PERMITTED: &str = "Run `paddock check` as the user that runs `paddock serve`.";
 
-/// Whether there is an installation, beside what is wrong with it.
+const REMEDY_NOT_INSTALLED: &str = "Start `paddock serve` once, or set PADDOCK_DATA to the folder that it uses.";
+
+/// Adds the findings to the report. Returns whether the data folder holds an installation.
 pub fn check(config: &Config, report: &mut Report) -> bool {
     let folder = &config.data;
     report.add(protected_routes(config));
-    if let Some(finding) = absent(folder) {
+    if let Some(finding) = not_installed(folder) {
         report.add(finding);
         return false;
     }
@@ -42,36 +44,39 @@ fn protected_routes(config: &Config) -> Finding {
     }
 }
 
-/// What to do about a file that cannot be looked at.
-fn remedy_of(error: &io::Error, other: &'static str) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied { REMEDY_PERMISSION } else { other }
+/// Returns the remedy for a file that cannot be read: `otherwise`, unless the permission is missing.
+fn remedy_of(error: &io::Error, otherwise: &'static str) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => REMEDY_NOT_PERMITTED,
+        _ => otherwise,
+    }
 }
 
-/// Why the folder is not that of an installation.
-fn absent(folder: &Path) -> Option<Finding> {
-    let start = "Start `paddock serve` once, or set PADDOCK_DATA to the folder that it uses.";
-    let failed = |error: io::Error| (error.to_string(), remedy_of(&error, start));
-    let (what, remedy) = match fs::metadata(folder) {
-        Err(error) => failed(error),
-        Ok(metadata) if !metadata.is_dir() => ("is not a folder".to_owned(), start),
-        Ok(_) => match fs::metadata(data_folder::database(folder)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                ("nothing was installed here yet".to_owned(), start)
-            }
-            Err(error) => failed(error),
-            Ok(_) => return None,
-        },
-    };
-    Some(Finding::bad("data-folder", format!("{}: {what}", folder.display()), remedy))
+/// Returns a finding if the folder does not hold an installation.
+fn not_installed(folder: &Path) -> Option<Finding> {
+    let (problem, remedy) = installation_problem(folder)?;
+    Some(Finding::bad("data-folder", format!("{}: {problem}", folder.display()), remedy))
+}
+
+fn installation_problem(folder: &Path) -> Option<(String, &'static str)> {
+    match fs::metadata(folder) {
+        Ok(metadata) if !metadata.is_dir() => return Some(("is not a folder".to_owned(), REMEDY_NOT_INSTALLED)),
+        Ok(_) => {}
+        Err(error) => return Some((error.to_string(), remedy_of(&error, REMEDY_NOT_INSTALLED))),
+    }
+    match fs::metadata(data_folder::database(folder)) {
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Some(("nothing was installed here yet".to_owned(), REMEDY_NOT_INSTALLED))
+        }
+        Err(error) => Some((error.to_string(), remedy_of(&error, REMEDY_NOT_INSTALLED))),
+    }
 }
 
 fn root_token(path: &Path) -> Finding {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
-            let finding = format!("others than its owner may read {}", path.display());
-            Finding::bad("root-token", finding, format!("Run: chmod 600 {}", path.display()))
-        }
-        Ok(_) => Finding::good("root-token", format!("only its owner may read {}", path.display())),
+        Ok(metadata) => readable_by_others("root-token", path, &metadata)
+            .unwrap_or_else(|| Finding::good("root-token", format!("only its owner may read {}", path.display()))),
         Err(error) => {
             let lost = "Stop the server and run `paddock root-token`, which makes a new token.";
             let remedy = remedy_of(&error, lost);
@@ -80,26 +85,34 @@ fn root_token(path: &Path) -> Finding {
     }
 }
 
-/// Whether captures can be spooled, and how many bytes of them wait. A missing folder is made
-/// when the first one comes.
+/// Checks that the spool can be written, and reports its size. A missing spool is created for the first capture.
 fn spool(folder: &Path) -> Finding {
-    let written = || -> io::Result<u64> {
-        let probe = folder.join("check.tmp");
-        fs::write(&probe, b"x")?;
-        fs::remove_file(&probe)?;
-        let sizes = fs::read_dir(folder)?.map(|entry| Ok(entry?.metadata()?.len()));
-        sizes.sum()
-    };
-    match written() {
+    let shown = folder.display();
+    match write_probe(folder).and_then(|()| size_of_files(folder)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Finding::good("spool", format!("{} is made when it is first needed", folder.display()))
+            Finding::good("spool", format!("{shown} is made when it is first needed"))
         }
-        Ok(bytes) => Finding::good("spool", format!("{} can be written and holds {bytes} bytes", folder.display())),
+        Ok(bytes) => Finding::good("spool", format!("{shown} can be written and holds {bytes} bytes")),
         Err(error) => {
             let remedy = "Make room on its disk, or give the user that runs `paddock serve` the right to write there.";
-            Finding::bad("spool", format!("{}: {error}", folder.display()), remedy)
+            Finding::bad("spool", format!("{shown}: {error}"), remedy)
         }
     }
+}
+
+/// Writes a small file to the folder and removes it again.
+fn write_probe(folder: &Path) -> io::Result<()> {
+    let probe = folder.join("check.tmp");
+    fs::write(&probe, b"x")?;
+    fs::remove_file(&probe)
+}
+
+fn size_of_files(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -121,26 +134,24 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_token_is_not_written_by_another_start() {
+    fn a_lost_token_needs_the_command_root_token() {
         assert!(root_token(Path::new("/nowhere/root.token")).remedy.contains("paddock root-token"));
     }
 
     #[test]
-    fn a_folder_that_is_none_or_holds_nothing_is_named() {
+    fn a_folder_without_an_installation_is_named_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
-        let finding = |folder: &Path| absent(folder).map(|finding| finding.finding).unwrap_or_default();
-        assert!(finding(folder.path()).ends_with("nothing was installed here yet"));
+        assert!(not_installed(folder.path()).unwrap().finding.ends_with("nothing was installed here yet"));
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(finding(&file).ends_with("is not a folder"));
+        assert!(not_installed(&file).unwrap().finding.ends_with("is not a folder"));
         fs::write(data_folder::database(folder.path()), "").unwrap();
-        assert!(absent(folder.path()).is_none());
+        assert!(not_installed(folder.path()).is_none());
     }
 
     #[test]
-    fn a_folder_of_another_user_is_told_as_that() {
-        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        assert_eq!(remedy_of(&denied(), "start"), REMEDY_PERMISSION);
+    fn a_missing_permission_has_its_own_remedy() {
+        assert_eq!(remedy_of(&io::ErrorKind::PermissionDenied.into(), "start"), REMEDY_NOT_PERMITTED);
         assert_eq!(remedy_of(&io::ErrorKind::NotFound.into(), "start"), "start");
     }
 }

@@ -1,7 +1,8 @@
-//! `paddock check`: says what is wrong with an installation of the embedded default, and what to do about it.
+//! `paddock check`: reports what is wrong with an installation of the embedded default, and what to do.
 
 mod captures;
 mod local;
+mod private_file;
 mod redis;
 mod report;
 mod secrets;
@@ -11,34 +12,32 @@ use std::process::ExitCode;
 
 use chassis::config::ConfigError;
 
-use crate::config::Config;
-pub use report::Format;
-use report::{Finding, Report};
+use self::report::{Finding, Report};
+use crate::{config::Config, output::Format};
 
-/// The metric by which a running server tells whose it is, with the id of the identity key that it serves with.
-pub const INSTANCE_METRIC: &str = "paddock_instance";
-
-/// Runs every check that can be run, prints the findings, and tells whether all is well.
+/// Runs every check that is possible and prints the findings. The exit code is a failure if something is broken.
 pub async fn check(config: Result<Config, ConfigError>, format: Format) -> anyhow::Result<ExitCode> {
     let mut report = Report::default();
     match config {
         Ok(config) => {
             report.add(Finding::good("configuration", "the configuration has no mistakes"));
-            if local::check(&config, &mut report) {
-                redis::check(&config, &mut report).await;
-            }
-            server::check(&config, &mut report).await;
+            check_installation(&config, &mut report).await;
         }
         Err(error) => {
+            let remedy = "Correct the setting in the file or the environment.";
             for problem in error.problems {
-                report.add(Finding::bad(
-                    "configuration",
-                    problem,
-                    "Correct the setting in the file or the environment.",
-                ));
+                report.add(Finding::bad("configuration", problem, remedy));
             }
         }
     }
     report.print(format)?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.has_bad() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn check_installation(config: &Config, report: &mut Report) {
+    let is_installed = local::check(config, report);
+    if is_installed {
+        redis::check(config, report).await;
+    }
+    server::check(config, report).await;
 }

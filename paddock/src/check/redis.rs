@@ -1,4 +1,4 @@
-//! Whether the Redis that shall hold captures can be relied on.
+//! Checks the Redis that holds captures: whether it answers, and whether it keeps what it acknowledges.
 
 use chassis::secrets::SecretStore;
 use job_token_auth::capture::{RedisProblem, inspect_redis};
@@ -6,14 +6,20 @@ use job_token_auth::capture::{RedisProblem, inspect_redis};
 use super::report::{Finding, Report};
 use crate::{config::Config, data_folder};
 
-/// Asks Redis, if captures are kept there. That its URL is missing or cannot be used is told among the secrets.
+/// Checks Redis if it holds captures. A missing or unusable URL is a finding of the check of secrets.
 pub async fn check(config: &Config, report: &mut Report) {
     let auth = &config.job_token_auth;
-    let Ok(Some(url)) = auth.redis_url(&SecretStore::open(data_folder::secrets(&config.data))) else { return };
-    report.add(match inspect_redis(&auth.captures.redis, &url).await {
+    let secrets = SecretStore::open(data_folder::secrets(&config.data));
+    let Ok(Some(url)) = auth.redis_url(&secrets) else { return };
+    let result = inspect_redis(&auth.captures.redis, &url).await;
+    report.add(finding(result));
+}
+
+fn finding(result: Result<(), RedisProblem>) -> Finding {
+    match result {
         Ok(()) => Finding::good("redis", "redis answers and keeps what it takes"),
         Err(RedisProblem::Setup(problem)) => {
-            let remedy = "Set Redis up as docs/how-to/keep-captures-in-redis.md says, or correct its URL.";
+            let remedy = "Set up Redis as docs/how-to/keep-captures-in-redis.md says, or correct its URL.";
             Finding::bad("redis", problem, remedy)
         }
         Err(RedisProblem::Unreachable(problem)) => {
@@ -22,8 +28,8 @@ pub async fn check(config: &Config, report: &mut Report) {
             Finding::bad("redis", format!("redis does not answer: {problem}"), remedy)
         }
         Err(RedisProblem::Hidden(problem)) => {
-            let remedy = "See to it that appendonly is yes, appendfsync always and maxmemory-policy noeviction.";
+            let remedy = "Check that appendonly is yes, appendfsync always and maxmemory-policy noeviction.";
             Finding::warning("redis", format!("redis does not show its settings: {problem}"), remedy)
         }
-    });
+    }
 }

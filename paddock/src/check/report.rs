@@ -1,43 +1,33 @@
-//! The findings, for people or as JSON.
+//! The findings of the checks, printed as text or as JSON.
 
 use std::io;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::output;
-
-/// How the findings are printed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Format {
-    /// A line per finding.
-    Text,
-    /// A JSON array of objects.
-    Json,
-}
+use crate::output::{self, Format};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
+    /// Nothing is wrong.
     Good,
-    /// It works, but somebody should look at it.
+    /// It works, but needs attention.
     Warning,
     /// It does not work.
     Bad,
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// The name of the check; it stays the same from release to release.
+    /// The name of the check. It is the same in every release.
     pub check: &'static str,
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What was found.
+    /// The state, in one line.
     pub finding: String,
-    /// What to do; empty if nothing.
+    /// What to do. Empty if nothing is wrong.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
@@ -65,9 +55,9 @@ impl Report {
         self.0.push(finding);
     }
 
-    /// Whether nothing is broken.
-    pub fn is_good(&self) -> bool {
-        self.0.iter().all(|finding| finding.severity != Severity::Bad)
+    /// Reports whether something is broken.
+    pub fn has_bad(&self) -> bool {
+        self.0.iter().any(|finding| finding.severity == Severity::Bad)
     }
 
     #[cfg(test)]
@@ -76,18 +66,18 @@ impl Report {
     }
 
     pub fn print(&self, format: Format) -> io::Result<()> {
-        output::print(&match format {
-            Format::Json => serde_json::to_string_pretty(&self.0)? + "\n",
-            Format::Text => self.text(),
-        })
+        match format {
+            Format::Json => output::print_json(&self.0),
+            Format::Text => output::print(&self.text()),
+        }
     }
 
     fn text(&self) -> String {
-        self.0.iter().map(lines).collect()
+        self.0.iter().map(lines_of).collect()
     }
 }
 
-fn lines(Finding { check, severity, finding, remedy }: &Finding) -> String {
+fn lines_of(Finding { check, severity, finding, remedy }: &Finding) -> String {
     let mark = match severity {
         Severity::Good => "✓",
         Severity::Warning => "!",
@@ -106,9 +96,9 @@ mod tests {
         let mut report = Report::default();
         report.add(Finding::good("one", "fine"));
         report.add(Finding::warning("two", "odd", "Look at it."));
-        assert!(report.is_good());
+        assert!(!report.has_bad());
         assert_eq!(report.text(), "✓ one: fine\n! two: odd\n    → Look at it.\n");
         report.add(Finding::bad("three", "broken", "Mend it."));
-        assert!(!report.is_good());
+        assert!(report.has_bad());
     }
 }

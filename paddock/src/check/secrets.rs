@@ -1,35 +1,40 @@
-//! Whether every secret that the settings need can be used, and only its owner reads it.
+//! Checks that every secret that the settings need is usable, and that only its owner can read it.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, path::Path};
 
 use chassis::secrets::{Problem, SecretError, SecretStore};
 use job_token_auth::{
     config::CaptureStoreKind,
     keys::{KeyError, SigningKeys},
 };
-use proto::contract::SecretSpec;
-use proto::paddock::contract::v1::{Process, Secret};
+use proto::{
+    contract::SecretSpec,
+    paddock::contract::v1::{Process, Secret},
+};
 
-use super::report::{Finding, Report};
+use super::{
+    private_file::readable_by_others,
+    report::{Finding, Report},
+};
 use crate::{config::Config, data_folder};
 
-/// Whether `paddock serve` reads a secret.
+/// Whether `paddock serve` needs a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// It makes it at its start when it is missing.
+    /// It generates a missing one when it starts.
     Produced,
-    /// An operator must have written it.
+    /// An operator must write it.
     Required,
-    /// It counts when it is there.
+    /// It reads the file if it exists.
     Optional,
-    /// It is not read with these settings.
+    /// It does not read it with these settings.
     None,
 }
 
 pub fn check(config: &Config, report: &mut Report) {
     let folder = data_folder::secrets(&config.data);
     let store = SecretStore::open(&folder);
-    let mut are_sound = true;
+    let mut all_sound = true;
     for secret in Secret::ALL {
         let Some(spec) = secret.spec() else { continue };
         let need = need(secret, spec, config);
@@ -40,21 +45,21 @@ pub fn check(config: &Config, report: &mut Report) {
         };
         let finding = match read {
             Ok(None) => continue,
-            Ok(Some(_)) => private(&folder.join(spec.file), spec),
+            Ok(Some(_)) => check_permissions(&folder.join(spec.file), spec),
             Err(error) => Finding::bad("secrets", error.to_string(), remedy(&error, need)),
         };
-        are_sound &= finding.remedy.is_empty();
+        all_sound &= finding.remedy.is_empty();
         report.add(finding);
     }
-    // What only the reader of a secret knows of it.
-    if are_sound && let Err(error @ KeyError::NoSeed(_)) = SigningKeys::load(&store) {
+    // The form of this key is known only to its reader.
+    if all_sound && let Err(error @ KeyError::NoSeed(_)) = SigningKeys::load(&store) {
         report.add(Finding::bad("secrets", error.to_string(), "Write a key with as many digits."));
     }
 }
 
 fn need(secret: Secret, spec: &SecretSpec, config: &Config) -> Need {
     match secret {
-        // `paddock serve` refuses another database than SQLite.
+        // `paddock serve` accepts no database but SQLite.
         Secret::RegistryDatabaseUrl | Secret::JobTokenAuthDatabaseUrl => Need::None,
         Secret::CapturesRedisUrl => match config.job_token_auth.captures.store {
             CaptureStoreKind::Database => Need::None,
@@ -65,17 +70,13 @@ fn need(secret: Secret, spec: &SecretSpec, config: &Config) -> Need {
     }
 }
 
-fn private(path: &Path, spec: &SecretSpec) -> Finding {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
-            let finding = format!("others than its owner may read {}", path.display());
-            Finding::bad("secrets", finding, format!("Run: chmod 600 {}", path.display()))
-        }
-        _ => Finding::good("secrets", format!("{} is sound", spec.file)),
-    }
+fn check_permissions(path: &Path, spec: &SecretSpec) -> Finding {
+    let metadata = fs::metadata(path).ok();
+    let problem = metadata.and_then(|metadata| readable_by_others("secrets", path, &metadata));
+    problem.unwrap_or_else(|| Finding::good("secrets", format!("{} is sound", spec.file)))
 }
 
-/// What to do about a secret that cannot be used.
+/// Returns what to do about a secret that cannot be used.
 fn remedy(error: &SecretError, need: Need) -> &'static str {
     match (&error.problem, need) {
         (Problem::Io(_), _) => "Give the user that runs `paddock serve` the right to read it.",
@@ -93,15 +94,17 @@ fn remedy(error: &SecretError, need: Need) -> &'static str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::check::report::Severity;
 
-    fn file(secret: Secret) -> &'static str {
+    fn file_name(secret: Secret) -> &'static str {
         secret.spec().unwrap().file
     }
 
-    /// What is not good, with a data folder whose files `change` has changed.
-    fn found(config: &Config, change: impl FnOnce(&Path)) -> Vec<Finding> {
+    /// Runs the check on a data folder that `change` has changed. Returns the findings that are not good.
+    fn problems_after(config: &Config, change: impl FnOnce(&Path)) -> Vec<Finding> {
         let data = tempfile::tempdir().unwrap();
         let config = Config { data: data.path().to_owned(), ..config.clone() };
         let folder = data_folder::secrets(data.path());
@@ -112,23 +115,24 @@ mod tests {
         report.into_findings().into_iter().filter(|finding| finding.severity != Severity::Good).collect()
     }
 
-    fn write(path: &Path, content: &str) {
-        chassis::secrets::write_private(path, content.as_bytes()).unwrap();
+    fn problems_with_secret(config: &Config, secret: Secret, content: &str) -> Vec<Finding> {
+        problems_after(config, |folder| {
+            chassis::secrets::write_private(&folder.join(file_name(secret)), content.as_bytes()).unwrap();
+        })
     }
 
     #[test]
-    fn every_secret_that_is_read_is_looked_at_and_no_other() {
+    fn every_secret_that_is_read_is_checked_and_no_other() {
         let config = crate::config::load(None).unwrap();
-        let bad = |change: &dyn Fn(&Path)| found(&config, change);
-        assert!(bad(&|_| {}).is_empty());
-        assert!(bad(&|folder| write(&folder.join(file(Secret::RegistryDatabaseUrl)), "x")).is_empty());
+        assert!(problems_after(&config, |_| {}).is_empty());
+        assert!(problems_with_secret(&config, Secret::RegistryDatabaseUrl, "x").is_empty());
         for secret in
             [Secret::IdentityKeyPrevious, Secret::SuccessorSealKeyPrevious, Secret::JobTokenSigningKeyPrevious]
         {
-            let found = bad(&|folder| write(&folder.join(file(secret)), "short"));
-            assert!(found.len() == 1 && found[0].finding.contains(file(secret)), "{found:?}");
+            let found = problems_with_secret(&config, secret, "short");
+            assert!(found.len() == 1 && found[0].finding.contains(file_name(secret)), "{found:?}");
         }
-        let found = bad(&|folder| write(&folder.join(file(Secret::JobTokenSigningKeyPrevious)), &"ab01".repeat(20)));
+        let found = problems_with_secret(&config, Secret::JobTokenSigningKeyPrevious, &"ab01".repeat(20));
         assert!(found.len() == 1 && found[0].finding.contains("32 bytes"), "{found:?}");
     }
 
@@ -136,18 +140,18 @@ mod tests {
     fn the_url_of_redis_is_required_when_captures_are_there() {
         let mut config = crate::config::load(None).unwrap();
         config.job_token_auth.captures.store = CaptureStoreKind::Redis;
-        let name = file(Secret::CapturesRedisUrl);
-        let missing = found(&config, |_| {});
+        let missing = problems_after(&config, |_| {});
+        let name = file_name(Secret::CapturesRedisUrl);
         assert!(missing.len() == 1 && missing[0].finding.contains(name), "{missing:?}");
-        assert!(found(&config, |folder| write(&folder.join(name), "redis://127.0.0.1:1")).is_empty());
+        assert!(problems_with_secret(&config, Secret::CapturesRedisUrl, "redis://127.0.0.1:1").is_empty());
     }
 
     #[test]
     fn a_secret_that_others_may_read_is_bad() {
         let config = crate::config::load(None).unwrap();
-        let found = found(&config, |folder| {
+        let found = problems_after(&config, |folder| {
             let open = fs::Permissions::from_mode(0o644);
-            fs::set_permissions(folder.join(file(Secret::IdentityKey)), open).unwrap();
+            fs::set_permissions(folder.join(file_name(Secret::IdentityKey)), open).unwrap();
         });
         assert!(found.len() == 1 && found[0].remedy.contains("chmod 600"), "{found:?}");
     }

@@ -1,4 +1,4 @@
-//! What a running server says of itself.
+//! Checks the running server: whether it is ready, its metrics of captures, and runners without a project.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     data_folder,
 };
 
-/// How long an answer may take.
+/// The maximum time that the answer with the metrics may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
@@ -26,48 +26,49 @@ struct Runner {
 
 pub async fn check(config: &Config, report: &mut Report) {
     let base = format!("http://127.0.0.1:{}", config.port);
-    let ready = ready(&base).await;
-    let serves = ready.is_ok();
-    report.add(ready.unwrap_or_else(|finding| finding));
-    let client = Client::builder().timeout(TIMEOUT).no_proxy().build();
-    if let (true, Ok(client)) = (serves, client)
+    if let Err(not_ready) = readiness(&base).await {
+        report.add(not_ready_finding(&base, not_ready));
+        return;
+    }
+    report.add(Finding::good("server", format!("{base} is ready")));
+    if let Ok(client) = Client::builder().timeout(TIMEOUT).no_proxy().build()
         && let Some(finding) = captures::check(&client, config).await
     {
         report.add(finding);
     }
-    // That the token cannot be read is told already.
-    if let (true, Ok(api)) = (serves, Api::with_token_file(&base, &data_folder::root_token(&config.data))) {
-        report.add(runners(&api).await);
+    // A token that cannot be read is a finding of the local checks.
+    if let Ok(api) = Api::with_token_file(&base, &data_folder::root_token(&config.data)) {
+        report.add(check_runners(&api).await);
     }
 }
 
-async fn ready(base: &str) -> Result<Finding, Finding> {
-    let (finding, remedy) = match readiness(base).await {
-        Ok(()) => return Ok(Finding::good("server", format!("{base} is ready"))),
-        Err(NotReady::Says(text)) => (format!("{base} is not ready: {text}"), "Read the log of `paddock serve`."),
-        Err(NotReady::Unreachable(cause)) => {
-            let remedy = "Start `paddock serve`, or set PADDOCK_PORT to the port it uses.";
-            (format!("{base} cannot be reached: {cause}"), remedy)
+fn not_ready_finding(base: &str, not_ready: NotReady) -> Finding {
+    match not_ready {
+        NotReady::Answered(answer) => {
+            Finding::bad("server", format!("{base} is not ready: {answer}"), "Read the log of `paddock serve`.")
         }
-    };
-    Err(Finding::bad("server", finding, remedy))
+        NotReady::Unreachable(cause) => {
+            let remedy = "Start `paddock serve`, or set PADDOCK_PORT to the port it uses.";
+            Finding::bad("server", format!("{base} cannot be reached: {cause}"), remedy)
+        }
+    }
 }
 
-async fn runners(api: &Api) -> Finding {
-    let all: anyhow::Result<Vec<Runner>> = api.list("/runners/all?type=project_type").await;
-    let unassigned = |runners: Vec<Runner>| -> Vec<i64> {
-        runners.into_iter().filter(|runner| runner.unassigned).map(|runner| runner.id).collect()
-    };
-    match all.map(unassigned) {
-        Ok(ids) if ids.is_empty() => Finding::good("unassigned-runners", "every project runner has a project"),
-        Ok(ids) => Finding::warning(
-            "unassigned-runners",
-            format!("project runners without a project, which cannot rotate their tokens: {ids:?}"),
-            "Assign each to a project with POST /api/v4/projects/:id/runners, or delete it.",
-        ),
+async fn check_runners(api: &Api) -> Finding {
+    let runners: Vec<Runner> = match api.list("/runners/all?type=project_type").await {
+        Ok(runners) => runners,
         Err(error) => {
             let remedy = "If the token in root.token is lost or revoked, stop the server and run `paddock root-token`.";
-            Finding::bad("unassigned-runners", format!("the runners cannot be listed: {error:#}"), remedy)
+            return Finding::bad("unassigned-runners", format!("the runners cannot be listed: {error:#}"), remedy);
         }
+    };
+    let unassigned: Vec<i64> = runners.iter().filter(|runner| runner.unassigned).map(|runner| runner.id).collect();
+    if unassigned.is_empty() {
+        return Finding::good("unassigned-runners", "every project runner has a project");
     }
+    Finding::warning(
+        "unassigned-runners",
+        format!("project runners without a project, which cannot rotate their tokens: {unassigned:?}"),
+        "Assign each to a project with POST /api/v4/projects/:id/runners, or delete it.",
+    )
 }

@@ -1,14 +1,14 @@
-//! Compiles the `.proto` files, without an installed protoc, to messages, services and the descriptor set.
+//! Compiles the `.proto` files to messages, services and the descriptor set. Needs no installed protoc.
 
 use std::{fs, path::Path};
 
-use prost_reflect::DescriptorPool;
+use prost_reflect::{DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor};
 use sha2::{Digest, Sha256};
 
-/// What the compilation leaves for the tables.
+/// The result of the compilation, from which the tables are rendered.
 pub struct Compiled {
     pub pool: DescriptorPool,
-    /// Lower-case hexadecimal SHA-256 of the descriptor set without comments: a comment changes no behaviour.
+    /// The SHA-256 of the descriptor set in lower-case hexadecimal. Comments are left out, because they change no behaviour.
     pub digest: String,
 }
 
@@ -57,18 +57,21 @@ fn proto_files(folder: &Path, root: &Path) -> Vec<String> {
     found
 }
 
-/// The messages whose `Debug` would print a secret: those with a field marked sensitive or taking a credential.
+/// Returns the messages whose `Debug` would print a secret: they have a field that is sensitive or takes a credential.
 pub fn sensitive_messages(pool: &DescriptorPool) -> Vec<String> {
     let option = pool.get_extension_by_name("paddock.contract.v1.field").expect("the field option");
-    let sensitive = |field: prost_reflect::FieldDescriptor| {
-        let options = field.options();
-        let value = options.get_extension(&option);
-        let contract = value.as_message().expect("a FieldContract");
-        let is = |name: &str| contract.get_field_by_name(name).expect("a field of FieldContract").into_owned();
-        is("sensitive").as_bool() == Some(true) || is("credential").as_enum_number() != Some(0)
-    };
     pool.all_messages()
-        .filter(|message| message.full_name().starts_with("paddock.") && message.fields().any(sensitive))
+        .filter(|message| message.full_name().starts_with("paddock."))
+        .filter(|message| message.fields().any(|field| is_sensitive(&field, &option)))
         .map(|message| message.full_name().to_owned())
         .collect()
+}
+
+fn is_sensitive(field: &FieldDescriptor, option: &ExtensionDescriptor) -> bool {
+    let options = field.options();
+    let value = options.get_extension(option);
+    let contract: &DynamicMessage = value.as_message().expect("a FieldContract");
+    let sensitive = contract.get_field_by_name("sensitive").expect("the field sensitive");
+    let credential = contract.get_field_by_name("credential").expect("the field credential");
+    sensitive.as_bool() == Some(true) || credential.as_enum_number() != Some(0)
 }

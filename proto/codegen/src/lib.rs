@@ -1,7 +1,7 @@
-//! Generates the code of the crate `proto` from the `.proto` files. It is a crate of its own, so that it still builds when
-//! what was generated before no longer does.
+//! Generates the code of the crate `proto` from the `.proto` files. It is a separate crate, so that it builds even when the
+//! generated code does not.
 
-// A generator stops at the first thing that is wrong, and says what.
+// A generator stops with a message at the first mistake.
 #![allow(clippy::expect_used)]
 
 mod compile;
@@ -9,7 +9,7 @@ mod tables;
 
 use std::{fs, path::Path};
 
-/// Writes everything that is generated from the `.proto` files below the root into the folder.
+/// Generates all files from the `.proto` files below `root`, and writes them to the folder `out`.
 ///
 /// # Panics
 /// If a file is not valid, or the folder cannot be written.

@@ -1,4 +1,4 @@
-//! `make proto`: writes `proto/src/gen` again.
+//! `make proto`: writes `proto/src/gen`.
 
 #![allow(clippy::expect_used)]
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, EnumValueDescriptor, MethodDescriptor, ReflectMessage as _, Value,
+    DynamicMessage, EnumDescriptor, EnumValueDescriptor, ExtensionDescriptor, MethodDescriptor, ReflectMessage as _,
+    Value,
 };
 
 use crate::compile::{Compiled, sensitive_messages};
@@ -21,49 +22,52 @@ pub fn render(compiled: &Compiled) -> String {
     out
 }
 
+/// The extensions that describe a method.
+struct MethodOptions {
+    contract: ExtensionDescriptor,
+    service: ExtensionDescriptor,
+    http: ExtensionDescriptor,
+}
+
 fn render_methods(compiled: &Compiled, out: &mut String) {
-    let contract = compiled.pool.get_extension_by_name("paddock.contract.v1.method").expect("the method option");
-    let served = compiled.pool.get_extension_by_name("paddock.contract.v1.service").expect("the service option");
-    let http = compiled.pool.get_extension_by_name("google.api.http").expect("the HTTP option");
-    let mut methods: Vec<(String, String)> = compiled
-        .pool
-        .services()
-        .filter(|service| service.full_name().starts_with("paddock."))
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .map(|method| {
-            let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-            let options = method.options();
-            let spec = options.get_extension(&contract);
-            let rest =
-                options.has_extension(&http).then(|| rest(options.get_extension(&http).as_message().expect("a rule")));
-            let service = method.parent_service().options();
-            let served_by = service.get_extension(&served);
-            let served_by = enums(served_by.as_message().expect("a ServiceContract"), "served_by").concat();
-            let text = method_spec(&path, &method, spec.as_message().expect("a MethodContract"), &served_by, rest);
-            (path, text)
-        })
-        .collect();
+    let options = MethodOptions {
+        contract: compiled.pool.get_extension_by_name("paddock.contract.v1.method").expect("the method option"),
+        service: compiled.pool.get_extension_by_name("paddock.contract.v1.service").expect("the service option"),
+        http: compiled.pool.get_extension_by_name("google.api.http").expect("the HTTP option"),
+    };
+    let mut methods = Vec::new();
+    for service in compiled.pool.services().filter(|service| service.full_name().starts_with("paddock.")) {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let spec = method_spec(&path, &method, &options);
+            methods.push((path, spec));
+        }
+    }
     methods.sort();
     out.push_str("/// Every method of the contract, sorted by path.\npub static METHODS: &[MethodSpec] = &[\n");
-    for (_, text) in methods {
-        let _ = writeln!(out, "    {text},");
+    for (_, spec) in methods {
+        let _ = writeln!(out, "    {spec},");
     }
     out.push_str("];\n\n");
 }
 
-fn method_spec(
-    path: &str,
-    method: &MethodDescriptor,
-    spec: &DynamicMessage,
-    served_by: &str,
-    rest: Option<(String, String)>,
-) -> String {
+fn method_spec(path: &str, method: &MethodDescriptor, options: &MethodOptions) -> String {
+    let method_options = method.options();
+    let contract = method_options.get_extension(&options.contract);
+    let spec = contract.as_message().expect("a MethodContract");
+    let service_options = method.parent_service().options();
+    let service = service_options.get_extension(&options.service);
+    let served_by = enums(service.as_message().expect("a ServiceContract"), "served_by").concat();
+    let rest = if method_options.has_extension(&options.http) {
+        rest(method_options.get_extension(&options.http).as_message().expect("an HttpRule"))
+    } else {
+        "None".to_owned()
+    };
     let field = string(spec, "success_status_field");
     let success = match field.as_str() {
         "" => format!("Success::Status({})", number(spec, "success_status")),
         name => format!("Success::Field({name:?})"),
     };
-    let rest = rest.map_or("None".to_owned(), |(verb, path)| format!("Some(({verb:?}, {path:?}))"));
     format!(
         "MethodSpec {{ path: {path:?}, name: {:?}, served_by: {}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, unrecognized: {}, rest: {rest} }}",
         method.name(),
@@ -77,12 +81,11 @@ fn method_spec(
     )
 }
 
-fn rest(rule: &DynamicMessage) -> (String, String) {
-    let verb = ["get", "put", "post", "delete", "patch"]
-        .into_iter()
-        .find(|verb| rule.has_field_by_name(verb))
-        .expect("a verb");
-    (verb.to_uppercase(), string(rule, verb))
+/// Renders the HTTP verb and the path template of a rule.
+fn rest(rule: &DynamicMessage) -> String {
+    let verbs = ["get", "put", "post", "delete", "patch"];
+    let verb = verbs.into_iter().find(|verb| rule.has_field_by_name(verb)).expect("a verb");
+    format!("Some(({:?}, {:?}))", verb.to_uppercase(), string(rule, verb))
 }
 
 type RenderSpec = fn(&EnumValueDescriptor, &DynamicMessage) -> String;
@@ -95,7 +98,7 @@ fn render_enum(compiled: &Compiled, out: &mut String, name: &str, option: &str, 
     let _ = writeln!(out, "impl {name} {{\n    /// Every value that has a specification.");
     let all: Vec<_> = with_spec.iter().map(variant).collect();
     let _ = writeln!(out, "    pub const ALL: [Self; {}] = [{}];\n", all.len(), all.join(", "));
-    let _ = writeln!(out, "    /// What the contract says of it; none for a value without a specification.");
+    let _ = writeln!(out, "    /// Returns its specification. None for a value without one.");
     let _ = writeln!(
         out,
         "    #[must_use]\n    pub const fn spec(self) -> Option<&'static {spec_type}> {{\n        Some(match self {{"
@@ -111,9 +114,12 @@ fn render_enum(compiled: &Compiled, out: &mut String, name: &str, option: &str, 
         );
     }
     if with_spec.len() < descriptor.values().len() {
-        let rest: Vec<_> =
-            descriptor.values().filter(|v| !v.options().has_extension(&extension)).map(|v| variant(&v)).collect();
-        let _ = writeln!(out, "            {} => return None,", rest.join(" | "));
+        let without_spec: Vec<_> = descriptor
+            .values()
+            .filter(|value| !value.options().has_extension(&extension))
+            .map(|value| variant(&value))
+            .collect();
+        let _ = writeln!(out, "            {} => return None,", without_spec.join(" | "));
     }
     out.push_str("        })\n    }\n}\n\n");
 }
@@ -157,8 +163,8 @@ fn reason(value: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
 
 fn credential(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     let carriers = spec.get_field_by_name("carriers").expect("carriers").into_owned();
-    let carriers: Vec<_> =
-        carriers.as_list().expect("a list").iter().map(|c| carrier(c.as_message().expect("a Carrier"))).collect();
+    let carriers = carriers.as_list().expect("a list").iter();
+    let carriers: Vec<_> = carriers.map(|value| carrier(value.as_message().expect("a Carrier"))).collect();
     format!(
         "{{ prefix: {:?}, form: {}, carriers: &[{}], missing: {}, malformed: {}, wrong_kind: {} }}",
         string(spec, "prefix"),
@@ -182,7 +188,7 @@ fn carrier(spec: &DynamicMessage) -> String {
     format!("Carrier {{ place: Place::{place}({:?}), only_with_prefix: {only} }}", string(spec, field))
 }
 
-/// A message with a secret in it prints its name and nothing else.
+/// Renders a `Debug` that prints only the name of a message, for messages that hold a secret.
 fn render_debug(compiled: &Compiled, out: &mut String) {
     for full_name in sensitive_messages(&compiled.pool) {
         let (package, name) = full_name.rsplit_once('.').expect("a full name");
@@ -206,33 +212,34 @@ fn boolean(message: &DynamicMessage, field: &str) -> bool {
     message.get_field_by_name(field).expect("a field").as_bool().expect("a bool")
 }
 
-/// The enum values of a field, repeated or not, as Rust paths.
+/// Returns the enum values of a field, repeated or not, as Rust paths.
 fn enums(message: &DynamicMessage, field: &str) -> Vec<String> {
     let descriptor = message.descriptor().get_field_by_name(field).expect("a field");
     let kind = descriptor.kind();
     let kind: &EnumDescriptor = kind.as_enum().expect("an enum field");
-    let name = |value: &Value| {
-        let value = kind.get_value(value.as_enum_number().expect("a number")).expect("a known value");
-        format!("{}::{}", kind.name(), variant_name(kind.name(), value.name()))
-    };
     match &*message.get_field(&descriptor) {
-        Value::List(values) => values.iter().map(name).collect(),
-        value => vec![name(value)],
+        Value::List(values) => values.iter().map(|value| enum_path(kind, value)).collect(),
+        value => vec![enum_path(kind, value)],
     }
+}
+
+fn enum_path(kind: &EnumDescriptor, value: &Value) -> String {
+    let value = kind.get_value(value.as_enum_number().expect("a number")).expect("a known value");
+    format!("{}::{}", kind.name(), variant_name(kind.name(), value.name()))
 }
 
 fn variant(value: &EnumValueDescriptor) -> String {
     format!("Self::{}", variant_name(value.parent_enum().name(), value.name()))
 }
 
-/// prost's name of an enum value: the prefix of the enum's name is dropped, the rest is upper camel case.
+/// Returns prost's name of an enum value: upper camel case, without the name of the enum as a prefix.
 fn variant_name(enumeration: &str, value: &str) -> String {
     let mut prefix = String::new();
-    for (i, c) in enumeration.chars().enumerate() {
-        if i > 0 && c.is_uppercase() {
+    for letter in enumeration.chars() {
+        if letter.is_uppercase() && !prefix.is_empty() {
             prefix.push('_');
         }
-        prefix.extend(c.to_uppercase());
+        prefix.extend(letter.to_uppercase());
     }
     let rest = value.strip_prefix(&format!("{prefix}_")).expect("the prefix of the enum");
     rest.split('_').map(|word| word[..1].to_owned() + &word[1..].to_lowercase()).collect()

@@ -96,7 +96,7 @@ impl InternalHeader {
     /// Every value that has a specification.
     pub const ALL: [Self; 3] = [Self::CallerIdentity, Self::ContractDigest, Self::JobIdentity];
 
-    /// What the contract says of it; none for a value without a specification.
+    /// Returns its specification. None for a value without one.
     #[must_use]
     pub const fn spec(self) -> Option<&'static HeaderSpec> {
         Some(match self {
@@ -112,7 +112,7 @@ impl Secret {
     /// Every value that has a specification.
     pub const ALL: [Self; 9] = [Self::IdentityKey, Self::IdentityKeyPrevious, Self::SuccessorSealKey, Self::SuccessorSealKeyPrevious, Self::RegistryDatabaseUrl, Self::JobTokenSigningKey, Self::JobTokenSigningKeyPrevious, Self::JobTokenAuthDatabaseUrl, Self::CapturesRedisUrl];
 
-    /// What the contract says of it; none for a value without a specification.
+    /// Returns its specification. None for a value without one.
     #[must_use]
     pub const fn spec(self) -> Option<&'static SecretSpec> {
         Some(match self {
@@ -134,7 +134,7 @@ impl Reason {
     /// Every value that has a specification.
     pub const ALL: [Self; 84] = [Self::CredentialMissing, Self::UserTokenMalformed, Self::UserTokenUnknown, Self::UserTokenExpired, Self::UserTokenRevoked, Self::UserTokenWrongKind, Self::InsufficientScope, Self::ConflictingCredentials, Self::RunnerTokenMalformed, Self::RunnerTokenUnknown, Self::RunnerTokenExpired, Self::RunnerTokenSuperseded, Self::RunnerTokenRevoked, Self::RunnerTokenWrongKind, Self::RotationDeadlinePassed, Self::RunnerUnassigned, Self::RegistrationDisallowed, Self::AccessDenied, Self::InsufficientPermissions, Self::AdminRequired, Self::RunnerIsGroupRunner, Self::RunnerIsInstanceRunner, Self::RunnerLocked, Self::RunnerSharedByProjects, Self::RunnerOwnedByProject, Self::RunnerAlreadyAssigned, Self::ProjectNotFound, Self::GroupNotFound, Self::UserNotFound, Self::RunnerNotFound, Self::RunnerManagerNotFound, Self::RouteNotFound, Self::MethodNotAllowed, Self::ParameterMissing, Self::ParameterInvalid, Self::ValidationFailed, Self::BadRequest, Self::BodyMalformed, Self::PathMalformed, Self::BodyTooLarge, Self::HeadersTooLarge, Self::UnsupportedMediaType, Self::RequestTimeout, Self::Conflict, Self::NotEmpty, Self::Internal, Self::Unavailable, Self::DeadlineExceeded, Self::IdentityMissing, Self::IdentityDuplicate, Self::IdentityMalformed, Self::IdentityUnknownKey, Self::IdentityBadSignature, Self::IdentityExpired, Self::IdentityNotYetValid, Self::IdentityWrongAudience, Self::CallerNotAccepted, Self::JobTokenMissing, Self::JobTokenMalformed, Self::JobTokenWrongKind, Self::JobTokenInvalid, Self::JobTokenExpired, Self::JobNotRunning, Self::JobProjectDeleted, Self::JobTokenNotInScope, Self::JobTokenPolicyMissing, Self::JobTokenRouteUnauthorized, Self::JobNotFound, Self::JobFinished, Self::AllowlistProjectNotFound, Self::AllowlistGroupNotFound, Self::AllowlistEntryExists, Self::AllowlistEntryNotFound, Self::AllowlistFull, Self::MemberNotFound, Self::MemberExists, Self::UpgradeRefused, Self::CaptureUnavailable, Self::UpstreamUnavailable, Self::UpstreamTimeout, Self::JobUserDeleted, Self::JobUserWithoutAccess, Self::LastOwner, Self::UpstreamBusy];
 
-    /// What the contract says of it; none for a value without a specification.
+    /// Returns its specification. None for a value without one.
     #[must_use]
     pub const fn spec(self) -> Option<&'static ReasonSpec> {
         Some(match self {
@@ -231,7 +231,7 @@ impl CredentialKind {
     /// Every value that has a specification.
     pub const ALL: [Self; 3] = [Self::UserToken, Self::RunnerToken, Self::JobToken];
 
-    /// What the contract says of it; none for a value without a specification.
+    /// Returns its specification. None for a value without one.
     #[must_use]
     pub const fn spec(self) -> Option<&'static CredentialSpec> {
         Some(match self {

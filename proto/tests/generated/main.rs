@@ -1,4 +1,4 @@
-//! Proves that everything under `src/gen` is what the `.proto` files generate, and that the names in them are sound.
+//! Checks that the files below `src/gen` are what the `.proto` files generate, and that the names in them are valid.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,9 +14,9 @@ fn generated_code_is_current() {
     codegen::generate(root, fresh.path());
     assert_eq!(file_names(&committed), file_names(fresh.path()), "run `make proto`");
     for name in file_names(fresh.path()) {
-        let same =
-            fs::read(committed.join(&name)).expect("committed") == fs::read(fresh.path().join(&name)).expect("fresh");
-        assert!(same, "{name} is not what the .proto files generate; run `make proto`");
+        let committed = fs::read(committed.join(&name)).expect("a committed file");
+        let fresh = fs::read(fresh.path().join(&name)).expect("a fresh file");
+        assert!(committed == fresh, "{name} is not what the .proto files generate; run `make proto`");
     }
 }
 

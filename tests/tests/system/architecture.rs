@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("gateway", &["proto", "token", "chassis"]),
     ("paddock", &["proto", "token", "chassis", "runner-registry", "job-token-auth", "gateway"]),
     ("system", &["proto"]),
-    ("bench", &["proto", "chassis"]),
+    ("bench", &["proto", "token", "chassis"]),
 ];
 
 /// What a crate may never link, however far away it stands.

@@ -1,30 +1,42 @@
-//! Where a job token may stand, what else may not, and what of it the upstream sees.
+//! The carriers of job tokens, conflicts with other credentials, and what the upstream receives of them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
-use proto::paddock::job_token::v1::AuthorizeRequest;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use proto::{
+    contract::Place,
+    paddock::{contract::v1::CredentialKind, job_token::v1::AuthorizeRequest},
+};
+use reqwest::RequestBuilder;
 
-use crate::support::protected::{JOBS, Setup, job_header};
-use crate::support::{send, token};
+use crate::support::{
+    protected::{JOBS, Setup, job_header},
+    raw, send, token,
+};
 
-/// A shipped route that takes basic authentication.
+/// A path of a protected route that takes basic authentication.
 const STATE: &str = "/api/v4/projects/42/terraform/state/prod";
 
 fn job() -> String {
     token::of(CredentialKind::JobToken, 1)
 }
 
-/// A value of basic authentication, with the user name of the contract or another.
+/// Returns a value of basic authentication. Without `user` it has the user name of the contract.
 fn basic(user: Option<&str>, password: &str) -> String {
-    let carriers = CredentialKind::JobToken.spec().unwrap().carriers.iter();
-    let name = carriers.filter_map(|carrier| match carrier.place {
+    let mut carriers = CredentialKind::JobToken.spec().unwrap().carriers.iter();
+    let contract_name = carriers.find_map(|carrier| match carrier.place {
         Place::BasicUsername(name) => Some(name),
         _ => None,
     });
-    let user = user.unwrap_or(name.into_iter().next().unwrap());
+    let user = user.or(contract_name).unwrap();
     format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
+}
+
+/// Builds a request with this text in the header of job tokens.
+fn with_header(setup: &Setup, text: &str) -> RequestBuilder {
+    setup.world.get(JOBS).header(job_header().0, text)
+}
+
+fn with_query(setup: &Setup, query: &str) -> RequestBuilder {
+    setup.world.get(&format!("{JOBS}?{query}"))
 }
 
 #[tokio::test]
@@ -51,38 +63,40 @@ async fn a_job_token_is_taken_from_every_carrier_and_kept_from_the_upstream() {
     assert!(asked.iter().all(|(asked, _)| asked.token == job()));
     let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
     assert!(!bytes.contains(&job()) && !bytes.to_lowercase().contains("authorization"), "{bytes}");
-    assert!(setup.upstream.seen().iter().all(|seen| !seen.target.contains('?')));
+    assert!(setup.upstream.requests().iter().all(|seen| !seen.target.contains('?')));
 }
 
 #[tokio::test]
-async fn what_is_no_job_token_is_refused_before_anybody_is_asked() {
+async fn a_missing_or_wrong_job_token_is_refused_without_a_call() {
     let setup = Setup::start().await;
     let (header, _) = job_header();
     let parameter = token::parameters(CredentialKind::JobToken)[0];
-    let with = |text: &str| setup.world.get(JOBS).header(header, text);
-    let query = |query: &str| setup.world.get(&format!("{JOBS}?{query}"));
     let other = token::of(CredentialKind::JobToken, 2);
     let (user_header, user) = token::user_header();
     let cases = [
         (setup.world.get(JOBS), 401, "job_token_missing"),
-        (with(""), 401, "job_token_missing"),
-        (query("a=b"), 401, "job_token_missing"),
-        (query("token=something-else"), 401, "job_token_wrong_kind"),
-        (with("nonsense"), 401, "job_token_malformed"),
-        (with(&format!("{}x", job()).replace('.', "")), 401, "job_token_malformed"),
-        (with(&format!("{}{}", job(), "x".repeat(2048))), 401, "job_token_malformed"),
-        (with(&token::user()), 401, "job_token_wrong_kind"),
-        (with(&token::runner()), 401, "job_token_wrong_kind"),
+        (with_header(&setup, ""), 401, "job_token_missing"),
+        (with_query(&setup, "a=b"), 401, "job_token_missing"),
+        (with_query(&setup, "token=something-else"), 401, "job_token_wrong_kind"),
+        (with_header(&setup, "nonsense"), 401, "job_token_malformed"),
+        (with_header(&setup, &format!("{}x", job()).replace('.', "")), 401, "job_token_malformed"),
+        (with_header(&setup, &format!("{}{}", job(), "x".repeat(2048))), 401, "job_token_malformed"),
+        (with_header(&setup, &token::user()), 401, "job_token_wrong_kind"),
+        (with_header(&setup, &token::runner()), 401, "job_token_wrong_kind"),
         (setup.world.get(JOBS).header(user_header, &user), 401, "job_token_wrong_kind"),
         (setup.world.get(JOBS).header("authorization", format!("Bearer {user}")), 401, "job_token_wrong_kind"),
         (setup.world.get(JOBS).header("authorization", "Bearer of-another-world"), 401, "job_token_missing"),
         (setup.world.get(JOBS).header("authorization", basic(None, &job())), 401, "job_token_missing"),
         (setup.world.get(STATE).header("authorization", basic(Some("root"), &job())), 401, "job_token_missing"),
         (setup.world.get(STATE).header("authorization", "Basic %%%"), 401, "job_token_missing"),
-        (with(&job()).header(header, &other), 400, "conflicting_credentials"),
-        (with(&job()).header("authorization", format!("Bearer {other}")), 400, "conflicting_credentials"),
-        (with(&job()).query(&[(parameter, &other)]), 400, "conflicting_credentials"),
-        (query(&format!("{parameter}={}&{parameter}={other}", job())), 400, "conflicting_credentials"),
+        (with_header(&setup, &job()).header(header, &other), 400, "conflicting_credentials"),
+        (
+            with_header(&setup, &job()).header("authorization", format!("Bearer {other}")),
+            400,
+            "conflicting_credentials",
+        ),
+        (with_header(&setup, &job()).query(&[(parameter, &other)]), 400, "conflicting_credentials"),
+        (with_query(&setup, &format!("{parameter}={}&{parameter}={other}", job())), 400, "conflicting_credentials"),
         (setup.request("GET", STATE).header("authorization", basic(None, &other)), 400, "conflicting_credentials"),
     ];
     for (request, status, reason) in cases {
@@ -91,10 +105,10 @@ async fn what_is_no_job_token_is_refused_before_anybody_is_asked() {
     }
     let challenge = send(setup.world.get(JOBS)).await;
     assert!(challenge.header("www-authenticate").contains("realm"));
-    assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
+    assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.requests().is_empty());
 }
 
-/// Routes that show the upstream the token, and cookies.
+/// A route that forwards the token and cookies to the upstream.
 const FORWARDED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
     credential = \"forward\"\ncookies = true\n";
 
@@ -134,7 +148,9 @@ async fn a_credential_of_another_kind_beside_the_job_token_is_refused() {
             let shown = format!("{request:?}");
             assert_eq!(send(request).await.refusal(), (400, "conflicting_credentials".to_owned()), "{shown}");
         }
-        assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
+        assert!(
+            setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.requests().is_empty()
+        );
     }
 }
 
@@ -154,7 +170,7 @@ async fn no_credential_reaches_the_upstream_under_another_name_and_the_rest_of_t
                 .into_iter()
                 .fold(request, |request, name| request.header(name, format!("https://x/?t={text}")));
             assert_eq!(send(request).await.status, 200, "{query}");
-            let seen = setup.upstream.take().remove(0);
+            let seen = setup.upstream.take_requests().remove(0);
             assert_eq!(seen.target, format!("{JOBS}{rest}"), "{query}");
             assert_eq!(seen.headers["accept"], "text/plain");
         }
@@ -173,19 +189,19 @@ async fn a_route_may_forward_the_credential_that_was_decided_on_and_no_other() {
     let request = setup.get(&format!("{path}&x={other}")).header("authorization", format!("Bearer {text}"));
     let request = request.header("x-anything", &other).header("cookie", "a=1");
     assert_eq!(send(request).await.status, 200);
-    let seen = setup.upstream.seen().remove(0);
+    let seen = setup.upstream.requests().remove(0);
     assert_eq!((seen.target.as_str(), seen.headers[header].to_str().unwrap()), (path.as_str(), text.as_str()));
     assert_eq!(seen.headers["authorization"], format!("Bearer {text}"));
     assert_eq!((seen.headers.get("x-anything"), seen.headers["cookie"].to_str().unwrap()), (None, "a=1"));
 }
 
 #[tokio::test]
-async fn an_upstream_says_which_headers_it_would_believe() {
+async fn headers_that_an_upstream_trusts_are_removed() {
     let table = format!("[upstreams.default]\nstrip_headers = [\"X-Acme-User\"]\n{FORWARDED}");
     let setup = Setup::with_table(&table).await;
     let request = setup.get("/p/42").header("x-acme-user", "root").header("X-ACME-USER", "admin").header("x-acme", "1");
     assert_eq!(send(request).await.status, 200);
-    let seen = setup.upstream.seen().remove(0);
+    let seen = setup.upstream.requests().remove(0);
     assert_eq!((seen.headers.get("x-acme-user"), seen.headers["x-acme"].to_str().unwrap()), (None, "1"));
 }
 
@@ -195,9 +211,8 @@ async fn a_query_that_cannot_be_read_is_refused() {
     for query in ["%zz=1", "a=1&%ff=2", "a&%"] {
         let path = format!("{JOBS}?{query}");
         let (header, text) = job_header();
-        let answer =
-            crate::support::raw::request(setup.world.address, "GET", &path, &format!("{header}: {text}\r\n")).await;
+        let answer = raw::request(setup.world.address, "GET", &path, &format!("{header}: {text}\r\n")).await;
         assert_eq!(answer.refusal(), (400, "path_malformed".into()), "{query}");
     }
-    assert!(setup.upstream.seen().is_empty());
+    assert!(setup.upstream.requests().is_empty());
 }

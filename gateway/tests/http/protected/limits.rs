@@ -1,103 +1,102 @@
-//! What an upstream, and clients that do not read, can hold; and connections that break at the wrong moment.
+//! Limits for upstreams and for clients that do not read, and connections that break.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Frame;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpSocket, TcpStream},
+};
 
-use super::records::line;
-use crate::support::protected::{JOBS, Setup, Told, job_header};
-use crate::support::upstream::{Body, Upstream, answer, scripted};
-use crate::support::{raw, send, unique_id};
+use super::records::access_line;
+use crate::support::{
+    http2_client,
+    protected::{CallCounts, JOBS, Setup, UPLOAD, job_header, raw_request, store_table},
+    raw, send, unique_id,
+    upstream::{Body, Upstream, answer, scripted, streamed},
+};
 
-/// A shipped route that takes a body.
-const UPLOAD: &str = "/api/v4/projects/42/packages/generic/name/1.0/file.bin";
-
-/// How long a test waits for what must happen.
+/// The maximum time that a test waits.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A body without an end, and the number of pieces that were taken of it.
-fn endless(taken: &Arc<AtomicUsize>) -> Body {
-    let taken = taken.clone();
-    let piece = Bytes::from(vec![7; 64 << 10]);
-    let pieces = stream::repeat_with(move || {
-        taken.fetch_add(1, Ordering::SeqCst);
-        Ok(Frame::data(piece.clone()))
-    });
-    StreamBody::new(pieces).boxed_unsync()
+/// Returns an endless body. Counts the chunks that were read of it.
+fn endless(read: &Arc<AtomicUsize>) -> Body {
+    let read = read.clone();
+    let chunk = Bytes::from(vec![7; 64 << 10]);
+    streamed(stream::repeat_with(move || {
+        read.fetch_add(1, Ordering::SeqCst);
+        Ok(chunk.clone())
+    }))
 }
 
-/// The bytes of a request for jobs.
-fn request(path: &str, id: &str) -> String {
-    let (header, token) = job_header();
-    format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\n{header}: {token}\r\n\r\n")
+/// Answers every request with an endless body.
+fn answer_endlessly(upstream: &Upstream) {
+    let read = Arc::new(AtomicUsize::new(0));
+    upstream.on(move |_| {
+        let body = endless(&read);
+        async move { answer(200, &[], "").map(|_| body) }
+    });
+}
+
+/// Returns the bytes of a GET with this request id.
+fn get_with_id(path: &str, id: &str) -> String {
+    raw_request("GET", path, &format!("x-request-id: {id}\r\n"))
 }
 
 #[tokio::test]
-async fn an_upstream_serves_no_more_at_a_time_than_it_may() {
+async fn an_upstream_has_a_maximum_of_concurrent_requests() {
     let mut setup = Setup::start_with(|config| config.upstream_max_connections = 1).await;
-    let taken = Arc::new(AtomicUsize::new(0));
-    setup.upstream.on(move |_| {
-        let body = endless(&taken);
-        async move { answer(200, &[], "").map(|_| body) }
-    });
+    answer_endlessly(&setup.upstream);
     let held = setup.get(JOBS).send().await.unwrap();
-    // Were it let through, its body would have no end.
+    // If the gateway forwarded it, its body would have no end.
     let refused = setup.get(JOBS).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
     assert!(refused.text().await.unwrap().contains("upstream_busy"));
     assert_eq!(send(setup.world.get("/-/liveness")).await.status, 200);
     drop(held);
     setup.upstream.answers(200, &[], "ok");
-    assert_eq!(send(setup.get(JOBS)).await.status, 200, "the place is free again");
-    assert_eq!(setup.told().await, Told { authorize: 3, flush: 2, discard: 1 });
+    assert_eq!(send(setup.get(JOBS)).await.status, 200, "the slot is free again");
+    assert_eq!(setup.stop().await, CallCounts { authorize: 3, flush: 2, discard: 1 });
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_for_too_long_is_cut_off() {
+async fn a_client_that_stops_reading_is_cut_off() {
     let setup = Setup::start_with(|config| {
         config.client_pause_timeout_ms = 200;
         config.upstream_max_connections = 2;
     })
     .await;
-    let taken = Arc::new(AtomicUsize::new(0));
-    setup.upstream.on(move |_| {
-        let body = endless(&taken);
-        async move { answer(200, &[], "").map(|_| body) }
-    });
+    answer_endlessly(&setup.upstream);
     let ids = [unique_id(), unique_id()];
     let mut http1 = TcpStream::connect(setup.world.address).await.unwrap();
-    http1.write_all(request(JOBS, &ids[0]).as_bytes()).await.unwrap();
+    http1.write_all(get_with_id(JOBS, &ids[0]).as_bytes()).await.unwrap();
     let (header, token) = job_header();
-    let http2 = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
-    let http2 = http2.get(format!("http://{}{JOBS}", setup.world.address)).header("x-request-id", &ids[1]);
+    let http2 = http2_client();
+    let http2 = http2.get(setup.world.url(JOBS)).header("x-request-id", &ids[1]);
     let _http2 = http2.header(header, token).send().await.unwrap();
     for id in &ids {
-        let line = tokio::time::timeout(DEADLINE, line(id)).await.expect("a line");
+        let line = tokio::time::timeout(DEADLINE, access_line(id)).await.expect("a line");
         assert_eq!((&line["cut_off"], &line["level"]), (&json!("client_paused"), &json!("INFO")), "{line}");
     }
     setup.upstream.answers(200, &[], "ok");
-    assert_eq!(send(setup.get(JOBS)).await.status, 200, "both places are free again");
+    assert_eq!(send(setup.get(JOBS)).await.status, 200, "both slots are free again");
 }
 
 #[tokio::test]
-async fn clients_that_do_not_read_hold_up_nobody_else_of_an_http2_upstream() {
+async fn clients_that_do_not_read_do_not_block_others_of_an_http2_upstream() {
     let upstream = Upstream::start().await;
-    let table = format!(
-        "[upstreams.store]\nurl = \"{}\"\nprotocol = \"h2\"\n[[routes]]\nmethod = \"GET\"\npath = \"/p/{{id}}/{{x}}\"\n\
-         projects = [\"id\"]\npolicies = []\nupstream = \"store\"\n",
-        upstream.url()
-    );
+    let table = store_table(&upstream.url(), "protocol = \"h2\"", "GET", "/p/{id}/{x}");
     let setup = Setup::with_table(&table).await;
-    let taken = Arc::new(AtomicUsize::new(0));
-    let count = taken.clone();
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = read.clone();
     upstream.on(move |parts| {
         let body = parts.uri.path().ends_with("large").then(|| endless(&count));
         async move {
@@ -110,21 +109,23 @@ async fn clients_that_do_not_read_hold_up_nobody_else_of_an_http2_upstream() {
     });
     let mut held = Vec::new();
     for _ in 0..16 {
-        // What the system keeps for a client is small, too: what it does not read stands still at the upstream.
+        // The receive buffer of the client is small, so that the body soon stops at the upstream.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut client = socket.connect(setup.world.address).await.unwrap();
-        client.write_all(request("/p/42/large", "x").as_bytes()).await.unwrap();
+        client.write_all(get_with_id("/p/42/large", "x").as_bytes()).await.unwrap();
         held.push(client);
     }
-    // Others are served while these come to stand still, and when they do; long before these are cut off.
+    // Other requests are served while these bodies fill the buffers, and after they have stopped, before they are cut off.
     let soon = DEADLINE / 3;
-    let (mut before, mut still) = (0, 0);
-    while still < 50 {
+    let mut before = 0;
+    let mut rounds_without_progress = 0;
+    while rounds_without_progress < 50 {
         let small = tokio::time::timeout(soon, send(setup.get("/p/42/small"))).await;
         assert_eq!(small.expect("an answer").body, "small");
-        let now = taken.load(Ordering::SeqCst);
-        still = if now == before && upstream.seen().len() > held.len() { still + 1 } else { 0 };
+        let now = read.load(Ordering::SeqCst);
+        let has_stopped = now == before && upstream.requests().len() > held.len();
+        rounds_without_progress = if has_stopped { rounds_without_progress + 1 } else { 0 };
         before = now;
     }
 }
@@ -132,7 +133,7 @@ async fn clients_that_do_not_read_hold_up_nobody_else_of_an_http2_upstream() {
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 #[tokio::test]
-async fn a_read_that_met_a_closing_connection_is_sent_once_more_and_nothing_else_is() {
+async fn only_a_read_on_a_closing_connection_is_retried_and_only_once() {
     let cases = [
         ("GET", vec![vec![OK], vec![OK]], 200, 3),
         ("HEAD", vec![vec![OK], vec!["HTTP/1.1 200 OK\r\n\r\n"]], 200, 3),
@@ -154,13 +155,10 @@ async fn a_read_that_met_a_closing_connection_is_sent_once_more_and_nothing_else
     }
 }
 
-/// Sends a large upload as simple clients do: all of it, and then they read.
+/// Sends a large upload as simple clients do: they write all of it, and then read.
 async fn upload(setup: &Setup) -> raw::Outcome {
-    let (header, token) = job_header();
     let length = 30 << 20;
-    let head = format!(
-        "PUT {UPLOAD} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-    );
+    let head = raw_request("PUT", UPLOAD, &format!("content-length: {length}\r\nconnection: close\r\n"));
     let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let written = stream.write_all(&vec![7; length]).await.map_err(|error| error.kind());

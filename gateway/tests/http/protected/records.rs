@@ -1,22 +1,25 @@
-//! The line in the log and the metrics of a request to a protected route.
+//! The access line and the metrics of a request to a protected route.
 
-use std::sync::Arc;
+use std::io;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::Frame;
-use proto::paddock::contract::v1::{CredentialKind, Reason};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse, FlushRequest, FlushResponse};
+use futures::{Stream, StreamExt as _, stream};
+use proto::paddock::{
+    contract::v1::{CredentialKind, Reason},
+    job_token::v1::{AuthorizeRequest, AuthorizeResponse, FlushRequest, FlushResponse},
+};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 
-use crate::support::protected::{JOBS, Setup, allowed, job_header};
-use crate::support::upstream::answer;
-use crate::support::{log, send, token, unique_id};
+use crate::support::{
+    gate::Gate,
+    log,
+    protected::{JOBS, Setup, allowed, job_header},
+    send, token, unique_id,
+    upstream::{answer, streamed},
+};
 
-/// Waits for the line of a request.
-pub async fn line(id: &str) -> Value {
+/// Waits for the access line of a request.
+pub async fn access_line(id: &str) -> Value {
     loop {
         if let Some(line) = log::access(id).pop() {
             return line;
@@ -25,13 +28,17 @@ pub async fn line(id: &str) -> Value {
     }
 }
 
+fn first_chunk() -> impl Stream<Item = io::Result<Bytes>> {
+    stream::iter([Ok(Bytes::from("first"))])
+}
+
 #[tokio::test]
 async fn a_request_of_a_job_is_one_line_with_what_it_reached() {
     let setup = Setup::start().await;
     setup.upstream.answers(200, &[], "twelve bytes");
     let id = unique_id();
     send(setup.get(&format!("{JOBS}?scope=success")).header("x-request-id", &id)).await;
-    let line = line(&id).await;
+    let line = access_line(&id).await;
     let capture = setup.world.fake.calls::<AuthorizeRequest>("authorize").remove(0).0.capture_id;
     let expected = [
         ("level", json!("INFO")),
@@ -68,11 +75,10 @@ async fn a_request_of_a_job_is_one_line_with_what_it_reached() {
 #[tokio::test]
 async fn a_job_in_its_own_project_has_no_capture_in_its_line() {
     let setup = Setup::start().await;
-    let own = |asked| async { Ok(AuthorizeResponse { capture: None, target_project_ids: vec![1], ..allowed(asked) }) };
-    setup.world.fake.on("authorize", own);
+    setup.allow_without_captures();
     let id = unique_id();
     send(setup.get(JOBS).header("x-request-id", &id)).await;
-    let line = line(&id).await;
+    let line = access_line(&id).await;
     assert_eq!((&line["capture_id"], &line["meta.client_id"]), (&Value::Null, &json!("job/7")));
 }
 
@@ -83,55 +89,50 @@ async fn a_refusal_and_a_fault_name_their_reason() {
     setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", refusal);
     let id = unique_id();
     send(setup.get(JOBS).header("x-request-id", &id)).await;
-    let refused = line(&id).await;
+    let refused = access_line(&id).await;
     assert_eq!((&refused["level"], &refused["reason"]), (&json!("INFO"), &json!("job_token_not_in_scope")));
     assert_eq!((&refused["status"], &refused["route"]), (&json!(403), &json!("/api/v4/projects/{id}/jobs")));
 
-    setup.world.fake.on("authorize", |asked: AuthorizeRequest| async { Ok(allowed(asked)) });
+    setup.world.fake.on("authorize", |request: AuthorizeRequest| async { Ok(allowed(request)) });
     let fault = chassis::status::Fault::of(Reason::CallerNotAccepted, "another version");
     setup.world.fake.refuses::<FlushRequest, FlushResponse>("flush", fault);
     let id = unique_id();
     send(setup.get(JOBS).header("x-request-id", &id)).await;
-    let failed = line(&id).await;
+    let failed = access_line(&id).await;
     assert_eq!((&failed["level"], &failed["reason"]), (&json!("ERROR"), &json!("capture_unavailable")));
     assert!(failed["upstream_duration_s"].is_number());
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_says_who_broke_it() {
+async fn the_line_of_an_incomplete_answer_names_who_ended_it() {
     let setup = Setup::start().await;
-    let breaks = Arc::new(Semaphore::new(0));
-    let wait = breaks.clone();
+    let gate = Gate::closed();
+    let held = gate.clone();
     setup.upstream.on(move |_| {
-        let wait = wait.clone();
+        let held = held.clone();
         async move {
-            let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
-            let gone = futures::stream::once(async move {
-                let _permit = wait.acquire().await;
-                Err(std::io::Error::other("gone"))
+            let failure = stream::once(async move {
+                held.pass().await;
+                Err(io::Error::other("gone"))
             });
-            answer(200, &[], "").map(|_| StreamBody::new(first.chain(gone)).boxed_unsync())
+            answer(200, &[], "").map(|_| streamed(first_chunk().chain(failure)))
         }
     });
     let id = unique_id();
     let mut broken = setup.get(JOBS).header("x-request-id", &id).send().await.unwrap();
     assert_eq!(broken.chunk().await.unwrap().unwrap(), "first");
-    breaks.add_permits(1);
-    assert!(broken.chunk().await.is_err(), "the client must not take it for complete");
-    let by_upstream = line(&id).await;
+    gate.open(1);
+    assert!(broken.chunk().await.is_err(), "the client must not believe that the body is complete");
+    let by_upstream = access_line(&id).await;
     assert_eq!((&by_upstream["cut_off"], &by_upstream["bytes"]), (&json!("upstream"), &json!(5)));
     assert_eq!((&by_upstream["status"], &by_upstream["level"]), (&json!(200), &json!("WARN")));
 
-    setup.upstream.on(|_| async {
-        let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
-        let endless = StreamBody::new(first.chain(futures::stream::pending())).boxed_unsync();
-        answer(200, &[], "").map(|_| endless)
-    });
+    setup.upstream.on(|_| async { answer(200, &[], "").map(|_| streamed(first_chunk().chain(stream::pending()))) });
     let id = unique_id();
     let mut left = setup.get(JOBS).header("x-request-id", &id).send().await.unwrap();
     assert_eq!(left.chunk().await.unwrap().unwrap(), "first");
     drop(left);
-    let by_client = line(&id).await;
+    let by_client = access_line(&id).await;
     assert_eq!((&by_client["cut_off"], &by_client["level"]), (&json!("client"), &json!("INFO")));
 }
 
@@ -153,43 +154,35 @@ async fn no_job_token_is_ever_logged_or_counted() {
     }
     let (header, _) = job_header();
     send(setup.world.get(JOBS).header(header, canary.replace('.', ""))).await;
-    let of_paddock = |line: &&str| {
-        !["\"target\":\"h2", "\"target\":\"hyper", "\"target\":\"reqwest"].iter().any(|name| line.contains(name))
-    };
-    let everything = log::everything();
-    let found: Vec<_> = everything.lines().filter(|line| line.contains("736455182")).filter(of_paddock).collect();
-    assert_eq!(found, Vec::<&str>::new());
+    assert_eq!(log::own_lines_with("736455182"), Vec::<String>::new());
     assert!(!log::metrics().contains("736455182"));
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_go_on_is_cut_off() {
+async fn an_answer_that_stops_is_cut_off() {
     let setup = Setup::start_with(|config| config.upstream_pause_timeout_ms = 100).await;
-    setup.upstream.on(|_| async {
-        let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
-        answer(200, &[], "").map(|_| StreamBody::new(first.chain(futures::stream::pending())).boxed_unsync())
-    });
+    setup.upstream.on(|_| async { answer(200, &[], "").map(|_| streamed(first_chunk().chain(stream::pending()))) });
     let id = unique_id();
     let mut stalled = setup.get(JOBS).header("x-request-id", &id).send().await.unwrap();
     assert_eq!(stalled.chunk().await.unwrap().unwrap(), "first");
-    assert!(stalled.chunk().await.is_err(), "the client must not take it for complete");
-    let line = line(&id).await;
+    assert!(stalled.chunk().await.is_err(), "the client must not believe that the body is complete");
+    let line = access_line(&id).await;
     assert_eq!((&line["level"], &line["status"]), (&json!("WARN"), &json!(200)));
     assert_eq!((&line["cut_off"], &line["bytes"]), (&json!("upstream_paused"), &json!(5)));
 }
 
 #[tokio::test]
-async fn an_error_of_the_upstream_is_a_warning_and_one_of_ours_an_error() {
+async fn an_error_of_the_upstream_is_a_warning_and_one_of_the_gateway_an_error() {
     let setup = Setup::start().await;
     setup.upstream.answers(500, &[], "theirs");
     let id = unique_id();
     send(setup.get(JOBS).header("x-request-id", &id)).await;
-    let theirs = line(&id).await;
+    let theirs = access_line(&id).await;
     assert_eq!((&theirs["level"], &theirs["status"], &theirs["reason"]), (&json!("WARN"), &json!(500), &Value::Null));
-    // Nobody listens there.
+    // No process listens on this port.
     let setup = Setup::start_with(|config| config.upstream = "http://127.0.0.1:1".into()).await;
     let id = unique_id();
     send(setup.get(JOBS).header("x-request-id", &id)).await;
-    let ours = line(&id).await;
+    let ours = access_line(&id).await;
     assert_eq!((&ours["level"], &ours["reason"]), (&json!("ERROR"), &json!("upstream_unavailable")));
 }

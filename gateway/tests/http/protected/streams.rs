@@ -1,49 +1,42 @@
-//! Bodies of any size pass in both directions, only as fast as they are taken; and what comes with them.
+//! Bodies are streamed in both directions with their headers; upgrades become tunnels.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
+use futures::stream;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use proto::paddock::job_token::v1::FlushRequest;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::protected::{JOBS, Setup, Told, identity_header, job_header};
-use crate::support::upstream::{Body, answer};
-use crate::support::{raw, send};
-
-/// A shipped route that takes a body.
-const UPLOAD: &str = "/api/v4/projects/42/packages/generic/name/1.0/file.bin";
-
-fn streamed(pieces: impl futures::Stream<Item = Result<Bytes, io::Error>> + Send + 'static) -> Body {
-    StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync()
-}
-
-fn clients() -> [reqwest::Client; 2] {
-    [reqwest::Client::new(), reqwest::Client::builder().http2_prior_knowledge().build().unwrap()]
-}
+use crate::support::{
+    clients_of_both_protocols,
+    protected::{CallCounts, JOBS, Setup, UPLOAD, identity_header, job_header, raw_request},
+    raw, send,
+    upstream::{answer, streamed},
+};
 
 #[tokio::test]
 async fn a_connection_is_not_idle_while_an_answer_streams() {
     let idle = Duration::from_millis(50);
     let setup = Setup::start_with(|config| config.idle_timeout_ms = 50).await;
     setup.upstream.on(move |_| async move {
-        let pieces = stream::unfold(0, move |number| async move {
-            // Several times what an idle connection is given.
+        let chunks = stream::unfold(0, move |number| async move {
+            // Longer than the timeout of an idle connection.
             let _ = tokio::time::timeout(idle * 2, std::future::pending::<()>()).await;
-            (number < 4).then(|| (Ok(Bytes::from("piece")), number + 1))
+            (number < 4).then(|| (Ok(Bytes::from("chunk")), number + 1))
         });
-        answer(200, &[], "").map(|_| streamed(pieces))
+        answer(200, &[], "").map(|_| streamed(chunks))
     });
-    for client in clients() {
+    for client in clients_of_both_protocols() {
         let (header, token) = job_header();
-        let request = client.get(format!("http://{}{JOBS}", setup.world.address)).header(header, token);
-        assert_eq!(send(request).await.body, "piece".repeat(4));
+        let request = client.get(setup.world.url(JOBS)).header(header, token);
+        assert_eq!(send(request).await.body, "chunk".repeat(4));
     }
 }
 
@@ -54,9 +47,10 @@ async fn both_directions_flow_at_once() {
         let echo = request.into_body().map_err(io::Error::other).boxed_unsync();
         answer(200, &[], "").map(|_| echo)
     });
-    let (sender, pieces) = tokio::sync::mpsc::channel::<Result<Bytes, io::Error>>(1);
-    let pieces = stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|piece| (piece, pieces)) });
-    let request = setup.request("PUT", UPLOAD).body(reqwest::Body::wrap_stream(pieces));
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, io::Error>>(1);
+    let chunks =
+        stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|chunk| (chunk, receiver)) });
+    let request = setup.request("PUT", UPLOAD).body(reqwest::Body::wrap_stream(chunks));
     sender.send(Ok(Bytes::from("ping"))).await.unwrap();
     let mut answer = request.send().await.unwrap();
     for _ in 0..3 {
@@ -73,7 +67,7 @@ async fn bodies_keep_their_length_and_their_verb() {
     let setup = Setup::start().await;
     for (verb, body, length) in [("PUT", "content", Some("7")), ("PUT", "", Some("0")), ("GET", "", None)] {
         send(setup.request(verb, UPLOAD).body(body)).await;
-        let seen = setup.upstream.take().remove(0);
+        let seen = setup.upstream.take_requests().remove(0);
         let sent = seen.headers.get("content-length").map(|length| length.to_str().unwrap());
         assert_eq!((seen.verb.as_str(), sent, seen.body.as_ref()), (verb, length, body.as_bytes()));
         assert!(!seen.headers.contains_key("transfer-encoding") && !seen.has_trailers);
@@ -82,11 +76,11 @@ async fn bodies_keep_their_length_and_their_verb() {
     setup.upstream.on(move |_| async move { answer(200, &head, "") });
     let answer = send(setup.request("HEAD", UPLOAD)).await;
     assert_eq!((answer.status, answer.header("content-length"), answer.header("etag")), (200, "1234", "\"x\""));
-    assert_eq!(setup.upstream.take().remove(0).verb, "HEAD");
+    assert_eq!(setup.upstream.take_requests().remove(0).verb, "HEAD");
 }
 
 #[tokio::test]
-async fn headers_of_one_connection_and_identities_end_at_the_gateway_in_both_directions() {
+async fn hop_by_hop_headers_and_identities_are_removed_in_both_directions() {
     let setup = Setup::start().await;
     let ours = identity_header().key;
     setup.upstream.on(move |_| async move {
@@ -110,45 +104,37 @@ async fn headers_of_one_connection_and_identities_end_at_the_gateway_in_both_dir
 #[tokio::test]
 async fn a_client_that_asks_before_sending_is_answered_before_it_sends() {
     let setup = Setup::start().await;
-    let (header, token) = job_header();
-    let head = |token: &str| {
-        format!(
-            "PUT {UPLOAD} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\
-             connection: close\r\n\r\n"
-        )
-    };
+    let (_, token) = job_header();
+    let head = raw_request("PUT", UPLOAD, "expect: 100-continue\r\ncontent-length: 4\r\nconnection: close\r\n");
     let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
-    stream.write_all(head(&token).as_bytes()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"body").await.unwrap();
     assert_eq!(raw::read(&mut stream).await.unwrap().status, 200);
-    let seen = setup.upstream.take().remove(0);
+    let seen = setup.upstream.take_requests().remove(0);
     assert_eq!((seen.body.as_ref(), seen.headers.contains_key("expect")), (b"body".as_slice(), false));
-    let refused = raw::exchange(setup.world.address, head("nonsense").as_bytes()).await.unwrap();
-    assert_eq!(refused.status, 401, "without an invitation to send the body");
+    let refused = raw::exchange(setup.world.address, head.replace(&token, "nonsense").as_bytes()).await.unwrap();
+    assert_eq!(refused.status, 401, "without a 100 response");
 }
 
 #[tokio::test]
-async fn a_client_that_pauses_for_too_long_is_given_up() {
+async fn a_client_that_stops_sending_times_out() {
     let mut setup = Setup::start_with(|config| config.body_read_timeout_ms = 100).await;
-    let (header, token) = job_header();
-    let head = format!(
-        "PUT {UPLOAD} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\ncontent-length: 9\r\nconnection: close\r\n\r\nhalf"
-    );
-    let answer = raw::exchange(setup.world.address, head.as_bytes()).await.unwrap();
+    let head = raw_request("PUT", UPLOAD, "content-length: 9\r\nconnection: close\r\n");
+    let answer = raw::exchange(setup.world.address, (head + "half").as_bytes()).await.unwrap();
     assert_eq!(answer.refusal(), (408, "request_timeout".into()));
-    assert_eq!(setup.told().await, Told { authorize: 1, flush: 0, discard: 1 });
-    assert!(setup.upstream.seen().is_empty(), "the upstream never saw a complete request");
+    assert_eq!(setup.stop().await, CallCounts { authorize: 1, flush: 0, discard: 1 });
+    assert!(setup.upstream.requests().is_empty(), "the upstream never saw a complete request");
 }
 
 #[tokio::test]
-async fn a_refused_upload_reads_its_refusal() {
+async fn a_client_that_uploads_reads_its_refusal() {
     let setup = Setup::start().await;
-    for client in clients() {
+    for client in clients_of_both_protocols() {
         let (header, _) = job_header();
-        let request = client.put(format!("http://{}{UPLOAD}", setup.world.address)).header(header, "nonsense");
+        let request = client.put(setup.world.url(UPLOAD)).header(header, "nonsense");
         assert_eq!(send(request.body(vec![0; 4 << 20])).await.refusal(), (401, "job_token_malformed".into()));
     }
 }
@@ -159,17 +145,16 @@ const UPGRADED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}/tunnel\"\
 #[tokio::test]
 async fn an_upgrade_is_refused_unless_the_route_allows_it() {
     let mut setup = Setup::start().await;
-    let (header, token) = job_header();
     for headers in [
         "connection: upgrade, close\r\nupgrade: websocket\r\n",
         "connection: close\r\nupgrade: h2c\r\n",
         "connection: Upgrade, close\r\n",
     ] {
-        let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n{headers}\r\n");
+        let request = raw_request("GET", JOBS, headers);
         let answer = raw::exchange(setup.world.address, request.as_bytes()).await.unwrap();
         assert_eq!(answer.refusal(), (400, "upgrade_refused".into()), "{headers}");
     }
-    assert_eq!(setup.told().await, Told { authorize: 0, flush: 0, discard: 0 });
+    assert_eq!(setup.stop().await, CallCounts { authorize: 0, flush: 0, discard: 0 });
 }
 
 #[tokio::test]
@@ -186,10 +171,7 @@ async fn an_allowed_upgrade_becomes_a_tunnel_once_it_is_recorded() {
         });
         answer(101, &[("connection", "upgrade"), ("upgrade", "echo")], "")
     });
-    let (header, token) = job_header();
-    let request = format!(
-        "GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
-    );
+    let request = raw_request("GET", "/p/42/tunnel", "connection: upgrade\r\nupgrade: echo\r\n");
     let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -203,31 +185,28 @@ async fn an_allowed_upgrade_becomes_a_tunnel_once_it_is_recorded() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"ping");
-    assert_eq!(setup.told().await, Told { authorize: 1, flush: 1, discard: 0 });
+    assert_eq!(setup.stop().await, CallCounts { authorize: 1, flush: 1, discard: 0 });
+}
+
+async fn refusal_of_upgrade(setup: &Setup, protocol: &str) -> (u16, String) {
+    let headers = format!("connection: upgrade, close\r\nupgrade: {protocol}\r\n");
+    let request = raw_request("GET", "/p/42/tunnel", &headers);
+    raw::exchange(setup.world.address, request.as_bytes()).await.unwrap().refusal()
 }
 
 #[tokio::test]
-async fn only_the_protocol_of_the_route_is_asked_for_and_agreed_to() {
+async fn only_the_protocol_of_the_route_is_accepted() {
     let setup = Setup::with_table(UPGRADED).await;
-    let (header, token) = job_header();
-    let ask = async |protocol: &str| {
-        let request = format!(
-            "GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: upgrade, close\r\nupgrade: {protocol}\r\n\r\n"
-        );
-        let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        raw::read(&mut stream).await.unwrap().refusal()
-    };
     for protocol in ["h2c", "echo, h2c", "echo/1", ""] {
-        assert_eq!(ask(protocol).await, (400, "upgrade_refused".into()), "{protocol}");
+        assert_eq!(refusal_of_upgrade(&setup, protocol).await, (400, "upgrade_refused".into()), "{protocol}");
     }
-    assert!(setup.upstream.seen().is_empty());
+    assert!(setup.upstream.requests().is_empty());
     setup.upstream.answers(101, &[("connection", "upgrade"), ("upgrade", "other")], "");
-    assert_eq!(ask("Echo").await, (502, "upstream_unavailable".into()));
+    assert_eq!(refusal_of_upgrade(&setup, "Echo").await, (502, "upstream_unavailable".into()));
 }
 
 #[tokio::test]
-async fn a_tunnel_keeps_its_place_until_it_is_idle() {
+async fn a_tunnel_keeps_its_slot_until_it_is_idle() {
     let setup = Setup::with_table_and(UPGRADED, |config| {
         config.upstream_max_connections = 1;
         config.idle_timeout_ms = 2000;
@@ -241,21 +220,19 @@ async fn a_tunnel_keeps_its_place_until_it_is_idle() {
         });
         answer(101, &[("connection", "upgrade"), ("upgrade", "ECHO")], "")
     });
-    let (header, token) = job_header();
-    let request = format!(
-        "GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
-    );
+    let request = raw_request("GET", "/p/42/tunnel", "connection: upgrade\r\nupgrade: echo\r\n");
     let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 101");
     setup.upstream.answers(200, &[], "ok");
-    let again = format!("GET /p/42/tunnel HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: close\r\n\r\n");
-    let again = async || raw::exchange(setup.world.address, again.as_bytes()).await.expect("an answer");
-    assert_eq!(again().await.refusal(), (503, "upstream_busy".into()));
+    let next = raw_request("GET", "/p/42/tunnel", "connection: close\r\n");
+    let answer = raw::exchange(setup.world.address, next.as_bytes()).await.unwrap();
+    assert_eq!(answer.refusal(), (503, "upstream_busy".into()));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
-    assert!(String::from_utf8(rest).unwrap().contains("upgrade: ECHO"), "what the upstream said");
-    assert_eq!(again().await.status, 200, "the tunnel ended, its place is free");
+    assert!(String::from_utf8(rest).unwrap().contains("upgrade: ECHO"), "the answer of the upstream");
+    let answer = raw::exchange(setup.world.address, next.as_bytes()).await.unwrap();
+    assert_eq!(answer.status, 200, "the tunnel ended, its slot is free");
 }

@@ -1,15 +1,30 @@
-//! Requests and answers that two programs could read differently.
+//! Ambiguous requests and answers: two programs could read them differently.
 
 use proto::paddock::job_token::v1::AuthorizeRequest;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use reqwest::RequestBuilder;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use crate::support::protected::{JOBS, Setup, job_header};
-use crate::support::upstream::scripted;
-use crate::support::{raw, send};
+use crate::support::{
+    http2_client,
+    protected::{JOBS, Setup, job_header, raw_request},
+    raw, send,
+    upstream::scripted,
+};
 
-/// A shipped route with a body that requires only a policy to read.
+/// A path of a protected route that takes a body and needs only a policy to read.
 const AUDIT: &str = "/api/v4/projects/42/packages/npm/-/npm/v1/security/audits/quick";
+
+/// Builds a POST with a header for each media type.
+fn post_with_types(setup: &Setup, types: &[&str]) -> RequestBuilder {
+    let mut request = setup.request("POST", AUDIT).body("{}");
+    for media_type in types {
+        request = request.header("content-type", *media_type);
+    }
+    request
+}
 
 #[tokio::test]
 async fn a_request_that_may_read_cannot_pass_as_one_that_writes() {
@@ -28,12 +43,6 @@ async fn a_request_that_may_read_cannot_pass_as_one_that_writes() {
         let refused = send(setup.get(&format!("{JOBS}?{query}"))).await;
         assert_eq!(refused.refusal(), (400, "bad_request".into()), "{query}");
     }
-    let post = |types: &[&str]| {
-        types
-            .iter()
-            .fold(setup.request("POST", AUDIT), |request, kind| request.header("content-type", *kind))
-            .body("{}")
-    };
     for types in [
         &["application/x-www-form-urlencoded"][..],
         &["Application/X-WWW-Form-URLencoded; charset=utf-8"],
@@ -43,10 +52,14 @@ async fn a_request_that_may_read_cannot_pass_as_one_that_writes() {
         &[""],
         &[],
     ] {
-        assert_eq!(send(post(types)).await.refusal(), (415, "unsupported_media_type".into()), "{types:?}");
+        assert_eq!(
+            send(post_with_types(&setup, types)).await.refusal(),
+            (415, "unsupported_media_type".into()),
+            "{types:?}"
+        );
     }
-    assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.seen().is_empty());
-    assert_eq!(send(post(&["application/json"])).await.status, 200);
+    assert!(setup.world.fake.calls::<AuthorizeRequest>("authorize").is_empty() && setup.upstream.requests().is_empty());
+    assert_eq!(send(post_with_types(&setup, &["application/json"])).await.status, 200);
     assert_eq!(send(setup.request("POST", AUDIT)).await.status, 200, "without a body");
     let writes =
         setup.request("POST", "/api/v4/projects/42/packages/pypi").header("content-type", "multipart/form-data");
@@ -55,7 +68,7 @@ async fn a_request_that_may_read_cannot_pass_as_one_that_writes() {
 }
 
 #[tokio::test]
-async fn a_slash_at_the_end_is_forwarded_as_it_came() {
+async fn a_slash_at_the_end_is_forwarded_unchanged() {
     let setup = Setup::start().await;
     for (verb, path) in [
         ("PUT", "/api/v4/projects/42/packages/nuget/"),
@@ -63,14 +76,13 @@ async fn a_slash_at_the_end_is_forwarded_as_it_came() {
         ("GET", "/api/v4/projects/42/releases/permalink/latest/"),
     ] {
         assert_eq!(send(setup.request(verb, path)).await.status, 200, "{path}");
-        assert_eq!(setup.upstream.take().remove(0).target, path);
+        assert_eq!(setup.upstream.take_requests().remove(0).target, path);
     }
 }
 
 #[tokio::test]
-async fn codings_and_bodies_that_would_be_lost_are_refused() {
+async fn transfer_codings_that_would_be_lost_are_refused() {
     let setup = Setup::start().await;
-    let (header, token) = job_header();
     let chunks = "4\r\nbody\r\n0\r\n\r\n";
     for (verb, framing) in [
         ("PUT", "transfer-encoding: gzip, chunked"),
@@ -79,26 +91,24 @@ async fn codings_and_bodies_that_would_be_lost_are_refused() {
         ("HEAD", "transfer-encoding: chunked"),
     ] {
         let path = "/api/v4/projects/42/packages/generic/name/1.0/file";
-        let head =
-            format!("{verb} {path} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: close\r\n{framing}\r\n\r\n");
+        let head = raw_request(verb, path, &format!("connection: close\r\n{framing}\r\n"));
         let answer = raw::exchange(setup.world.address, format!("{head}{chunks}").as_bytes()).await.unwrap();
         assert_eq!(answer.status, 400, "{verb} {framing}");
     }
-    assert!(setup.upstream.seen().is_empty());
+    assert!(setup.upstream.requests().is_empty());
     assert_eq!(send(setup.get(JOBS).body("body")).await.status, 200);
-    assert_eq!(setup.upstream.take().remove(0).body, "body");
+    assert_eq!(setup.upstream.take_requests().remove(0).body, "body");
 }
 
 #[tokio::test]
-async fn an_answer_is_framed_anew_and_in_the_version_of_the_gateway() {
+async fn the_gateway_frames_answers_itself_in_its_own_version() {
     let both = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let old = "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello";
     for answer in [both, old] {
         let (url, _) = scripted(vec![vec![answer]]).await;
         let setup = Setup::start_with(|config| config.upstream = url).await;
-        let (header, token) = job_header();
         let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
-        let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nconnection: close\r\n\r\n");
+        let request = raw_request("GET", JOBS, "connection: close\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
@@ -109,18 +119,15 @@ async fn an_answer_is_framed_anew_and_in_the_version_of_the_gateway() {
 
 #[tokio::test]
 async fn cookies_of_http2_are_joined_where_a_route_asks_for_them() {
-    let route = |path: &str, cookies: bool| {
-        format!(
-            "[[routes]]\nmethod = \"GET\"\npath = \"/{path}/{{id}}\"\nprojects = [\"id\"]\npolicies = []\ncookies = {cookies}\n"
-        )
-    };
-    let setup = Setup::with_table(&(route("with", true) + &route("without", false))).await;
-    let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let table = "[[routes]]\nmethod = \"GET\"\npath = \"/with/{id}\"\nprojects = [\"id\"]\npolicies = []\ncookies = true\n\
+        [[routes]]\nmethod = \"GET\"\npath = \"/without/{id}\"\nprojects = [\"id\"]\npolicies = []\ncookies = false\n";
+    let setup = Setup::with_table(table).await;
+    let client = http2_client();
     for (path, expected) in [("with", Some("a=1; b=2")), ("without", None)] {
         let (header, token) = job_header();
-        let request = client.get(format!("http://{}/{path}/42", setup.world.address)).header(header, token);
+        let request = client.get(setup.world.url(&format!("/{path}/42"))).header(header, token);
         assert_eq!(send(request.header("cookie", "a=1").header("cookie", "b=2")).await.status, 200);
-        let seen = setup.upstream.take().remove(0);
+        let seen = setup.upstream.take_requests().remove(0);
         let cookies: Vec<_> = seen.headers.get_all("cookie").iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(cookies, expected.into_iter().collect::<Vec<_>>());
     }

@@ -1,29 +1,41 @@
-//! What the upstream answers decides what becomes of the capture, and whether the client may see success.
+//! The status of the upstream decides whether the capture is flushed or discarded, and whether the client gets its answer.
 
-use std::future::pending;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use chassis::status::{Fault, Refusal};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::job_token::v1::{
-    AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
-    JobTokenPolicy,
+use proto::paddock::{
+    contract::v1::Reason,
+    job_token::v1::{
+        AuthorizeRequest, AuthorizeResponse, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+        JobTokenPolicy,
+    },
 };
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
-use crate::support::protected::{JOBS, Setup, Told, allowed, job_header};
-use crate::support::upstream::{Upstream, answer};
-use crate::support::{World, log, send, unique_id};
+use crate::support::{
+    World,
+    gate::Gate,
+    log,
+    protected::{CallCounts, JOBS, Setup, allowed, job_header, raw_request, store_table},
+    send, unique_id, unused_address,
+    upstream::{Upstream, answer},
+};
 
-fn told(authorize: usize, flush: usize, discard: usize) -> Told {
-    Told { authorize, flush, discard }
+fn counts(authorize: usize, flush: usize, discard: usize) -> CallCounts {
+    CallCounts { authorize, flush, discard }
 }
 
-/// A client that does not follow redirects.
+/// Returns a client that does not follow redirects.
 fn client() -> reqwest::Client {
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
@@ -51,14 +63,14 @@ async fn success_and_redirection_are_recorded_before_the_answer_and_nothing_else
         let location = [("location", "http://elsewhere.example/x"), ("x-mine", "1")];
         setup.upstream.on(move |_| async move { answer(status, &location, "") });
         let (header, token) = job_header();
-        let answer = send(client().get(format!("http://{}{JOBS}", setup.world.address)).header(header, token)).await;
+        let answer = send(client().get(setup.world.url(JOBS)).header(header, token)).await;
         assert_eq!((answer.status, answer.header("location")), (status, "http://elsewhere.example/x"));
         if flushes {
             let (flush, _) = setup.world.fake.calls::<FlushRequest>("flush").remove(0);
             assert_eq!(flush.status, i32::from(status), "recorded before the client has its answer");
         }
-        let expected = if flushes { told(1, 1, 0) } else { told(1, 0, 1) };
-        assert_eq!(setup.told().await, expected, "{status}");
+        let expected = if flushes { counts(1, 1, 0) } else { counts(1, 0, 1) };
+        assert_eq!(setup.stop().await, expected, "{status}");
     }
 }
 
@@ -79,7 +91,7 @@ async fn job_token_auth_is_asked_for_what_the_table_says() {
     assert_eq!((context.request_id.as_str(), context.peer_address.unwrap().is_loopback()), ("r-1", true));
     let (flush, _) = setup.world.fake.calls::<FlushRequest>("flush").remove(0);
     assert_eq!(flush.capture.unwrap().id, asked.capture_id);
-    assert_eq!(setup.told().await, told(1, 1, 0));
+    assert_eq!(setup.stop().await, counts(1, 1, 0));
 }
 
 #[tokio::test]
@@ -94,15 +106,15 @@ async fn a_refusal_reaches_the_client_and_nothing_reaches_the_upstream() {
         setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", Refusal::new(reason));
         let answer = send(setup.get(JOBS)).await;
         assert_eq!(answer.refusal(), (status, reason.spec().unwrap().code.to_owned()));
-        assert_eq!(setup.told().await, told(1, 0, 0));
-        assert!(setup.upstream.seen().is_empty());
+        assert_eq!(setup.stop().await, counts(1, 0, 0));
+        assert!(setup.upstream.requests().is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_decision_that_is_not_known_lets_nothing_through_and_is_taken_back() {
-    for (fault, status, asked, taken_back) in [
-        // Job-token-auth has no capture, or takes it back itself; telling it again and again would only be a burden.
+async fn a_failed_decision_forwards_nothing_and_is_discarded() {
+    for (fault, status, authorizations, discards) in [
+        // Job-token-auth has no capture or discards it itself.
         (Fault::of(Reason::CaptureUnavailable, "the store is down"), 503, 1, 0),
         (Fault::internal("broken"), 500, 1, 1),
         (Fault::unavailable("gone"), 503, 2, 1),
@@ -110,9 +122,9 @@ async fn a_decision_that_is_not_known_lets_nothing_through_and_is_taken_back() {
         let mut setup = Setup::start().await;
         setup.world.fake.refuses::<AuthorizeRequest, AuthorizeResponse>("authorize", fault);
         assert_eq!(send(setup.get(JOBS)).await.status, status);
-        assert_eq!(setup.told().await, told(asked, 0, taken_back));
-        assert!(setup.upstream.seen().is_empty());
-        if taken_back == 0 {
+        assert_eq!(setup.stop().await, counts(authorizations, 0, discards));
+        assert!(setup.upstream.requests().is_empty());
+        if discards == 0 {
             continue;
         }
         let id = setup.world.fake.calls::<AuthorizeRequest>("authorize").remove(0).0.capture_id;
@@ -124,11 +136,10 @@ async fn a_decision_that_is_not_known_lets_nothing_through_and_is_taken_back() {
 async fn a_job_that_reaches_its_own_project_leaves_no_record() {
     for status in [200, 404] {
         let mut setup = Setup::start().await;
-        let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
-        setup.world.fake.on("authorize", own);
+        setup.allow_without_captures();
         setup.upstream.answers(status, &[], "x");
         assert_eq!(send(setup.get(JOBS)).await.status, status);
-        assert_eq!(setup.told().await, told(1, 0, 0));
+        assert_eq!(setup.stop().await, counts(1, 0, 0));
     }
 }
 
@@ -141,21 +152,18 @@ async fn success_without_a_record_is_never_answered() {
     let answer = send(setup.get(JOBS)).await;
     assert_eq!(answer.refusal(), (503, "capture_unavailable".into()));
     assert!(!answer.body.contains("secret"));
-    let told = setup.told().await;
-    assert!(told.flush > 1, "it was tried again: {told:?}");
-    assert_eq!((told.authorize, told.discard), (1, 0), "the access took place, and stays unresolved");
+    let calls = setup.stop().await;
+    assert!(calls.flush > 1, "it was retried: {calls:?}");
+    assert_eq!((calls.authorize, calls.discard), (1, 0), "the access took place, and stays unresolved");
 }
 
 #[tokio::test]
-async fn a_record_that_fails_at_first_is_tried_again() {
+async fn a_failed_flush_is_retried() {
     let mut setup = Setup::start().await;
-    let count = Arc::new(AtomicUsize::new(0));
-    setup.world.fake.on("flush", move |_: FlushRequest| {
-        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
-        async move { if is_first { Err(Fault::unavailable("restarting").into()) } else { Ok(FlushResponse {}) } }
-    });
+    let fault = Fault::unavailable("restarting");
+    setup.world.fake.fails_first::<FlushRequest, FlushResponse>("flush", 1, fault);
     assert_eq!(send(setup.get(JOBS)).await.status, 200);
-    assert_eq!(setup.told().await, told(1, 2, 0));
+    assert_eq!(setup.stop().await, counts(1, 2, 0));
 }
 
 #[tokio::test]
@@ -163,32 +171,30 @@ async fn best_effort_does_not_wait_for_the_record() {
     let table = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nprojects = [\"id\"]\npolicies = []\n\
         capture = \"best_effort\"\n";
     let mut setup = Setup::with_table(table).await;
-    let go = Arc::new(Semaphore::new(0));
-    let waits = go.clone();
+    let gate = Gate::closed();
+    let held = gate.clone();
     setup.world.fake.on("flush", move |_: FlushRequest| {
-        let waits = waits.clone();
+        let held = held.clone();
         async move {
-            waits.acquire().await.unwrap().forget();
+            held.pass().await;
             Ok(FlushResponse {})
         }
     });
     assert_eq!(send(setup.get("/p/42")).await.status, 200, "before there is a record");
-    go.add_permits(1);
-    assert_eq!(setup.told().await, told(1, 1, 0));
+    gate.open(1);
+    assert_eq!(setup.stop().await, counts(1, 1, 0));
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_away_is_502_and_the_capture_goes() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = listener.local_addr().unwrap();
-    drop(listener);
-    let mut setup = Setup::start_with(|config| config.upstream = format!("http://{nobody}")).await;
+async fn an_upstream_that_is_down_is_502_and_the_capture_is_discarded() {
+    let unused = unused_address().await;
+    let mut setup = Setup::start_with(|config| config.upstream = format!("http://{unused}")).await;
     assert_eq!(send(setup.get(JOBS)).await.refusal(), (502, "upstream_unavailable".into()));
-    assert_eq!(setup.told().await, told(1, 0, 1));
+    assert_eq!(setup.stop().await, counts(1, 0, 1));
 }
 
 #[tokio::test]
-async fn an_upstream_that_breaks_off_or_makes_no_sense_is_502() {
+async fn an_incomplete_or_malformed_answer_of_the_upstream_is_502() {
     for reply in ["", "HTTP/1.1 200", "nonsense\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -201,65 +207,64 @@ async fn an_upstream_that_breaks_off_or_makes_no_sense_is_502() {
         });
         let mut setup = Setup::start_with(|config| config.upstream = format!("http://{address}")).await;
         assert_eq!(send(setup.get(JOBS)).await.refusal(), (502, "upstream_unavailable".into()), "{reply:?}");
-        assert_eq!(setup.told().await, told(1, 0, 1), "{reply:?}");
+        assert_eq!(setup.stop().await, counts(1, 0, 1), "{reply:?}");
     }
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_slow_is_504_and_the_capture_goes() {
+async fn an_upstream_that_is_slow_is_504_and_the_capture_is_discarded() {
     let mut setup = Setup::start_with(|config| config.upstream_timeout_ms = 50).await;
     setup.upstream.on(|_| pending());
     assert_eq!(send(setup.get(JOBS)).await.refusal(), (504, "upstream_timeout".into()));
-    assert_eq!(setup.told().await, told(1, 0, 1));
+    assert_eq!(setup.stop().await, counts(1, 0, 1));
 }
 
-/// Asks for jobs on a connection of its own, and leaves when `entered` says so.
-async fn leave_when(setup: &Setup, entered: &Semaphore) {
-    let (header, token) = job_header();
+/// Sends a request, and closes its connection when the request has entered the gate.
+async fn leave_at(gate: &Gate, setup: &Setup) {
     let mut stream = TcpStream::connect(setup.world.address).await.unwrap();
-    let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    entered.acquire().await.unwrap().forget();
+    stream.write_all(raw_request("GET", JOBS, "").as_bytes()).await.unwrap();
+    gate.wait_for_requests(1).await;
 }
 
 #[tokio::test]
 async fn a_client_that_leaves_before_the_answer_leaves_no_capture() {
     let mut setup = Setup::start().await;
-    let entered = Arc::new(Semaphore::new(0));
-    let enter = entered.clone();
+    let gate = Gate::closed();
+    let held = gate.clone();
     setup.upstream.on(move |_| {
-        enter.add_permits(1);
-        pending()
+        let held = held.clone();
+        async move {
+            held.pass().await;
+            answer(200, &[], "late")
+        }
     });
-    leave_when(&setup, &entered).await;
-    assert_eq!(setup.told().await, told(1, 0, 1));
+    leave_at(&gate, &setup).await;
+    assert_eq!(setup.stop().await, counts(1, 0, 1));
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_behind_its_next_request_leaves_no_capture() {
-    // Nobody reads the end of the connection as long as the bytes of the next request are not served.
+async fn a_client_that_leaves_after_a_pipelined_request_leaves_no_capture() {
+    // The gateway cannot read the end of the connection while the bytes of the next request wait.
     for size in [1, 100_000] {
         let mut setup = Setup::start().await;
-        let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        let (enter, wait) = (entered.clone(), go.clone());
+        let gate = Gate::closed();
+        let held = gate.clone();
         setup.upstream.on(move |_| {
-            enter.add_permits(1);
-            let wait = wait.clone();
+            let held = held.clone();
             async move {
-                wait.acquire().await.unwrap().forget();
+                held.pass().await;
                 answer(200, &[], "late")
             }
         });
-        let (header, token) = job_header();
         let id = unique_id();
-        let request = format!("GET {JOBS} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\nx-request-id: {id}\r\n\r\n");
+        let request = raw_request("GET", JOBS, &format!("x-request-id: {id}\r\n"));
         let next = format!("GET {} HTTP/1.1", "/x".repeat(size / 2 + 1));
         let mut client = TcpStream::connect(setup.world.address).await.unwrap();
         client.write_all((request + &next).as_bytes()).await.unwrap();
-        entered.acquire().await.unwrap().forget();
+        gate.wait_for_requests(1).await;
         drop(client);
-        go.add_permits(1);
-        assert_eq!(setup.told().await, told(1, 0, 1), "{size}");
+        gate.open(1);
+        assert_eq!(setup.stop().await, counts(1, 0, 1), "{size}");
         let line = log::access(&id).remove(0);
         assert_eq!((&line["status"], &line["level"]), (&json!(499), &json!("INFO")), "{line}");
     }
@@ -268,53 +273,50 @@ async fn a_client_that_leaves_behind_its_next_request_leaves_no_capture() {
 #[tokio::test]
 async fn a_client_that_leaves_during_the_decision_leaves_no_capture() {
     let mut setup = Setup::start().await;
-    let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-    let (enter, wait) = (entered.clone(), go.clone());
-    setup.world.fake.on("authorize", move |asked: AuthorizeRequest| {
-        enter.add_permits(1);
-        let wait = wait.clone();
+    let gate = Gate::closed();
+    let held = gate.clone();
+    setup.world.fake.on("authorize", move |request: AuthorizeRequest| {
+        let held = held.clone();
         async move {
-            wait.acquire().await.unwrap().forget();
-            Ok(allowed(asked))
+            held.pass().await;
+            Ok(allowed(request))
         }
     });
-    leave_when(&setup, &entered).await;
-    go.add_permits(1);
-    assert_eq!(setup.told().await, told(1, 0, 1));
-    assert!(setup.upstream.seen().is_empty());
+    leave_at(&gate, &setup).await;
+    gate.open(1);
+    assert_eq!(setup.stop().await, counts(1, 0, 1));
+    assert!(setup.upstream.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_during_the_record_does_not_stop_it() {
+async fn a_client_that_leaves_during_the_flush_does_not_stop_it() {
     let mut setup = Setup::start().await;
-    let (entered, done) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (go, enter) = (Arc::new(Semaphore::new(0)), entered.clone());
-    let (wait, finish) = (go.clone(), done.clone());
+    let gate = Gate::closed();
+    let finished = Arc::new(AtomicUsize::new(0));
+    let held = gate.clone();
+    let count = finished.clone();
     setup.world.fake.on("flush", move |_: FlushRequest| {
-        enter.add_permits(1);
-        let (wait, finish) = (wait.clone(), finish.clone());
+        let held = held.clone();
+        let count = count.clone();
         async move {
-            wait.acquire().await.unwrap().forget();
-            finish.fetch_add(1, Ordering::SeqCst);
+            held.pass().await;
+            count.fetch_add(1, Ordering::SeqCst);
             Ok(FlushResponse {})
         }
     });
-    leave_when(&setup, &entered).await;
-    go.add_permits(1);
-    assert_eq!((setup.told().await, done.load(Ordering::SeqCst)), (told(1, 1, 0), 1));
+    leave_at(&gate, &setup).await;
+    gate.open(1);
+    assert_eq!((setup.stop().await, finished.load(Ordering::SeqCst)), (counts(1, 1, 0), 1));
 }
 
 #[tokio::test]
-async fn a_discard_that_fails_at_first_is_tried_again() {
+async fn a_failed_discard_is_retried() {
     let mut setup = Setup::start().await;
-    let count = Arc::new(AtomicUsize::new(0));
-    setup.world.fake.on("discard", move |_: DiscardRequest| {
-        let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
-        async move { if is_first { Err(Fault::unavailable("restarting").into()) } else { Ok(DiscardResponse {}) } }
-    });
+    let fault = Fault::unavailable("restarting");
+    setup.world.fake.fails_first::<DiscardRequest, DiscardResponse>("discard", 1, fault);
     setup.upstream.answers(404, &[], "");
     assert_eq!(send(setup.get(JOBS)).await.status, 404);
-    assert_eq!(setup.told().await, told(1, 0, 2));
+    assert_eq!(setup.stop().await, counts(1, 0, 2));
 }
 
 #[tokio::test]
@@ -325,36 +327,32 @@ async fn without_an_upstream_there_are_no_protected_routes() {
 }
 
 #[tokio::test]
-async fn the_verbs_of_a_protected_path_are_told() {
+async fn the_verbs_of_a_protected_path_are_listed() {
     let setup = Setup::start().await;
     let options = send(setup.request("OPTIONS", JOBS)).await;
     assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"));
     let patch = send(setup.request("PATCH", JOBS)).await;
     assert_eq!((patch.refusal().1.as_str(), patch.header("allow")), ("method_not_allowed", "GET, HEAD, OPTIONS"));
-    assert!(setup.upstream.seen().is_empty());
+    assert!(setup.upstream.requests().is_empty());
 }
 
 #[tokio::test]
 async fn an_upstream_may_speak_http2() {
     let upstream = Upstream::start().await;
-    let table = format!(
-        "[upstreams.store]\nurl = \"{}\"\nprotocol = \"h2\"\n[[routes]]\nmethod = \"POST\"\npath = \"/p/{{id}}\"\n\
-         projects = [\"id\"]\npolicies = []\nupstream = \"store\"\n",
-        upstream.url()
-    );
+    let table = store_table(&upstream.url(), "protocol = \"h2\"", "POST", "/p/{id}");
     let mut setup = Setup::with_table(&table).await;
     upstream.answers(302, &[("location", "/x")], "moved");
     let http2 = reqwest::Client::builder().http2_prior_knowledge().redirect(reqwest::redirect::Policy::none());
     for client in [client(), http2.build().unwrap()] {
         let (header, token) = job_header();
-        let request = client.post(format!("http://{}/p/42?a=b", setup.world.address)).header(header, token);
+        let request = client.post(setup.world.url("/p/42?a=b")).header(header, token);
         let answer = send(request.body("content")).await;
         assert_eq!((answer.status, answer.body.as_str(), answer.header("location")), (302, "moved", "/x"));
     }
-    for seen in upstream.seen() {
+    for seen in upstream.requests() {
         assert_eq!((seen.version, seen.target.as_str()), (http::Version::HTTP_2, "/p/42?a=b"));
         assert_eq!(seen.body, "content");
     }
-    assert_eq!(setup.told().await, told(2, 2, 0));
-    assert!(setup.upstream.seen().is_empty(), "the other upstream");
+    assert_eq!(setup.stop().await, counts(2, 2, 0));
+    assert!(setup.upstream.requests().is_empty(), "the other upstream");
 }

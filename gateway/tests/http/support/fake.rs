@@ -1,78 +1,91 @@
-//! The services behind the gateway: they answer as the test says, and remember what they were asked. They stand behind
-//! the real server of the chassis, so that identities are signed and verified.
+//! Fakes of the services behind the gateway. They answer as the test scripts it, and record the calls. They run on the
+//! server of the chassis, so that identities are signed and verified.
 
-use std::any::Any;
-use std::collections::HashMap;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-
-use chassis::access::{self, CallContext};
-use chassis::clock::Clock;
-use chassis::identity::IdentityKeys;
-use chassis::server::{GrpcServer, ServerConfig};
-use futures::stream::{self, BoxStream, StreamExt as _};
-use proto::paddock::contract::v1::{Process, TokenScope};
-use proto::paddock::directory::v1::project_service_server::{ProjectService, ProjectServiceServer};
-use proto::paddock::directory::v1::user_service_server::{UserService, UserServiceServer};
-use proto::paddock::directory::v1::*;
-use proto::paddock::job_token::v1::authentication_log_service_server::{
-    AuthenticationLogService, AuthenticationLogServiceServer,
+use std::{
+    any::Any,
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
-use proto::paddock::job_token::v1::authorization_service_server::{AuthorizationService, AuthorizationServiceServer};
-use proto::paddock::job_token::v1::job_service_server::{JobService, JobServiceServer};
-use proto::paddock::job_token::v1::*;
-use proto::paddock::runner::v1::runner_service_server::{RunnerService, RunnerServiceServer};
-use proto::paddock::runner::v1::runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer};
-use proto::paddock::runner::v1::*;
+
+use chassis::{
+    access::{self, CallContext},
+    clock::Clock,
+    identity::IdentityKeys,
+    server::{GrpcServer, ServerConfig},
+};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use proto::paddock::{
+    contract::v1::{Process, TokenScope},
+    directory::v1::{
+        project_service_server::{ProjectService, ProjectServiceServer},
+        user_service_server::{UserService, UserServiceServer},
+        *,
+    },
+    job_token::v1::{
+        authentication_log_service_server::{AuthenticationLogService, AuthenticationLogServiceServer},
+        authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
+        job_service_server::{JobService, JobServiceServer},
+        *,
+    },
+    runner::v1::{
+        runner_service_server::{RunnerService, RunnerServiceServer},
+        runner_token_service_server::{RunnerTokenService, RunnerTokenServiceServer},
+        *,
+    },
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-type Boxed = Box<dyn Any + Send>;
-type Playing = Pin<Box<dyn Future<Output = Result<Boxed, Status>> + Send>>;
-type Script = Arc<dyn Fn(Boxed) -> Playing + Send + Sync>;
+type AnyMessage = Box<dyn Any + Send>;
+type ScriptFuture = Pin<Box<dyn Future<Output = Result<AnyMessage, Status>> + Send>>;
+type Script = Arc<dyn Fn(AnyMessage) -> ScriptFuture + Send + Sync>;
 
-/// Both services.
+/// Both services. Clones share scripts and calls.
 #[derive(Clone)]
 pub struct Fake {
     pub keys: IdentityKeys,
     pub shutdown: CancellationToken,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
-    calls: Arc<Mutex<Vec<Recorded>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
     addresses: Option<Addresses>,
 }
 
-/// Where the services serve.
+/// The addresses of the services.
 #[derive(Clone, Copy)]
 pub struct Addresses {
     pub registry: SocketAddr,
     pub job_token_auth: SocketAddr,
 }
 
-/// The messages of an answer that is a stream.
-pub type Pieces<M> = BoxStream<'static, Result<M, Status>>;
+/// The messages of a streamed answer.
+pub type MessageStream<M> = BoxStream<'static, Result<M, Status>>;
 
-/// Such an answer; without a script it has one empty message.
-pub struct Scripted<M>(pub Pieces<M>);
+/// A streamed answer. Without a script it has one empty message.
+pub struct StreamedAnswer<M>(pub MessageStream<M>);
 
-impl<M: Default + Send + 'static> Default for Scripted<M> {
+impl<M: Default + Send + 'static> Default for StreamedAnswer<M> {
     fn default() -> Self {
         Self(stream::iter([Ok(M::default())]).boxed())
     }
 }
 
-/// A call that came.
-struct Recorded {
+/// A recorded call.
+struct Call {
     method: &'static str,
-    request: Boxed,
+    request: AnyMessage,
     context: CallContext,
 }
 
 impl Fake {
-    /// Services that serve nowhere.
-    pub fn silent() -> Self {
+    /// Creates services that do not listen.
+    pub fn offline() -> Self {
         Self {
             keys: super::keys(),
             shutdown: CancellationToken::new(),
@@ -82,9 +95,9 @@ impl Fake {
         }
     }
 
-    /// Services that serve, and know every user token as that of the administrator `root`.
+    /// Starts services that accept every user token as one of the administrator `root`.
     pub async fn start() -> Self {
-        let mut fake = Self::silent();
+        let mut fake = Self::offline();
         fake.on("authenticate_user_token", |_: AuthenticateUserTokenRequest| async { Ok(root()) });
         let registry = fake
             .server(Process::RunnerRegistry)
@@ -97,7 +110,8 @@ impl Fake {
             .add_service(AuthorizationServiceServer::new(fake.clone()))
             .add_service(AuthenticationLogServiceServer::new(fake.clone()))
             .add_service(JobServiceServer::new(fake.clone()));
-        let (registry, job_token_auth) = (fake.serve(registry).await, fake.serve(job_token_auth).await);
+        let registry = fake.serve(registry).await;
+        let job_token_auth = fake.serve(job_token_auth).await;
         fake.addresses = Some(Addresses { registry, job_token_auth });
         fake
     }
@@ -113,26 +127,26 @@ impl Fake {
         address
     }
 
-    /// Where they serve.
+    /// Returns the addresses of the services.
     pub fn addresses(&self) -> Addresses {
         self.addresses.expect("services that serve")
     }
 
-    /// Says what a method answers from now on; without it, it answers the empty message.
-    pub fn on<Q, A, F>(&self, method: &'static str, play: impl Fn(Q) -> F + Send + Sync + 'static)
+    /// Scripts a method from now on. Without a script it answers the empty message.
+    pub fn on<Q, A, F>(&self, method: &'static str, answer: impl Fn(Q) -> F + Send + Sync + 'static)
     where
         Q: 'static,
         A: Send + 'static,
         F: Future<Output = Result<A, Status>> + Send + 'static,
     {
-        let script = move |request: Boxed| -> Playing {
-            let playing = play(*request.downcast::<Q>().expect("the method's request"));
-            Box::pin(async move { playing.await.map(|answer| Box::new(answer) as Boxed) })
-        };
-        self.scripts.lock().unwrap().insert(method, Arc::new(script));
+        let script: Script = Arc::new(move |request: AnyMessage| {
+            let answering = answer(*request.downcast::<Q>().expect("the method's request"));
+            Box::pin(async move { answering.await.map(|answer| Box::new(answer) as AnyMessage) })
+        });
+        self.scripts.lock().unwrap().insert(method, script);
     }
 
-    /// Says what a method always answers.
+    /// Scripts a method to give always the same answer.
     pub fn answers<Q, A>(&self, method: &'static str, answer: A)
     where
         Q: 'static,
@@ -144,7 +158,7 @@ impl Fake {
         });
     }
 
-    /// Says how a method always refuses.
+    /// Scripts a method to refuse always.
     pub fn refuses<Q, A>(&self, method: &'static str, refusal: impl Into<Status>)
     where
         Q: 'static,
@@ -157,7 +171,22 @@ impl Fake {
         });
     }
 
-    /// The calls of a method so far.
+    /// Scripts a method to fail this many times with `error`, and then to give the empty answer.
+    pub fn fails_first<Q, A>(&self, method: &'static str, failures: usize, error: impl Into<Status>)
+    where
+        Q: 'static,
+        A: Default + Send + 'static,
+    {
+        let status = error.into();
+        let calls = AtomicUsize::new(0);
+        self.on(method, move |_: Q| {
+            let fails = calls.fetch_add(1, Ordering::SeqCst) < failures;
+            let result = if fails { Err(status.clone()) } else { Ok(A::default()) };
+            async move { result }
+        });
+    }
+
+    /// Returns the calls of a method so far.
     pub fn calls<Q: Clone + 'static>(&self, method: &'static str) -> Vec<(Q, CallContext)> {
         let calls = self.calls.lock().unwrap();
         let of_method = calls.iter().filter(|call| call.method == method);
@@ -166,19 +195,19 @@ impl Fake {
             .collect()
     }
 
-    /// How many calls came, of any method but the exchange of user tokens.
+    /// Returns the number of calls so far, without the exchange of user tokens.
     pub fn count(&self) -> usize {
         self.calls.lock().unwrap().iter().filter(|call| call.method != "authenticate_user_token").count()
     }
 
-    async fn play<Q, A>(&self, method: &'static str, request: Request<Q>) -> Result<Response<A>, Status>
+    async fn respond<Q, A>(&self, method: &'static str, request: Request<Q>) -> Result<Response<A>, Status>
     where
         Q: Clone + Send + 'static,
         A: Default + 'static,
     {
         let context = access::context(&request)?.clone();
         let message = request.into_inner();
-        self.calls.lock().unwrap().push(Recorded { method, request: Box::new(message.clone()), context });
+        self.calls.lock().unwrap().push(Call { method, request: Box::new(message.clone()), context });
         let script = self.scripts.lock().unwrap().get(method).cloned();
         let Some(script) = script else { return Ok(Response::new(A::default())) };
         let answer = script(Box::new(message)).await?;
@@ -186,7 +215,7 @@ impl Fake {
     }
 }
 
-/// What the registry says of a user token by default.
+/// Returns the default answer of the registry about a user token.
 pub fn root() -> AuthenticateUserTokenResponse {
     AuthenticateUserTokenResponse {
         user_id: 1,
@@ -202,12 +231,12 @@ macro_rules! scripted {
         #[tonic::async_trait]
         impl $service for Fake {
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$answer>, Status> {
-                self.play(stringify!($method), request).await
+                self.respond(stringify!($method), request).await
             })+
-            $(type $stream = Pieces<$piece>;
+            $(type $stream = MessageStream<$piece>;
             async fn $streamed(&self, request: Request<$asked>) -> Result<Response<Self::$stream>, Status> {
-                let pieces: Response<Scripted<$piece>> = self.play(stringify!($streamed), request).await?;
-                Ok(pieces.map(|Scripted(pieces)| pieces))
+                let answer: Response<StreamedAnswer<$piece>> = self.respond(stringify!($streamed), request).await?;
+                Ok(answer.map(|StreamedAnswer(messages)| messages))
             })*
         }
     };

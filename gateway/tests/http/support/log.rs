@@ -1,7 +1,9 @@
 //! The log lines and the metrics of the test process.
 
-use std::io::{self, Write};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::{
+    io::{self, Write},
+    sync::{Arc, LazyLock, Mutex, OnceLock},
+};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
@@ -14,7 +16,7 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 #[derive(Clone, Default)]
 struct Lines {
     all: Arc<Mutex<Vec<u8>>>,
-    /// The access lines once more: tests that wait for one must not search the libraries' traces for it.
+    /// A copy of the access lines. Tests that wait for one would be slow if they searched the traces of libraries, too.
     access: Arc<Mutex<Vec<String>>>,
 }
 
@@ -41,7 +43,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Starts the capture, once for all tests, whose first one decides how much is captured.
+/// Captures lines from this level on. Only the first call in the process has an effect.
 pub fn install_at(level: Level) {
     METRICS.get_or_init(|| {
         tracing_subscriber::fmt().json().flatten_event(true).with_max_level(level).with_writer(LINES.clone()).init();
@@ -49,12 +51,20 @@ pub fn install_at(level: Level) {
     });
 }
 
-/// Everything that was logged so far.
+/// Returns all lines so far.
 pub fn everything() -> String {
     String::from_utf8(LINES.all.lock().unwrap().clone()).expect("text")
 }
 
-/// The access lines of one request.
+/// Returns the lines of Paddock that contain a text. Lines of the HTTP libraries are left out.
+pub fn own_lines_with(text: &str) -> Vec<String> {
+    let libraries = ["\"target\":\"h2", "\"target\":\"hyper", "\"target\":\"reqwest"];
+    let everything = everything();
+    let found = everything.lines().filter(|line| line.contains(text));
+    found.filter(|line| !libraries.iter().any(|library| line.contains(library))).map(str::to_owned).collect()
+}
+
+/// Returns the access lines of one request.
 pub fn access(request_id: &str) -> Vec<Value> {
     let lines = LINES.access.lock().unwrap();
     let lines = lines.iter().filter(|line| line.contains(request_id));
@@ -62,7 +72,7 @@ pub fn access(request_id: &str) -> Vec<Value> {
     lines.filter(|line| line["correlation_id"] == request_id).collect()
 }
 
-/// The metrics as Prometheus reads them.
+/// Returns the metrics in the format of Prometheus.
 pub fn metrics() -> String {
     METRICS.get().expect("installed").render()
 }

@@ -1,18 +1,24 @@
-//! A gateway between clients, a job-token-auth that decides as the test says, and a real upstream.
+//! A gateway with protected routes, a job-token-auth with scripted decisions, and a real upstream.
 
 use std::io::Write as _;
 
 use gateway::Config;
-use proto::contract::HeaderSpec;
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
-use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, FlushRequest};
+use proto::{
+    contract::HeaderSpec,
+    paddock::{
+        contract::v1::{CredentialKind, InternalHeader},
+        job_token::v1::{AuthorizeRequest, AuthorizeResponse, Capture, DiscardRequest, FlushRequest},
+    },
+};
 use tempfile::NamedTempFile;
 
-use super::upstream::Upstream;
-use super::{World, token};
+use super::{World, token, upstream::Upstream};
 
-/// A path of a shipped protected route.
+/// A path of a protected route of the default table.
 pub const JOBS: &str = "/api/v4/projects/42/jobs";
+
+/// A path of a protected route of the default table that takes a body.
+pub const UPLOAD: &str = "/api/v4/projects/42/packages/generic/name/1.0/file.bin";
 
 /// A gateway with an upstream.
 pub struct Setup {
@@ -21,16 +27,16 @@ pub struct Setup {
     _table: Option<NamedTempFile>,
 }
 
-/// What job-token-auth was asked, by kind.
+/// The number of calls of each method of job-token-auth.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct CallCounts {
     pub authorize: usize,
     pub flush: usize,
     pub discard: usize,
 }
 
 impl Setup {
-    /// With the shipped table.
+    /// Starts with the default table of protected routes.
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -43,11 +49,11 @@ impl Setup {
             change(config);
         })
         .await;
-        world.fake.on("authorize", |asked: AuthorizeRequest| async { Ok(allowed(asked)) });
+        world.fake.on("authorize", |request: AuthorizeRequest| async { Ok(allowed(request)) });
         Self { world, upstream, _table: None }
     }
 
-    /// With a table of its own.
+    /// Starts with this table of protected routes.
     pub async fn with_table(table: &str) -> Self {
         Self::with_table_and(table, |_| {}).await
     }
@@ -64,7 +70,7 @@ impl Setup {
         Self { _table: Some(file), ..setup }
     }
 
-    /// A request with a job token.
+    /// Builds a request with a job token.
     pub fn request(&self, verb: &str, path: &str) -> reqwest::RequestBuilder {
         let (header, token) = job_header();
         self.world.request(verb, path).header(header, token)
@@ -74,12 +80,19 @@ impl Setup {
         self.request("GET", path)
     }
 
-    /// Stops the gateway, which tells every verdict before it ends, and counts them.
-    pub async fn told(&mut self) -> Told {
+    /// Allows every access without a capture, as for the own project of a job.
+    pub fn allow_without_captures(&self) {
+        self.world.fake.on("authorize", |request: AuthorizeRequest| async {
+            Ok(AuthorizeResponse { capture: None, ..allowed(request) })
+        });
+    }
+
+    /// Stops the gateway, which sends every verdict before it ends, and counts the calls of job-token-auth.
+    pub async fn stop(&mut self) -> CallCounts {
         self.world.shutdown.cancel();
         (&mut self.world.running).await.unwrap();
         let fake = &self.world.fake;
-        Told {
+        CallCounts {
             authorize: fake.calls::<AuthorizeRequest>("authorize").len(),
             flush: fake.calls::<FlushRequest>("flush").len(),
             discard: fake.calls::<DiscardRequest>("discard").len(),
@@ -87,40 +100,54 @@ impl Setup {
     }
 }
 
-/// The header that carries a job token whole, with one.
+/// Returns the header that carries only a job token, and a job token.
 pub fn job_header() -> (&'static str, String) {
     let headers = token::headers(CredentialKind::JobToken, &token::of(CredentialKind::JobToken, 1));
-    headers.into_iter().find(|(name, _)| *name != "authorization").expect("a header of its own")
+    headers.into_iter().find(|(name, _)| *name != "authorization").expect("a header for job tokens alone")
 }
 
-/// The header of the signed identity.
+/// Returns the bytes of a request with a job token. `headers` are further lines, each with its line break.
+pub fn raw_request(verb: &str, path: &str, headers: &str) -> String {
+    let (header, token) = job_header();
+    format!("{verb} {path} HTTP/1.1\r\nhost: x\r\n{header}: {token}\r\n{headers}\r\n")
+}
+
+/// Returns a table with one route to an upstream named `store`. `options` are further lines of the upstream.
+pub fn store_table(upstream_url: &str, options: &str, verb: &str, path: &str) -> String {
+    format!(
+        "[upstreams.store]\nurl = \"{upstream_url}\"\n{options}\n[[routes]]\nmethod = \"{verb}\"\npath = \"{path}\"\n\
+         projects = [\"id\"]\npolicies = []\nupstream = \"store\"\n"
+    )
+}
+
+/// Returns the header of the signed identity.
 pub fn identity_header() -> &'static HeaderSpec {
     InternalHeader::JobIdentity.spec().unwrap()
 }
 
-/// The identity that job-token-auth gives for a request.
+/// Returns the identity that job-token-auth issues for a capture.
 pub fn identity(capture_id: &str) -> String {
     format!("e30.{}.c2ln", capture_id.replace('-', ""))
 }
 
-/// The decision of a job-token-auth that allows everything: job 7 of project 1 reaches project 42.
-pub fn allowed(asked: AuthorizeRequest) -> AuthorizeResponse {
+/// Returns a decision that allows the access: job 7 of project 1 reaches project 42.
+pub fn allowed(request: AuthorizeRequest) -> AuthorizeResponse {
     AuthorizeResponse {
         job_id: 7,
         user_id: 3,
         username: "dev".into(),
         origin_project_id: 1,
         target_project_ids: vec![42],
-        upstream_identity: identity(&asked.capture_id),
+        upstream_identity: identity(&request.capture_id),
         capture: Some(Capture {
-            id: asked.capture_id,
+            id: request.capture_id,
             origin_project_id: 1,
             target_project_ids: vec![42],
             job_id: 7,
             user_id: 3,
-            route: asked.route,
-            policies: asked.policies,
-            mode: asked.mode,
+            route: request.route,
+            policies: request.policies,
+            mode: request.mode,
             ..Capture::default()
         }),
     }

@@ -1,14 +1,16 @@
-//! Requests byte by byte, for what no proper client sends.
+//! Requests as raw bytes, for requests that HTTP clients do not send.
 
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::Answer;
 
-/// What became of a request whose client writes all of it before it reads.
+/// The result of a request that was written completely before the answer was read.
 #[derive(Debug)]
 pub struct Outcome {
     pub written: Result<(), std::io::ErrorKind>,
@@ -22,16 +24,16 @@ pub async fn exchange(address: SocketAddr, bytes: &[u8]) -> Option<Answer> {
     read(&mut stream).await
 }
 
-/// Sends a request without a body for a path as it stands, and reads the answer.
+/// Sends a request without a body, with the path unchanged, and reads the answer.
 pub async fn request(address: SocketAddr, verb: &str, path: &str, headers: &str) -> Answer {
     let text = format!("{verb} {path} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n{headers}\r\n");
     exchange(address, text.as_bytes()).await.expect("an answer")
 }
 
-/// Reads an answer until the connection ends; none if what came is not HTTP/1.
+/// Reads an answer until the connection ends. Returns none if it is not HTTP/1.
 pub async fn read(stream: &mut TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
-    // A reset after the answer is as good an end as any.
+    // The connection may end with a reset after the answer.
     let _ = stream.read_to_end(&mut bytes).await;
     let text = String::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;

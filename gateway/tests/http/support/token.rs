@@ -1,9 +1,11 @@
-//! Well-formed tokens, and the names of what carries them, from the contract.
+//! Well-formed tokens, and the names of their carriers in the contract.
 
-use proto::contract::{Carrier, Place};
-use proto::paddock::contract::v1::{CredentialForm, CredentialKind};
+use proto::{
+    contract::{Carrier, Place},
+    paddock::contract::v1::{CredentialForm, CredentialKind},
+};
 
-/// A well-formed token of the kind; another number makes another token.
+/// Returns a well-formed token of a kind. Each number gives another token.
 pub fn of(kind: CredentialKind, number: u64) -> String {
     let spec = kind.spec().unwrap();
     let text = format!("{}{number:032}", spec.prefix);
@@ -13,12 +15,12 @@ pub fn of(kind: CredentialKind, number: u64) -> String {
     }
 }
 
-/// A user token.
+/// Returns a user token.
 pub fn user() -> String {
     of(CredentialKind::UserToken, 1)
 }
 
-/// A runner token.
+/// Returns a runner token.
 pub fn runner() -> String {
     of(CredentialKind::RunnerToken, 1)
 }
@@ -27,36 +29,38 @@ fn carriers(kind: CredentialKind) -> impl Iterator<Item = &'static Carrier> {
     kind.spec().unwrap().carriers.iter()
 }
 
-/// The parameters that carry a kind.
+/// Returns the parameters that carry a kind of credential.
 pub fn parameters(kind: CredentialKind) -> Vec<&'static str> {
-    let name = |carrier: &'static Carrier| match carrier.place {
-        Place::Parameter(name) => Some(name),
-        Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
-    };
-    carriers(kind).filter_map(name).collect()
+    carriers(kind)
+        .filter_map(|carrier| match carrier.place {
+            Place::Parameter(name) => Some(name),
+            Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
+        })
+        .collect()
 }
 
-/// The headers that carry a kind, with what they must hold for this token.
+/// Returns the headers that carry a kind of credential, with their values for this token.
 pub fn headers(kind: CredentialKind, token: &str) -> Vec<(&'static str, String)> {
-    let header = |carrier: &'static Carrier| match carrier.place {
-        Place::Header(name) => Some((name, token.to_owned())),
-        Place::AuthorizationScheme(scheme) => Some(("authorization", format!("{scheme} {token}"))),
-        Place::Parameter(_) | Place::BasicUsername(_) => None,
-    };
-    carriers(kind).filter_map(header).collect()
+    carriers(kind)
+        .filter_map(|carrier| match carrier.place {
+            Place::Header(name) => Some((name, token.to_owned())),
+            Place::AuthorizationScheme(scheme) => Some(("authorization", format!("{scheme} {token}"))),
+            Place::Parameter(_) | Place::BasicUsername(_) => None,
+        })
+        .collect()
 }
 
-/// The first header that carries a user token, with one.
+/// Returns the first header that carries a user token, and a user token.
 pub fn user_header() -> (&'static str, String) {
     headers(CredentialKind::UserToken, &user()).remove(0)
 }
 
-/// The parameter that carries a runner token.
+/// Returns the parameter that carries a runner token.
 pub fn runner_parameter() -> &'static str {
     parameters(CredentialKind::RunnerToken)[0]
 }
 
-/// A JSON body with a runner token and these further fields, each with a leading comma.
+/// Returns a JSON body with a runner token and further fields, each with a leading comma.
 pub fn runner_body(more: &str) -> String {
     format!("{{\"{}\":\"{}\"{more}}}", runner_parameter(), runner())
 }
