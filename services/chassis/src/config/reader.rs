@@ -1,116 +1,90 @@
-//! Reads merged settings into their types. Where a value does not fit, it says which setting it is and what is allowed there,
-//! in words that are not those of the program.
+//! Reads merged settings into their types. Where a value does not fit, the error holds the setting and says what is allowed in
+//! the operator's words; the crate `config` would name Rust types.
 
-use std::fmt::{self, Display};
-
+use config::{ConfigError, Value, ValueKind};
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, Error, IntoDeserializer as _, MapAccess, Visitor, value::SeqDeserializer},
+    de::{IntoDeserializer, Visitor, value::MapDeserializer},
     forward_to_deserialize_any,
 };
-use toml::{Table, Value, map};
 
-/// A value that a setting does not take.
-#[derive(Debug)]
-pub struct Mistake {
-    /// The setting.
-    pub setting: String,
-    /// What is wrong with its value.
-    pub problem: String,
+use super::gate::sorted;
+
+/// A setting or a section, with its full name.
+pub struct Reader {
+    setting: String,
+    value: Value,
 }
 
-impl Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.setting, self.problem)
-    }
-}
-
-impl std::error::Error for Mistake {}
-
-impl Error for Mistake {
-    fn custom<T: Display>(problem: T) -> Self {
-        Self { setting: String::new(), problem: problem.to_string() }
-    }
-}
-
-/// A section, or the value of a setting.
-pub enum Reader<'a> {
-    Section(&'a Table),
-    Value(&'a Value),
-}
-
-impl<'a> Reader<'a> {
-    /// All settings.
-    pub fn new(settings: &'a Table) -> Self {
-        Self::Section(settings)
+impl Reader {
+    /// Reads all settings.
+    pub fn new(settings: Value) -> Self {
+        Self { setting: String::new(), value: settings }
     }
 
-    fn of(value: &'a Value) -> Self {
-        match value {
-            Value::Table(section) => Self::Section(section),
-            other => Self::Value(other),
+    /// Refuses a whole number that is negative or greater than `most`.
+    fn require_unsigned(&self, most: u64) -> Result<(), ConfigError> {
+        match self.value.kind {
+            ValueKind::I64(number) if u64::try_from(number).is_err() || number as u64 > most => {
+                let limit = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
+                Err(refusal(&self.setting, ConfigError::Message(format!("must be a whole number from 0 {limit}"))))
+            }
+            _ => Ok(()),
         }
     }
+}
 
-    /// A whole number that is neither too small nor too large for its type.
-    fn whole<V: Visitor<'a>>(self, visitor: V, most: u64) -> Result<V::Value, Mistake> {
-        if let Self::Value(Value::Integer(number)) = self
-            && !u64::try_from(*number).is_ok_and(|number| number <= most)
-        {
-            let limit = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
-            return Err(Mistake::custom(format!("must be a whole number from 0 {limit}")));
-        }
+/// Adds the setting to an error, so that it can be reported by the operator's name.
+fn refusal(setting: &str, error: ConfigError) -> ConfigError {
+    ConfigError::At { error: Box::new(error), origin: None, key: Some(setting.to_owned()) }
+}
+
+impl<'de> Deserializer<'de> for Reader {
+    type Error = ConfigError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        let Self { setting, value } = self;
+        let ValueKind::Table(section) = value.kind else {
+            return value.deserialize_any(visitor).map_err(|error| refusal(&setting, error));
+        };
+        let prefix = if setting.is_empty() { setting } else { setting + "." };
+        let settings = sorted(section).into_iter().map(|(name, value)| {
+            let setting = format!("{prefix}{name}");
+            (name, Self { setting, value })
+        });
+        visitor.visit_map(MapDeserializer::new(settings))
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u16::MAX.into())?;
         self.deserialize_any(visitor)
     }
-}
 
-impl<'de> Deserializer<'de> for Reader<'de> {
-    type Error = Mistake;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        match self {
-            Self::Section(section) => visitor.visit_map(Settings { rest: section.iter(), at: None }),
-            Self::Value(Value::Table(section)) => visitor.visit_map(Settings { rest: section.iter(), at: None }),
-            Self::Value(Value::String(text)) => visitor.visit_str(text),
-            Self::Value(Value::Integer(number)) => visitor.visit_i64(*number),
-            Self::Value(Value::Float(number)) => visitor.visit_f64(*number),
-            Self::Value(Value::Boolean(truth)) => visitor.visit_bool(*truth),
-            Self::Value(Value::Datetime(time)) => visitor.visit_string(time.to_string()),
-            Self::Value(Value::Array(values)) => visitor.visit_seq(SeqDeserializer::new(values.iter().map(Reader::of))),
-        }
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u32::MAX.into())?;
+        self.deserialize_any(visitor)
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u16::MAX.into())
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u64::MAX)?;
+        self.deserialize_any(visitor)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u32::MAX.into())
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u64::MAX)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
         visitor.visit_some(self)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
-        match self {
-            Self::Value(Value::String(text)) if variants.contains(&text.as_str()) => {
-                visitor.visit_enum(text.as_str().into_deserializer())
-            }
-            _ => {
-                let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
-                Err(Mistake::custom(format!("must be {}", allowed.join(" or "))))
-            }
+    ) -> Result<V::Value, ConfigError> {
+        if matches!(&self.value.kind, ValueKind::String(text) if variants.contains(&text.as_str())) {
+            return self.value.deserialize_enum(name, variants, visitor);
         }
+        let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
+        Err(refusal(&self.setting, ConfigError::Message(format!("must be {}", allowed.join(" or ")))))
     }
 
     forward_to_deserialize_any! {
@@ -119,33 +93,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-impl<'de> serde::de::IntoDeserializer<'de, Mistake> for Reader<'de> {
+impl<'de> IntoDeserializer<'de, ConfigError> for Reader {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
         self
-    }
-}
-
-/// The settings of a section, one after the other.
-struct Settings<'a> {
-    rest: map::Iter<'a, String, Value>,
-    at: Option<(&'a String, &'a Value)>,
-}
-
-impl<'de> MapAccess<'de> for Settings<'de> {
-    type Error = Mistake;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mistake> {
-        self.at = self.rest.next();
-        self.at.map(|(name, _)| seed.deserialize(name.as_str().into_deserializer())).transpose()
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
-        let (name, value) = self.at.ok_or_else(|| Mistake::custom("has no value"))?;
-        seed.deserialize(Reader::of(value)).map_err(|Mistake { setting, problem }| {
-            let setting = if setting.is_empty() { name.clone() } else { format!("{name}.{setting}") };
-            Mistake { setting, problem }
-        })
     }
 }
