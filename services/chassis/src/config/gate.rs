@@ -1,7 +1,7 @@
 //! The gate before the merge: checks each given value against the type of its default, and reports mistakes by the operator's
 //! own name for the setting.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{cell::RefCell, collections::BTreeMap, ffi::OsString};
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use proto::paddock::contract::v1::Process;
@@ -109,33 +109,22 @@ impl<'a> Gate<'a> {
     }
 
     /// Merges the layers and reads the settings. A value that a setting does not take is reported and replaced by the
-    /// default, so that the mistakes behind it are found too. Returns nothing if the defaults cannot be read.
+    /// default, so that later mistakes are found too. Returns nothing if the defaults do not fit the type.
     pub fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
-        loop {
-            match self.merge_and_read() {
-                Ok(settings) => return Some(settings),
-                Err(config::ConfigError::At { error, key: Some(setting), .. }) => {
-                    self.report(&setting, &error.to_string());
-                    let given = find(&self.merged.cache, &setting).ok()?;
-                    let default = find(&self.defaults.cache, &setting).ok()?;
-                    if given.kind == default.kind {
-                        return None;
-                    }
-                    self.layers.push(Layer(Map::from([(setting.clone(), default.clone())])));
-                    self.unread.push(setting);
-                }
-                Err(error) => {
-                    self.problems.push(error.to_string());
-                    return None;
-                }
-            }
+        let refused = RefCell::default();
+        let settings =
+            self.merge().and_then(|()| T::deserialize(Reader::new(&self.merged.cache, &self.defaults.cache, &refused)));
+        for (setting, problem) in refused.into_inner() {
+            self.report(&setting, &problem);
+            self.unread.push(setting);
         }
+        settings.map_err(|error| self.problems.push(error.to_string())).ok()
     }
 
-    fn merge_and_read<T: DeserializeOwned>(&mut self) -> Result<T, config::ConfigError> {
+    fn merge(&mut self) -> Result<(), config::ConfigError> {
         let layers = Config::builder().add_source(self.defaults.clone()).add_source(self.layers.clone());
         self.merged = layers.build()?;
-        T::deserialize(Reader::new(self.merged.cache.clone()))
+        Ok(())
     }
 
     /// Reports a mistake in a merged value, and shows the value unless the problem does.
@@ -152,7 +141,7 @@ impl<'a> Gate<'a> {
 }
 
 /// The crate keeps sections as hash maps; mistakes are reported in the order of the names.
-pub fn sorted(section: Map<String, Value>) -> BTreeMap<String, Value> {
+fn sorted(section: Map<String, Value>) -> BTreeMap<String, Value> {
     section.into_iter().collect()
 }
 

@@ -1,5 +1,7 @@
-//! Reads merged settings into their types. Where a value does not fit, the error holds the setting and says what is allowed in
-//! the operator's words; the crate `config` would name Rust types.
+//! Reads merged settings into their types. A value that its type does not take is noted with what is allowed, in the
+//! operator's words, and its default is read instead; the crate `config` would stop there and name a Rust type.
+
+use std::{cell::RefCell, collections::BTreeMap};
 
 use config::{ConfigError, Value, ValueKind};
 use serde::{
@@ -8,66 +10,67 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::gate::sorted;
-
-/// A setting or a section, with its full name.
-pub struct Reader {
+/// A setting or a section.
+pub struct Reader<'a> {
+    /// The full name.
     setting: String,
-    value: Value,
+    value: &'a Value,
+    default: &'a Value,
+    /// Each setting whose value was refused, with what is allowed.
+    refused: &'a RefCell<Vec<(String, String)>>,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     /// Reads all settings.
-    pub fn new(settings: Value) -> Self {
-        Self { setting: String::new(), value: settings }
+    pub fn new(settings: &'a Value, defaults: &'a Value, refused: &'a RefCell<Vec<(String, String)>>) -> Self {
+        Self { setting: String::new(), value: settings, default: defaults, refused }
+    }
+
+    fn refuse(&mut self, allowed: String) {
+        self.refused.borrow_mut().push((self.setting.clone(), allowed));
+        self.value = self.default;
     }
 
     /// Refuses a whole number that is negative or greater than `most`.
-    fn require_unsigned(&self, most: u64) -> Result<(), ConfigError> {
-        match self.value.kind {
-            ValueKind::I64(number) if u64::try_from(number).is_err() || number as u64 > most => {
-                let limit = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
-                Err(refusal(&self.setting, ConfigError::Message(format!("must be a whole number from 0 {limit}"))))
-            }
-            _ => Ok(()),
+    fn require_unsigned(mut self, most: u64) -> Self {
+        let ValueKind::I64(number) = self.value.kind else { return self };
+        if !u64::try_from(number).is_ok_and(|number| number <= most) {
+            let limit = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
+            self.refuse(format!("must be a whole number from 0 {limit}"));
         }
+        self
     }
 }
 
-/// Adds the setting to an error, so that it can be reported by the operator's name.
-fn refusal(setting: &str, error: ConfigError) -> ConfigError {
-    ConfigError::At { error: Box::new(error), origin: None, key: Some(setting.to_owned()) }
-}
-
-impl<'de> Deserializer<'de> for Reader {
+impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = ConfigError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        let Self { setting, value } = self;
-        let ValueKind::Table(section) = value.kind else {
-            return value.deserialize_any(visitor).map_err(|error| refusal(&setting, error));
+        let (ValueKind::Table(section), ValueKind::Table(defaults)) = (&self.value.kind, &self.default.kind) else {
+            let value = self.value.clone().deserialize_any(visitor);
+            return value.map_err(|error| ConfigError::Message(format!("{}: {error}", self.setting)));
         };
-        let prefix = if setting.is_empty() { setting } else { setting + "." };
-        let settings = sorted(section).into_iter().map(|(name, value)| {
+        let prefix = if self.setting.is_empty() { self.setting } else { self.setting + "." };
+        // The crate keeps sections as hash maps; mistakes are reported in the order of the names.
+        let section: BTreeMap<_, _> = section.iter().collect();
+        let settings = section.into_iter().map(|(name, value)| {
             let setting = format!("{prefix}{name}");
-            (name, Self { setting, value })
+            let default = defaults.get(name).unwrap_or(value);
+            (name.as_str(), Reader { setting, value, default, refused: self.refused })
         });
         visitor.visit_map(MapDeserializer::new(settings))
     }
 
     fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.require_unsigned(u16::MAX.into())?;
-        self.deserialize_any(visitor)
+        self.require_unsigned(u16::MAX.into()).deserialize_any(visitor)
     }
 
     fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.require_unsigned(u32::MAX.into())?;
-        self.deserialize_any(visitor)
+        self.require_unsigned(u32::MAX.into()).deserialize_any(visitor)
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.require_unsigned(u64::MAX)?;
-        self.deserialize_any(visitor)
+        self.require_unsigned(u64::MAX).deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
@@ -75,16 +78,16 @@ impl<'de> Deserializer<'de> for Reader {
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
-        self,
+        mut self,
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ConfigError> {
-        if matches!(&self.value.kind, ValueKind::String(text) if variants.contains(&text.as_str())) {
-            return self.value.deserialize_enum(name, variants, visitor);
+        if !matches!(&self.value.kind, ValueKind::String(text) if variants.contains(&text.as_str())) {
+            let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
+            self.refuse(format!("must be {}", allowed.join(" or ")));
         }
-        let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
-        Err(refusal(&self.setting, ConfigError::Message(format!("must be {}", allowed.join(" or ")))))
+        self.value.clone().deserialize_enum(name, variants, visitor)
     }
 
     forward_to_deserialize_any! {
@@ -93,7 +96,7 @@ impl<'de> Deserializer<'de> for Reader {
     }
 }
 
-impl<'de> IntoDeserializer<'de, ConfigError> for Reader {
+impl<'de> IntoDeserializer<'de, ConfigError> for Reader<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
