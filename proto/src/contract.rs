@@ -156,6 +156,15 @@ impl Process {
         }
     }
 
+    /// The settings of the process that are in no section of a configuration file. The other processes skip them.
+    #[must_use]
+    pub fn top_settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Paddock => &["port", "data", "upstream"],
+            Self::Unspecified | Self::RunnerRegistry | Self::Gateway | Self::JobTokenAuth => &[],
+        }
+    }
+
     /// The name of the process as a configuration section: `runner_registry`.
     #[must_use]
     pub fn section(self) -> &'static str {

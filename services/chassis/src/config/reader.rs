@@ -46,7 +46,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = ConfigError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        let (ValueKind::Table(section), ValueKind::Table(defaults)) = (&self.value.kind, &self.default.kind) else {
+        let ValueKind::Table(section) = &self.value.kind else {
             let value = self.value.clone().deserialize_any(visitor);
             return value.map_err(|error| ConfigError::Message(format!("{}: {error}", self.setting)));
         };
@@ -55,7 +55,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let section: BTreeMap<_, _> = section.iter().collect();
         let settings = section.into_iter().map(|(name, value)| {
             let setting = format!("{prefix}{name}");
-            let default = defaults.get(name).unwrap_or(value);
+            let default = match &self.default.kind {
+                ValueKind::Table(defaults) => defaults.get(name).unwrap_or(value),
+                _ => value,
+            };
             (name.as_str(), Reader { setting, value, default, refused: self.refused })
         });
         visitor.visit_map(MapDeserializer::new(settings))

@@ -1,3 +1,5 @@
+//! What the layers take, what the gate refuses, and in which words.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::os::unix::ffi::OsStringExt as _;
@@ -123,12 +125,15 @@ fn every_mistake_is_reported_at_once_by_the_name_that_was_used() {
     assert_eq!(found, expected);
 }
 
+fn os_string(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
 #[test]
 fn a_variable_of_another_program_may_hold_any_bytes() {
-    let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-    let foreign = [(bytes(b"OTHER"), bytes(b"\xff")), (bytes(b"PADDOCK_\xff"), bytes(b"x"))];
+    let foreign = [(os_string(b"OTHER"), os_string(b"\xff")), (os_string(b"PADDOCK_\xff"), os_string(b"x"))];
     assert!(load_from::<Settings>(&[SCHEMA], &[], None, foreign.into_iter()).is_ok());
-    let ours = [(bytes(b"PADDOCK_GATEWAY__LISTEN"), bytes(b"\xff"))];
+    let ours = [(os_string(b"PADDOCK_GATEWAY__LISTEN"), os_string(b"\xff"))];
     let error = load_from::<Settings>(&[SCHEMA], &[], None, ours.into_iter()).unwrap_err();
     assert_eq!(error.problems, ["PADDOCK_GATEWAY__LISTEN: is not UTF-8"]);
 }
