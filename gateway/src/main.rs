@@ -30,7 +30,9 @@ async fn main() -> ExitCode {
 
 async fn run(Arguments { config: file }: Arguments) -> anyhow::Result<()> {
     let defaults = [chassis::config::DEFAULTS, gateway::DEFAULTS];
-    let ProcessConfig { telemetry, secrets, gateway: config } = chassis::config::load(&defaults, file.as_deref())?;
+    let foreign = Process::Paddock.top_settings();
+    let config = chassis::config::load_shared(&defaults, foreign, file.as_deref())?;
+    let ProcessConfig { telemetry, secrets, gateway: config } = config;
     let telemetry = telemetry::init(&telemetry, Process::Gateway)?;
     let shutdown = shutdown_signal()?;
     let clock = Clock::system();

@@ -94,12 +94,22 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proto::paddock::contract::v1::Process;
+
     use super::*;
 
     fn problems_of(config: &Config) -> String {
         let mut problems = Problems::default();
         config.validate(&mut problems);
         format!("{problems:?}")
+    }
+
+    #[test]
+    fn the_other_processes_skip_exactly_the_settings_outside_sections() {
+        let (top, _) = include_str!("../config.default.toml").split_once("\n[").unwrap();
+        let settings = top.lines().filter(|line| !line.starts_with('#'));
+        let names: Vec<_> = settings.filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+        assert_eq!(names, Process::Paddock.top_settings());
     }
 
     #[test]

@@ -156,6 +156,15 @@ impl Process {
         }
     }
 
+    /// Returns the settings of the process that are in no section of a configuration file. The other processes skip them.
+    #[must_use]
+    pub fn top_settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Paddock => &["port", "data", "upstream"],
+            Self::Unspecified | Self::RunnerRegistry | Self::Gateway | Self::JobTokenAuth => &[],
+        }
+    }
+
     /// Returns the name of the process as a section of the configuration: `runner_registry`.
     #[must_use]
     pub fn section(self) -> &'static str {

@@ -1,10 +1,12 @@
-//! Who calls, and whether the contract lets such a caller call the method. Whether the caller may touch the object is the
-//! handler's question.
+//! The caller of a request, and the check of the access table: does the method accept this kind of caller? The handler checks
+//! what the caller may do with the object.
 
 use std::net::IpAddr;
 
-use proto::contract::MethodSpec;
-use proto::paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope};
+use proto::{
+    contract::MethodSpec,
+    paddock::contract::v1::{CredentialKind, Process, Reason, TokenScope},
+};
 use tonic::Request;
 
 use crate::status::{Fault, Refusal, Rejection};
@@ -12,13 +14,13 @@ use crate::status::{Fault, Refusal, Rejection};
 /// The end caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody in particular.
+    /// A caller without a credential.
     Anonymous,
-    /// Whoever holds the token of this kind that the message carries; the receiver authenticates it.
+    /// The holder of a token of this kind. The message carries the token, and the receiver authenticates it.
     Bearer(CredentialKind),
     /// A user, authenticated by the sender.
     User(User),
-    /// A process of Paddock that speaks for itself.
+    /// A process of Paddock that calls for itself.
     Process(Process),
 }
 
@@ -35,19 +37,19 @@ pub struct User {
     pub scopes: Vec<TokenScope>,
 }
 
-/// What a process knows of the request that a call belongs to. The client signs it, the server verifies it.
+/// The request that a call belongs to. The client signs it, the server verifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallContext {
     /// The end caller.
     pub caller: Caller,
-    /// The id under which every process logs the request.
+    /// The id with which every process logs the request.
     pub request_id: String,
     /// The address of the end caller.
     pub peer_address: Option<IpAddr>,
 }
 
 impl Caller {
-    /// The kind of credential that makes such a caller.
+    /// Returns the kind of credential that authenticates such a caller.
     #[must_use]
     pub fn kind(&self) -> CredentialKind {
         match self {
@@ -60,10 +62,10 @@ impl Caller {
 }
 
 impl CallContext {
-    /// The calling user.
+    /// Returns the calling user.
     ///
     /// # Errors
-    /// A fault for any other caller: the access table keeps them from methods that accept only users.
+    /// A fault for any other caller: the access table should have refused it.
     pub fn user(&self) -> Result<&User, Fault> {
         match &self.caller {
             Caller::User(user) => Ok(user),
@@ -72,20 +74,19 @@ impl CallContext {
     }
 }
 
-/// The verified context of a call.
+/// Returns the verified context of a call.
 ///
 /// # Errors
-/// A fault if the server was built without the layer that verifies it.
+/// A fault if the server has no layer that verifies it.
 pub fn context<T>(request: &Request<T>) -> Result<&CallContext, Fault> {
-    let missing = || Fault::internal("the call has no verified context");
-    request.extensions().get().ok_or_else(missing)
+    request.extensions().get().ok_or_else(|| Fault::internal("the call has no verified context"))
 }
 
 /// Checks a caller against the method's row of the access table.
 ///
 /// # Errors
-/// A fault if the method does not accept the kind of caller: the sender should not have asked. A refusal if the user lacks a
-/// scope or is not an administrator.
+/// A fault if the method does not accept the kind of caller, because the sender should have refused it. A refusal if the user
+/// lacks a scope or is not an administrator.
 pub fn check(method: &MethodSpec, caller: &Caller) -> Result<(), Rejection> {
     if !method.accepts.contains(&caller.kind()) {
         let detail = format!("{} does not accept {:?}", method.path, caller.kind());
@@ -103,8 +104,9 @@ pub fn check(method: &MethodSpec, caller: &Caller) -> Result<(), Rejection> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proto::contract::METHODS;
+
+    use super::*;
 
     fn user(admin: bool, scopes: &[TokenScope]) -> Caller {
         Caller::User(User { id: 1, username: "u".into(), admin, scopes: scopes.to_vec() })

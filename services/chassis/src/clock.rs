@@ -1,4 +1,4 @@
-//! The time, from one place, so that a test can stand at any instant.
+//! The only source of the time, so that a test can set it.
 
 use std::sync::{
     Arc,
@@ -8,7 +8,7 @@ use std::sync::{
 use proto::timestamp::{self, millis};
 use time::{Duration, OffsetDateTime};
 
-/// Tells the time in UTC, in whole milliseconds: the precision that both databases and the API keep.
+/// A clock in UTC with whole milliseconds, the precision of both databases and the API.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -20,19 +20,19 @@ enum Source {
 }
 
 impl Clock {
-    /// The clock of the machine.
+    /// The clock of the system.
     #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands still until it is told otherwise. Clones share the time.
+    /// A clock that moves only when it is set. Clones share the time.
     #[must_use]
     pub fn manual(start: OffsetDateTime) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(millis(start)))))
     }
 
-    /// The time now.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         let millis = match &self.0 {
@@ -42,14 +42,14 @@ impl Clock {
         timestamp::time(millis)
     }
 
-    /// Sets a manual clock. The clock of the machine stays as it is.
+    /// Sets a manual clock. Has no effect on the system clock.
     pub fn set(&self, to: OffsetDateTime) {
         if let Source::Manual(time) = &self.0 {
             time.store(millis(to), Ordering::SeqCst);
         }
     }
 
-    /// Moves a manual clock, backwards too. The clock of the machine stays as it is.
+    /// Moves a manual clock forwards or backwards. Has no effect on the system clock.
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
     }

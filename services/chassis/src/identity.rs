@@ -1,13 +1,13 @@
-//! The signed identity of a call between processes: a JWT (RFC 7519, HS256) that says who the end caller is, which process
-//! speaks to which, for which method and which request. It lives for a minute.
+//! The signed identity of a call between processes: a JWT (RFC 7519, HS256) that names the end caller, the calling and the
+//! called process, the method and the request. It expires after a minute.
 
 use std::{
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind};
-use proto::contract::SecretSpec;
 use proto::paddock::contract::v1::{CredentialKind, Process, Reason, Secret, TokenScope};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -23,13 +23,13 @@ use crate::{
 /// Seconds from issue to expiry.
 const LIFETIME: i64 = 60;
 
-/// Seconds by which the clocks of two processes may differ.
+/// Seconds that the clocks of two processes may differ.
 const LEEWAY: i64 = 30;
 
-/// How often the key files are read again.
-const RELOAD_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+/// The time between two reads of the key files.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The keys that sign and verify identities. Clones share them; they follow the files on disk while [`IdentityKeys::watch`] runs.
+/// The keys that sign and verify identities. Clones share them. While [`IdentityKeys::watch`] runs, they follow the files.
 #[derive(Clone)]
 pub struct IdentityKeys(Arc<RwLock<Arc<KeySet>>>);
 
@@ -39,7 +39,7 @@ struct KeySet {
 }
 
 struct Key {
-    /// The first 16 hexadecimal digits of a domain-separated SHA-256: it tells keys apart and nothing about them.
+    /// The first 16 hexadecimal digits of a domain-separated SHA-256: it identifies the key and reveals nothing of it.
     id: String,
     header: Header,
     encoding: EncodingKey,
@@ -72,21 +72,22 @@ impl IdentityKeys {
     /// Reads the current key, and the previous one if there is one.
     ///
     /// # Errors
-    /// If a key file is missing or not what the contract demands.
+    /// If a key file is missing or not as the contract demands.
     pub fn load(store: &SecretStore) -> Result<Self, SecretError> {
         let keys = KeySet::load(store)?;
-        tracing::info!(key_ids = ?keys.ids(), secret = Secret::IdentityKey.spec().map(|s: &SecretSpec| s.name), "loaded identity keys");
+        let secret = Secret::IdentityKey.spec().map(|spec| spec.name);
+        tracing::info!(key_ids = ?keys.ids(), secret, "loaded identity keys");
         Ok(Self(Arc::new(RwLock::new(Arc::new(keys)))))
     }
 
-    /// The keys made of these bytes, for processes that share memory and for tests.
+    /// Makes keys of these bytes, for tests and for services that share a process.
     #[must_use]
     pub fn from_bytes(current: &SecretBytes, previous: Option<&SecretBytes>) -> Self {
         let keys = KeySet { current: Key::new(current), previous: previous.map(Key::new) };
         Self(Arc::new(RwLock::new(Arc::new(keys))))
     }
 
-    /// A fresh random key.
+    /// Generates a random key.
     ///
     /// # Errors
     /// A fault if the system gives no random numbers.
@@ -96,13 +97,13 @@ impl IdentityKeys {
         Ok(Self::from_bytes(&bytes.into(), None))
     }
 
-    /// The ids of the keys that verify, the signing one first.
+    /// Returns the ids of the keys that verify, the signing key first.
     #[must_use]
     pub fn key_ids(&self) -> Vec<String> {
         self.keys().ids()
     }
 
-    /// Follows the key files until shutdown. What cannot be read leaves the last good keys in force, with a warning.
+    /// Follows the key files until shutdown. If they cannot be read, it warns and keeps the last good keys.
     pub async fn watch(self, store: SecretStore, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(RELOAD_INTERVAL)).await.is_some() {
             match KeySet::load(&store) {
@@ -122,7 +123,7 @@ impl IdentityKeys {
     /// Signs the context of a call.
     ///
     /// # Errors
-    /// A fault if the identity cannot be signed; the call must then not be made.
+    /// A fault if the identity cannot be signed; do not make the call then.
     pub fn sign(&self, context: &CallContext, call: &Call<'_>) -> Result<String, Fault> {
         let keys = self.keys();
         let iat = call.now.unix_timestamp();
@@ -142,7 +143,7 @@ impl IdentityKeys {
     /// Verifies an identity for a method of this process.
     ///
     /// # Errors
-    /// A fault that says what is wrong: between processes, a bad identity is never the end caller's doing.
+    /// A fault that says what is wrong: between processes, a bad identity is never the end caller's mistake.
     pub fn verify(
         &self,
         identity: &str,
@@ -173,7 +174,7 @@ impl IdentityKeys {
     }
 }
 
-/// The call that an identity is for.
+/// The call that an identity is signed for.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The process that calls.
@@ -202,17 +203,14 @@ impl KeySet {
     }
 
     fn decode(&self, identity: &str) -> Result<Claims, Fault> {
-        let malformed = |error| Fault::of(Reason::IdentityMalformed, error);
         let header = jsonwebtoken::decode_header(identity).map_err(malformed)?;
         let id = header.kid.unwrap_or_default();
-        let key = self.all().find(|key| key.id == id).ok_or_else(|| {
-            Fault::of(
-                Reason::IdentityUnknownKey,
-                format!("signed with key {id:.16}, this process holds {:?}", self.ids()),
-            )
-        })?;
+        let Some(key) = self.all().find(|key| key.id == id) else {
+            let detail = format!("signed with key {id:.16}, this process holds {:?}", self.ids());
+            return Err(Fault::of(Reason::IdentityUnknownKey, detail));
+        };
         let mut validation = Validation::new(Algorithm::HS256);
-        // The times and the audience are checked by the caller, who has our clock and says what differs.
+        // `verify` checks the times and the audience: it has our clock, and its faults say what differs.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
@@ -224,6 +222,10 @@ impl KeySet {
             Err(error) => Err(malformed(error)),
         }
     }
+}
+
+fn malformed(error: impl std::fmt::Display) -> Fault {
+    Fault::of(Reason::IdentityMalformed, error)
 }
 
 impl Key {
@@ -256,12 +258,11 @@ impl TryFrom<CallerClaim> for Caller {
     type Error = Fault;
 
     fn try_from(claim: CallerClaim) -> Result<Self, Fault> {
-        let malformed = |error: prost::UnknownEnumValue| Fault::of(Reason::IdentityMalformed, error);
         Ok(match claim {
             CallerClaim::Anonymous => Self::Anonymous,
             CallerClaim::Bearer(kind) => Self::Bearer(CredentialKind::try_from(kind).map_err(malformed)?),
             CallerClaim::User { id, username, admin, scopes } => {
-                // A scope that this process does not know gives no right here.
+                // A scope that this process does not know gives no access here.
                 let scopes = scopes.into_iter().filter_map(|scope| TokenScope::try_from(scope).ok()).collect();
                 Self::User(User { id, username, admin, scopes })
             }
@@ -273,14 +274,19 @@ impl TryFrom<CallerClaim> for Caller {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use super::*;
     use time::Duration;
+
+    use super::*;
 
     const METHOD: &str = "/a.v1.B/C";
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn keys(byte: u8) -> IdentityKeys {
         IdentityKeys::from_bytes(&vec![byte; 32].into(), None)
+    }
+
+    fn key_pair(current: u8, previous: u8) -> IdentityKeys {
+        IdentityKeys::from_bytes(&vec![current; 32].into(), Some(&vec![previous; 32].into()))
     }
 
     fn context(caller: Caller) -> CallContext {
@@ -318,22 +324,22 @@ mod tests {
         let other = keys(1).sign(&context(Caller::Anonymous), &call).unwrap();
         let forged = format!("{signed}.{}", other.rsplit_once('.').unwrap().1);
         let unsigned = format!("{signed}.");
-        let us = Process::RunnerRegistry;
+        let audience = Process::RunnerRegistry;
         let cases = [
-            (keys(2).verify(&identity, us, METHOD, START), Reason::IdentityUnknownKey),
-            (keys(1).verify(&forged, us, METHOD, START), Reason::IdentityBadSignature),
-            (keys(1).verify(&unsigned, us, METHOD, START), Reason::IdentityBadSignature),
-            (keys(1).verify("rubbish", us, METHOD, START), Reason::IdentityMalformed),
+            (keys(2).verify(&identity, audience, METHOD, START), Reason::IdentityUnknownKey),
+            (keys(1).verify(&forged, audience, METHOD, START), Reason::IdentityBadSignature),
+            (keys(1).verify(&unsigned, audience, METHOD, START), Reason::IdentityBadSignature),
+            (keys(1).verify("rubbish", audience, METHOD, START), Reason::IdentityMalformed),
             (keys(1).verify(&identity, Process::JobTokenAuth, METHOD, START), Reason::IdentityWrongAudience),
-            (keys(1).verify(&identity, us, "/a.v1.B/D", START), Reason::IdentityWrongAudience),
-            (keys(1).verify(&identity, us, METHOD, START + Duration::seconds(90)), Reason::IdentityExpired),
-            (keys(1).verify(&identity, us, METHOD, START - Duration::seconds(31)), Reason::IdentityNotYetValid),
+            (keys(1).verify(&identity, audience, "/a.v1.B/D", START), Reason::IdentityWrongAudience),
+            (keys(1).verify(&identity, audience, METHOD, START + Duration::seconds(90)), Reason::IdentityExpired),
+            (keys(1).verify(&identity, audience, METHOD, START - Duration::seconds(31)), Reason::IdentityNotYetValid),
         ];
         for (result, expected) in cases {
             assert_eq!(reason(result), Some(expected));
         }
-        assert_eq!(reason(keys(1).verify(&identity, us, METHOD, START + Duration::seconds(89))), None);
-        assert_eq!(reason(keys(1).verify(&identity, us, METHOD, START - Duration::seconds(30))), None);
+        assert_eq!(reason(keys(1).verify(&identity, audience, METHOD, START + Duration::seconds(89))), None);
+        assert_eq!(reason(keys(1).verify(&identity, audience, METHOD, START - Duration::seconds(30))), None);
     }
 
     #[test]
@@ -347,9 +353,8 @@ mod tests {
 
     #[test]
     fn a_key_that_all_hold_as_the_previous_one_may_become_current_on_each_at_its_own_time() {
-        let holding =
-            |current, previous| IdentityKeys::from_bytes(&vec![current; 32].into(), Some(&vec![previous; 32].into()));
-        let (before, after) = (holding(1, 2), holding(2, 1));
+        let before = key_pair(1, 2);
+        let after = key_pair(2, 1);
         for (speaker, audience) in [(&before, &after), (&after, &before)] {
             assert_eq!(reason(audience.verify(&sign(speaker), Process::RunnerRegistry, METHOD, START)), None);
         }
@@ -357,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_previous_key_verifies_and_signs_nothing() {
-        let both = IdentityKeys::from_bytes(&vec![2; 32].into(), Some(&vec![1; 32].into()));
+        let both = key_pair(2, 1);
         assert_eq!(reason(both.verify(&sign(&keys(1)), Process::RunnerRegistry, METHOD, START)), None);
         let new = sign(&both);
         assert_eq!(

@@ -1,7 +1,7 @@
-//! What every process stands on: configuration, secrets, telemetry, the clock, refusals and faults, the signed identity of
-//! calls, and the one way to build a gRPC server or client.
+//! The base of every process: configuration, secrets, telemetry, the clock, refusals and faults, the signed identity of calls,
+//! and the gRPC server and client.
 //!
-//! Nothing here knows what the processes are about.
+//! No module here knows the domain of a process.
 
 pub mod access;
 pub mod client;

@@ -1,5 +1,5 @@
-//! The one way to build a gRPC server: health, the contract service, reflection when it is wanted, and in front of every
-//! service the layer that verifies who calls.
+//! Builds a gRPC server: health, the contract service, optionally reflection, and before every service the layer that
+//! authenticates the caller.
 
 use std::{
     convert::Infallible,
@@ -10,10 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proto::contract::{self, DIGEST};
-use proto::paddock::contract::v1::{
-    CredentialKind, GetContractRequest, GetContractResponse, InternalHeader, Process, Reason,
-    contract_service_server::{ContractService, ContractServiceServer},
+use proto::{
+    contract::{self, DIGEST},
+    paddock::contract::v1::{
+        CredentialKind, GetContractRequest, GetContractResponse, InternalHeader, Process, Reason,
+        contract_service_server::{ContractService, ContractServiceServer},
+    },
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -40,7 +42,7 @@ use crate::{
 const REQUESTS: &str = "paddock_grpc_requests_total";
 const DURATION: &str = "paddock_grpc_request_duration_seconds";
 
-/// What needs no row in the access table: the standard services that carry no data of ours.
+/// Standard services that carry none of our data and so need no row in the access table.
 const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
 
 /// The settings of the section `server`.
@@ -48,7 +50,7 @@ const STANDARD_SERVICES: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflecti
 pub struct ServerConfig {
     /// Whether the reflection service is offered.
     pub reflection: bool,
-    /// How long calls that are under way may take after shutdown began, in milliseconds.
+    /// Maximum time that running calls may take after the start of a shutdown, in milliseconds.
     pub drain_timeout_ms: u64,
 }
 
@@ -67,20 +69,20 @@ impl Validate for ServerConfig {
 /// A gRPC server under construction.
 pub struct GrpcServer {
     config: ServerConfig,
-    gate: Arc<Gate>,
+    authenticator: Arc<Authenticator>,
     routes: RoutesBuilder,
     health: tonic_health::server::HealthReporter,
 }
 
-/// What the layer in front of every service needs.
-struct Gate {
+/// Authenticates callers and checks them against the access table.
+struct Authenticator {
     process: Process,
     keys: IdentityKeys,
     clock: Clock,
 }
 
 impl GrpcServer {
-    /// A server of the process, with the health and the contract service.
+    /// Builds a server of the process, with the health and the contract service.
     #[must_use]
     pub fn new(process: Process, config: ServerConfig, keys: IdentityKeys, clock: Clock) -> Self {
         describe_metrics();
@@ -88,7 +90,8 @@ impl GrpcServer {
         let mut routes = RoutesBuilder::default();
         routes.add_service(health_service);
         routes.add_service(ContractServiceServer::new(Contract { process, keys: keys.clone() }));
-        Self { config, gate: Arc::new(Gate { process, keys, clock }), routes, health }
+        let authenticator = Arc::new(Authenticator { process, keys, clock });
+        Self { config, authenticator, routes, health }
     }
 
     /// Adds a service.
@@ -103,7 +106,7 @@ impl GrpcServer {
         self
     }
 
-    /// Serves until shutdown, then lets calls that are under way finish within the drain timeout.
+    /// Serves until shutdown, then lets running calls finish within the drain timeout.
     ///
     /// # Errors
     /// If the listener or the reflection service fails.
@@ -117,23 +120,24 @@ impl GrpcServer {
         }
         let drain_timeout = Duration::from_millis(self.config.drain_timeout_ms);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let (health, stopped) = (self.health, shutdown.clone());
-        let drained = async move {
+        let health = self.health;
+        let stopped = shutdown.clone();
+        let drain_started = async move {
             stopped.cancelled().await;
-            // Whoever balances load sees it before the port closes.
+            // Load balancers see it before the port closes.
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         };
         let serving = Server::builder()
-            .layer(GateLayer(self.gate))
+            .layer(AuthenticationLayer(self.authenticator))
             .add_routes(self.routes.routes())
-            .serve_with_incoming_shutdown(incoming, drained);
-        let overdue = async {
+            .serve_with_incoming_shutdown(incoming, drain_started);
+        let drain_expired = async {
             shutdown.cancelled().await;
             tokio::time::sleep(drain_timeout).await;
         };
         tokio::select! {
             served = serving => Ok(served?),
-            () = overdue => {
+            () = drain_expired => {
                 tracing::warn!(drain_timeout_ms = self.config.drain_timeout_ms, "calls did not finish in time");
                 Ok(())
             }
@@ -141,7 +145,7 @@ impl GrpcServer {
     }
 }
 
-/// Why a server stopped other than by shutdown.
+/// Why a server stopped without a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The transport failed.
@@ -152,7 +156,7 @@ pub enum ServerError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Tells a peer which contract this process was built with.
+/// Answers with the contract that this process was built with.
 struct Contract {
     process: Process,
     keys: IdentityKeys,
@@ -170,9 +174,9 @@ impl ContractService for Contract {
     }
 }
 
-impl Gate {
+impl Authenticator {
     /// Verifies the identity of a call and checks it against the access table.
-    fn admit(&self, request: &http::Request<Body>) -> Result<CallContext, Rejection> {
+    fn authenticate(&self, request: &http::Request<Body>) -> Result<CallContext, Rejection> {
         let path = request.uri().path();
         let method = contract::method(path)
             .ok_or_else(|| Fault::of(Reason::CallerNotAccepted, format!("{path} is not in the contract")))?;
@@ -204,7 +208,7 @@ fn identity(headers: &http::HeaderMap) -> Result<Option<&str>, Fault> {
     text.map_err(|_| Fault::of(Reason::IdentityMalformed, "the identity header is not text"))
 }
 
-/// What to tell the operator about a call without identity: who could have sent it.
+/// Describes a call without identity for the operator: which headers and which contract its sender has.
 fn missing(headers: &http::HeaderMap) -> String {
     let names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
     let peer = headers.get(header(InternalHeader::ContractDigest)).and_then(|value| value.to_str().ok());
@@ -216,24 +220,24 @@ fn missing(headers: &http::HeaderMap) -> String {
 }
 
 #[derive(Clone)]
-struct GateLayer(Arc<Gate>);
+struct AuthenticationLayer(Arc<Authenticator>);
 
-impl<S> Layer<S> for GateLayer {
-    type Service = GateService<S>;
+impl<S> Layer<S> for AuthenticationLayer {
+    type Service = AuthenticationService<S>;
 
-    fn layer(&self, inner: S) -> GateService<S> {
-        GateService { gate: Arc::clone(&self.0), inner }
+    fn layer(&self, inner: S) -> AuthenticationService<S> {
+        AuthenticationService { authenticator: Arc::clone(&self.0), inner }
     }
 }
 
-/// Lets a call through to the service behind it, or answers why not.
+/// Passes an authenticated call to the inner service, and answers any other call with its rejection.
 #[derive(Clone)]
-struct GateService<S> {
-    gate: Arc<Gate>,
+struct AuthenticationService<S> {
+    authenticator: Arc<Authenticator>,
     inner: S,
 }
 
-impl<S> Service<http::Request<Body>> for GateService<S>
+impl<S> Service<http::Request<Body>> for AuthenticationService<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
     S::Future: Send,
@@ -252,7 +256,7 @@ where
         if STANDARD_SERVICES.iter().any(|service| path.starts_with(service)) {
             return Box::pin(self.inner.call(request));
         }
-        match self.gate.admit(&request) {
+        match self.authenticator.authenticate(&request) {
             Ok(context) => {
                 let span = span(&path, &context);
                 propagation::adopt(&span, request.headers());
@@ -288,7 +292,7 @@ fn span(path: &str, context: &CallContext) -> tracing::Span {
 }
 
 fn record(path: &str, headers: &http::HeaderMap, started: Instant) {
-    // A call that succeeded has its status in the trailers, which are not sent yet.
+    // A call that succeeded has its status in the trailers, which are sent later.
     let code = headers.get("grpc-status").and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
     let method = contract::method(path).map_or("unknown", |method| method.path);
     let seconds = started.elapsed().as_secs_f64();

@@ -27,7 +27,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config: ProcessConfig = config::load(&[chassis::config::DEFAULTS, DEFAULTS], arguments.config.as_deref())?;
+    let defaults = [chassis::config::DEFAULTS, DEFAULTS];
+    let foreign = Process::Paddock.top_settings();
+    let config: ProcessConfig = config::load_shared(&defaults, foreign, arguments.config.as_deref())?;
     let telemetry = telemetry::init(&config.telemetry, Process::JobTokenAuth)?;
     let shutdown = process::shutdown_signal()?;
     let store = secrets::SecretStore::open(&config.secrets.folder);

@@ -1,116 +1,96 @@
-//! Reads merged settings into their types. Where a value does not fit, it says which setting it is and what is allowed there,
-//! in words that are not those of the program.
+//! Reads merged settings into their types. A value that its type does not take is noted with what is allowed, in the
+//! operator's words, and its default is read instead; the crate `config` would stop there and name a Rust type.
 
-use std::fmt::{self, Display};
+use std::{cell::RefCell, collections::BTreeMap};
 
+use config::{ConfigError, Value, ValueKind};
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, Error, IntoDeserializer as _, MapAccess, Visitor, value::SeqDeserializer},
+    de::{IntoDeserializer, Visitor, value::MapDeserializer},
     forward_to_deserialize_any,
 };
-use toml::{Table, Value, map};
 
-/// A value that a setting does not take.
-#[derive(Debug)]
-pub struct Mistake {
-    /// The setting.
-    pub setting: String,
-    /// What is wrong with its value.
-    pub problem: String,
-}
-
-impl Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.setting, self.problem)
-    }
-}
-
-impl std::error::Error for Mistake {}
-
-impl Error for Mistake {
-    fn custom<T: Display>(problem: T) -> Self {
-        Self { setting: String::new(), problem: problem.to_string() }
-    }
-}
-
-/// A section, or the value of a setting.
-pub enum Reader<'a> {
-    Section(&'a Table),
-    Value(&'a Value),
+/// A setting or a section.
+pub struct Reader<'a> {
+    /// The full name.
+    setting: String,
+    value: &'a Value,
+    default: &'a Value,
+    /// Each setting whose value was refused, with what is allowed.
+    refused: &'a RefCell<Vec<(String, String)>>,
 }
 
 impl<'a> Reader<'a> {
-    /// All settings.
-    pub fn new(settings: &'a Table) -> Self {
-        Self::Section(settings)
+    /// Reads all settings.
+    pub fn new(settings: &'a Value, defaults: &'a Value, refused: &'a RefCell<Vec<(String, String)>>) -> Self {
+        Self { setting: String::new(), value: settings, default: defaults, refused }
     }
 
-    fn of(value: &'a Value) -> Self {
-        match value {
-            Value::Table(section) => Self::Section(section),
-            other => Self::Value(other),
-        }
+    fn refuse(&mut self, allowed: String) {
+        self.refused.borrow_mut().push((self.setting.clone(), allowed));
+        self.value = self.default;
     }
 
-    /// A whole number that is neither too small nor too large for its type.
-    fn whole<V: Visitor<'a>>(self, visitor: V, most: u64) -> Result<V::Value, Mistake> {
-        if let Self::Value(Value::Integer(number)) = self
-            && !u64::try_from(*number).is_ok_and(|number| number <= most)
-        {
+    /// Refuses a whole number that is negative or greater than `most`.
+    fn require_unsigned(mut self, most: u64) -> Self {
+        let ValueKind::I64(number) = self.value.kind else { return self };
+        if !u64::try_from(number).is_ok_and(|number| number <= most) {
             let limit = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
-            return Err(Mistake::custom(format!("must be a whole number from 0 {limit}")));
+            self.refuse(format!("must be a whole number from 0 {limit}"));
         }
-        self.deserialize_any(visitor)
+        self
     }
 }
 
-impl<'de> Deserializer<'de> for Reader<'de> {
-    type Error = Mistake;
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = ConfigError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        match self {
-            Self::Section(section) => visitor.visit_map(Settings { rest: section.iter(), at: None }),
-            Self::Value(Value::Table(section)) => visitor.visit_map(Settings { rest: section.iter(), at: None }),
-            Self::Value(Value::String(text)) => visitor.visit_str(text),
-            Self::Value(Value::Integer(number)) => visitor.visit_i64(*number),
-            Self::Value(Value::Float(number)) => visitor.visit_f64(*number),
-            Self::Value(Value::Boolean(truth)) => visitor.visit_bool(*truth),
-            Self::Value(Value::Datetime(time)) => visitor.visit_string(time.to_string()),
-            Self::Value(Value::Array(values)) => visitor.visit_seq(SeqDeserializer::new(values.iter().map(Reader::of))),
-        }
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        let ValueKind::Table(section) = &self.value.kind else {
+            let value = self.value.clone().deserialize_any(visitor);
+            return value.map_err(|error| ConfigError::Message(format!("{}: {error}", self.setting)));
+        };
+        let prefix = if self.setting.is_empty() { self.setting } else { self.setting + "." };
+        // The crate keeps sections as hash maps; mistakes are reported in the order of the names.
+        let section: BTreeMap<_, _> = section.iter().collect();
+        let settings = section.into_iter().map(|(name, value)| {
+            let setting = format!("{prefix}{name}");
+            let default = match &self.default.kind {
+                ValueKind::Table(defaults) => defaults.get(name).unwrap_or(value),
+                _ => value,
+            };
+            (name.as_str(), Reader { setting, value, default, refused: self.refused })
+        });
+        visitor.visit_map(MapDeserializer::new(settings))
     }
 
-    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u16::MAX.into())
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u16::MAX.into()).deserialize_any(visitor)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u32::MAX.into())
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u32::MAX.into()).deserialize_any(visitor)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
-        self.whole(visitor, u64::MAX)
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.require_unsigned(u64::MAX).deserialize_any(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mistake> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
         visitor.visit_some(self)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
+        mut self,
+        name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Mistake> {
-        match self {
-            Self::Value(Value::String(text)) if variants.contains(&text.as_str()) => {
-                visitor.visit_enum(text.as_str().into_deserializer())
-            }
-            _ => {
-                let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
-                Err(Mistake::custom(format!("must be {}", allowed.join(" or "))))
-            }
+    ) -> Result<V::Value, ConfigError> {
+        if !matches!(&self.value.kind, ValueKind::String(text) if variants.contains(&text.as_str())) {
+            let allowed: Vec<_> = variants.iter().map(|variant| format!("{variant:?}")).collect();
+            self.refuse(format!("must be {}", allowed.join(" or ")));
         }
+        self.value.clone().deserialize_enum(name, variants, visitor)
     }
 
     forward_to_deserialize_any! {
@@ -119,33 +99,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
     }
 }
 
-impl<'de> serde::de::IntoDeserializer<'de, Mistake> for Reader<'de> {
+impl<'de> IntoDeserializer<'de, ConfigError> for Reader<'_> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
         self
-    }
-}
-
-/// The settings of a section, one after the other.
-struct Settings<'a> {
-    rest: map::Iter<'a, String, Value>,
-    at: Option<(&'a String, &'a Value)>,
-}
-
-impl<'de> MapAccess<'de> for Settings<'de> {
-    type Error = Mistake;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Mistake> {
-        self.at = self.rest.next();
-        self.at.map(|(name, _)| seed.deserialize(name.as_str().into_deserializer())).transpose()
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {
-        let (name, value) = self.at.ok_or_else(|| Mistake::custom("has no value"))?;
-        seed.deserialize(Reader::of(value)).map_err(|Mistake { setting, problem }| {
-            let setting = if setting.is_empty() { name.clone() } else { format!("{name}.{setting}") };
-            Mistake { setting, problem }
-        })
     }
 }

@@ -1,4 +1,4 @@
-//! The metrics endpoint, on a port of its own: it is for the operator, not for clients.
+//! The metrics endpoint, on a separate port: it is for the operator, not for clients.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,10 +10,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How often the histograms' buffers are emptied when nobody scrapes.
+/// Time between two runs that empty the buffers of the histograms; without them the buffers would grow until a scrape.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long to wait after the operating system refused a connection.
+/// Time to wait after the operating system has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shutdown: CancellationToken) {
@@ -26,7 +26,7 @@ pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shut
     }));
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let Ok((stream, _)) = accepted else {
-            // Mostly for want of file descriptors: the next attempt would fail at once, again and again.
+            // The usual cause is a lack of file descriptors: the next attempt would fail at once.
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -44,11 +44,12 @@ pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shut
 }
 
 fn answer(metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let found = request.method() == Method::GET && request.uri().path() == "/metrics";
-    let (status, text) =
-        if found { (StatusCode::OK, metrics.render()) } else { (StatusCode::NOT_FOUND, String::new()) };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
+    let mut response = Response::new(Full::default());
+    if request.method() == Method::GET && request.uri().path() == "/metrics" {
+        *response.body_mut() = Full::from(metrics.render());
+    } else {
+        *response.status_mut() = StatusCode::NOT_FOUND;
+    }
     let format = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, format);
     response

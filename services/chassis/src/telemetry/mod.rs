@@ -1,6 +1,6 @@
 //! Telemetry: log lines through tracing, spans through OpenTelemetry over OTLP, metrics for Prometheus.
 //!
-//! Log lines go to standard error, so that standard output stays for what a command answers.
+//! Log lines go to standard error, because standard output is for the output of a command.
 
 mod exposition;
 pub mod propagation;
@@ -34,10 +34,10 @@ use crate::{
     process,
 };
 
-/// The target of the spans that are exported: one per request and process.
+/// The target of the exported spans: one per request and process.
 pub const SPAN_TARGET: &str = "request";
 
-/// How many log lines wait for a slow reader before the process waits with them; no line is dropped.
+/// Number of log lines that are buffered for a slow reader. Then the process waits; no line is dropped.
 const BUFFERED_LINES: usize = 8_192;
 
 /// The buckets of every `_seconds` histogram.
@@ -48,32 +48,36 @@ static TRACING: AtomicBool = AtomicBool::new(false);
 /// The settings of the section `telemetry`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct TelemetryConfig {
-    /// How log lines are written.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// Which lines are written, in the syntax of tracing's `EnvFilter`.
     pub log_filter: String,
-    /// Where spans are sent; empty: nowhere.
+    /// The address that spans are sent to; empty: none.
     pub otlp_endpoint: String,
     /// The share of requests that are traced, 0 to 1.
     pub trace_ratio: f64,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// For people.
+    /// Text for people.
     Pretty,
 }
 
 impl Validate for TelemetryConfig {
     fn validate(&self, problems: &mut Problems) {
-        let ratio = (0.0..=1.0).contains(&self.trace_ratio);
-        problems.require(ratio, "telemetry.trace_ratio", "must be between 0 and 1");
-        let endpoint = self.otlp_endpoint.is_empty() || is_server_address(&self.otlp_endpoint);
-        problems.require(endpoint, "telemetry.otlp_endpoint", "must be an address as http://127.0.0.1:4317, or empty");
+        let is_ratio = (0.0..=1.0).contains(&self.trace_ratio);
+        problems.require(is_ratio, "telemetry.trace_ratio", "must be between 0 and 1");
+        let is_address = self.otlp_endpoint.is_empty() || is_server_address(&self.otlp_endpoint);
+        problems.require(
+            is_address,
+            "telemetry.otlp_endpoint",
+            "must be an address as http://127.0.0.1:4317, or empty",
+        );
         if let Err(error) = EnvFilter::try_new(&self.log_filter) {
             problems.push("telemetry.log_filter", error);
         }
@@ -89,12 +93,12 @@ pub enum TelemetryError {
     /// The filter cannot be read.
     #[error("telemetry.log_filter: {0}")]
     Filter(#[from] ParseError),
-    /// The process has telemetry already.
+    /// Telemetry is already running in this process.
     #[error("telemetry was started twice: {0}")]
     Twice(String),
 }
 
-/// The running telemetry. Dropping it writes the log lines that are still buffered.
+/// The running telemetry. When dropped, it writes the log lines that are still buffered.
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
     metrics: PrometheusHandle,
@@ -104,9 +108,9 @@ pub struct Telemetry {
 /// Starts telemetry for the process.
 ///
 /// # Errors
-/// If a setting cannot be used, or if it was started before.
+/// If a setting cannot be used, or if telemetry is already running.
 pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, TelemetryError> {
-    // The writer's thread flushes whenever no line waits, so that only a busy process buffers, and then writes less often.
+    // The writer's thread flushes when no line waits, so only a busy process buffers, and it writes less often then.
     let buffered = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(BUFFERED_LINES);
     let (writer, guard) = buffered.finish(BufWriter::new(io::stderr()));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
@@ -135,29 +139,29 @@ pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, Tel
     Ok(Telemetry { provider, metrics, _writer: guard })
 }
 
-/// The configured filter, but for what never gets into the log.
+/// Returns the configured filter, without the lines that are never logged.
 fn line_filter(directives: &str) -> Result<impl Filter<Registry> + use<>, ParseError> {
     let configured = EnvFilter::try_new(directives)?;
-    // Without the hint every trace point of every library asks the filter, which costs a third of a request.
+    // Without the hint every trace point of every library calls the filter, which costs a third of a request.
     let hint = configured.max_level_hint().unwrap_or(LevelFilter::TRACE);
     Ok(configured.and(filter_fn(is_ours_or_coarse).with_max_level_hint(hint)))
 }
 
-/// The HTTP libraries write headers, credentials included, in their finest lines; whatever the filter says, those stay out.
+/// The HTTP libraries write headers, and credentials in them, in their debug and trace lines. Those are never logged.
 fn is_ours_or_coarse(metadata: &tracing::Metadata<'_>) -> bool {
     const LIBRARIES: [&str; 3] = ["h2", "hyper", "tonic"];
     let crate_name = metadata.target().split("::").next().unwrap_or_default();
     *metadata.level() <= tracing::Level::INFO || !LIBRARIES.iter().any(|library| crate_name.starts_with(library))
 }
 
-/// Whether spans are exported; if not, they need not be made.
+/// Reports whether spans are exported. If not, there is no need to make any.
 #[must_use]
 pub fn is_tracing() -> bool {
     TRACING.load(Ordering::Relaxed)
 }
 
 impl Telemetry {
-    /// Serves `/metrics` on the address, in the background until shutdown. An empty address: nowhere.
+    /// Serves `/metrics` on the address, in the background until shutdown. With an empty address it does nothing.
     ///
     /// # Errors
     /// If the address cannot be listened on.
@@ -169,7 +173,7 @@ impl Telemetry {
         Ok(())
     }
 
-    /// Sends the spans that are still buffered. Call it after the servers have drained.
+    /// Sends the buffered spans. Call it after the servers have drained.
     pub async fn shutdown(self) {
         let Some(provider) = self.provider.clone() else { return };
         // The provider blocks until the collector has answered.
@@ -190,10 +194,11 @@ fn provider(config: &TelemetryConfig, process: Process) -> Result<SdkTracerProvi
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// What the filter lets through, line by line.
+    use super::*;
+
+    /// Returns the lines that pass the filter.
     fn written(directives: &str, write: impl FnOnce()) -> String {
         let buffer = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&buffer);

@@ -1,4 +1,4 @@
-//! The trace context (W3C Trace Context) of a request, carried from process to process in its headers.
+//! Carries the trace context (W3C Trace Context) of a request from process to process in its headers.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
@@ -21,7 +21,7 @@ pub fn inject(span: &Span, headers: &mut HeaderMap) {
 pub fn adopt(span: &Span, headers: &HeaderMap) {
     if is_tracing() {
         let parent = global::get_text_map_propagator(|propagator| propagator.extract(&HeadersRef(headers)));
-        // A span that no layer wants has no parent to set.
+        // Fails only for a span that no layer records.
         let _ = span.set_parent(parent);
     }
 }

@@ -1,4 +1,4 @@
-//! A real server and a real client of the chassis, over a socket: who is let through, and what the others are told.
+//! A real server and a real client of the chassis, over a socket: which calls pass, and how the others are refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,10 +12,12 @@ use chassis::{
     server::{GrpcServer, ServerConfig, ServerError},
     status::Rejection,
 };
-use proto::contract::{DIGEST, METHODS, MethodSpec};
-use proto::paddock::contract::v1::{
-    CredentialKind, GetContractRequest, InternalHeader, Process, TokenScope,
-    contract_service_client::ContractServiceClient,
+use proto::{
+    contract::{DIGEST, METHODS, MethodSpec},
+    paddock::contract::v1::{
+        CredentialKind, GetContractRequest, InternalHeader, Process, TokenScope,
+        contract_service_client::ContractServiceClient,
+    },
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +58,7 @@ fn context(caller: Caller) -> CallContext {
     CallContext { caller, request_id: "r-1".into(), peer_address: None }
 }
 
-/// Calls a method with an empty message. No service implements it here, so whoever is let through sees UNIMPLEMENTED.
+/// Calls a method with an empty message. No service implements it here, so an authenticated call gets UNIMPLEMENTED.
 async fn call<C>(channel: C, path: &'static str, request: Request<()>) -> Status
 where
     C: tonic::client::GrpcService<tonic::body::Body>,
