@@ -90,7 +90,7 @@ mod tests {
 
     /// What a server shows that has counted nothing yet.
     const CALM: &str = "# TYPE paddock_capture_lost_records gauge\npaddock_capture_lost_records 0\n\
-        paddock_capture_unreadable_total 0\npaddock_capture_dropped_total{step=\"pend\"} 0\n\
+        paddock_capture_unreadable_total 0\npaddock_capture_dropped_total{step=\"begin\"} 0\n\
         paddock_capture_dropped_total{step=\"flush\"} 0\n\
         paddock_instance{identity_key=\"0a1b\"} 1\n";
 
@@ -102,8 +102,8 @@ mod tests {
     fn what_is_worst_is_told() {
         let late = "paddock_capture_unflushed_age_seconds{partition=\"0\"} 61.5\n";
         let dropped =
-            "paddock_capture_dropped_total{step=\"flush\"} 2\npaddock_capture_dropped_total{step=\"pend\"} 1\n";
-        let pending = "paddock_capture_dropped_total{step=\"pend\"} 9\n";
+            "paddock_capture_dropped_total{step=\"flush\"} 2\npaddock_capture_dropped_total{step=\"begin\"} 1\n";
+        let pending = "paddock_capture_dropped_total{step=\"begin\"} 9\n";
         for (metrics, severity, told) in [
             (String::new(), Severity::Good, "no record"),
             (pending.to_owned(), Severity::Good, "no record"),

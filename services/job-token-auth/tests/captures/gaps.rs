@@ -7,14 +7,15 @@ use crate::support::{Running, World, captures, eventually, flush_all, ids, redis
 
 use CaptureMode::{Spool, Strict};
 
-/// Keeps whatever brings records into the log from reading them, or lets it go on.
+/// Keeps the flushers from reading records, or lets them go on.
 async fn let_flushers_read(world: &World, may: bool) {
     let sign = if may { "+" } else { "-" };
     let redis = world.redis.as_ref().unwrap();
-    let (read, claim) = (format!("{sign}xreadgroup"), format!("{sign}xautoclaim"));
+    let read = format!("{sign}xreadgroup");
+    let claim = format!("{sign}xautoclaim");
     let _: String = redis.ask(&["ACL", "SETUSER", "default", &read, &claim]).await;
     if !may {
-        // Who waits for records already was let in before.
+        // A read that waits already was allowed before.
         let _: i64 = redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
     }
 }
@@ -75,7 +76,8 @@ redis_store! {
         are_noted(world, 12).await;
         running.kill();
         lose_everything(world).await;
-        let (one, other) = (world.start().await, world.start_beside().await);
+        let one = world.start().await;
+        let other = world.start_other().await;
         eventually("the gap is found", async || world.gaps().await == [(6, 12)]).await;
         gaps_were_looked_for(world).await;
         assert_eq!(world.gaps().await, [(1, 999), (6, 12)], "two processes find it once");
@@ -111,7 +113,9 @@ redis_store! {
 
     async fn a_restart_from_an_older_state_of_redis_shows_what_is_missing(world) {
         let running = world.start().await;
-        let (first, second, third) = (captures(Strict, 4), captures(Strict, 3), captures(Strict, 2));
+        let first = captures(Strict, 4);
+        let second = captures(Strict, 3);
+        let third = captures(Strict, 2);
         flush_all(&running, &first).await;
         world.logs(&ids(&first)).await;
         let_flushers_read(world, false).await;
