@@ -14,10 +14,11 @@
 //! ```text
 //! mod                                           what the handlers call
 //! start                                         builds the parts, starts and stops the tasks
-//! maintenance, writer, flusher, spool           the tasks
-//! gap_watch, store                              what the tasks use
-//! database, redis, queue                        the stores, and the way to them
-//! step, failure, outage, metrics, supervisor
+//! maintenance, writer                           tasks
+//! flusher, gap_watch, store                     a task, and what tasks use
+//! database, redis, spool                        where captures and records are kept
+//! metrics, queue
+//! failure, outage, step, supervisor
 //! log                                           writes the log; owns its tables
 //! ```
 

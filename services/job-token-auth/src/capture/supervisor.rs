@@ -57,11 +57,10 @@ impl Supervisor {
     pub fn spawn_thread(&self, task: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let supervisor = self.clone();
         let name = task.to_owned();
-        let body = move || {
+        std::thread::Builder::new().name(task.to_owned()).spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             supervisor.task_ended(name, outcome);
-        };
-        std::thread::Builder::new().name(task.to_owned()).spawn(body)?;
+        })?;
         Ok(())
     }
 

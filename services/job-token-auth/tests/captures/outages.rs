@@ -6,7 +6,7 @@ use proto::paddock::{
     job_token::v1::{Capture, CaptureMode},
 };
 use redis::Value;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 use time::Duration;
 
 use crate::support::{
@@ -171,12 +171,17 @@ async fn broken_connections_lose_nothing(world: World) {
     world.finish().await;
 }
 
-/// A process that stands still in the middle of a transaction holds up the others for seconds only.
+/// A process that hangs in the middle of a transaction delays the others for seconds only. The limit is ten seconds; the test
+/// shortens it for the transaction that hangs.
 async fn a_transaction_that_stands_still_is_ended(world: World) {
     let running = world.start().await;
     let stands_still = db::begin_write(&world.database).await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(6513008, 0)";
     stands_still.execute_unprepared(lock).await.unwrap();
+    let limit = Statement::from_string(DatabaseBackend::Postgres, "SHOW idle_in_transaction_session_timeout");
+    let limit: String = stands_still.query_one_raw(limit).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert_eq!(limit, "10s");
+    stands_still.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '500ms'").await.unwrap();
     let load = captures(Strict, 20);
     eventually("captures are taken", async || flush_all(&running, &load).await.len() == 20).await;
     world.logs(&ids(&load)).await;
@@ -264,10 +269,10 @@ redis_store! {
             for capture in &left {
                 running.captures.begin(capture).await.unwrap();
             }
-            let blocked = world.block_log().await;
+            world.let_flushers_read(false).await;
             assert_eq!(flush_all(&running, &flushed).await.len(), 40);
             running.kill();
-            world.unblock(blocked).await;
+            world.let_flushers_read(true).await;
 
             world.config.redis.partitions = after;
             let running = world.start().await;

@@ -13,9 +13,7 @@ async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {
     let blocked = world.block().await;
     let running = world.start().await;
     let load = captures(Spool, count);
-    for capture in &load {
-        running.captures.flush(capture.clone(), 200).await.unwrap();
-    }
+    assert_eq!(flush_all(&running, &load).await.len(), count);
     running.kill();
     world.unblock(blocked).await;
     // A part may have been on its way to the store; only the files shall count.
@@ -48,7 +46,7 @@ every_store! {
         world.unblock(blocked).await;
         let more = captures(Spool, 600);
         eventually("it works again", async || running.captures.flush(more[0].clone(), 200).await.is_ok()).await;
-        assert_eq!(flush_all(&running, &more).await.len(), 600);
+        eventually("all are taken", async || flush_all(&running, &more).await.len() == 600).await;
         // Those that were refused were on their way to the store too, and their upstreams had answered.
         world.logs(&[ids(&load), ids(&more)].concat()).await;
         running.stop().await;

@@ -226,6 +226,19 @@ impl World {
         }
     }
 
+    /// Keeps the flushers from reading records in Redis, or lets them go on.
+    pub async fn let_flushers_read(&self, may: bool) {
+        let sign = if may { "+" } else { "-" };
+        let redis = self.redis.as_ref().unwrap();
+        let read = format!("{sign}xreadgroup");
+        let claim = format!("{sign}xautoclaim");
+        let _: String = redis.ask(&["ACL", "SETUSER", "default", &read, &claim]).await;
+        if !may {
+            // A read that waits already was allowed before.
+            let _: i64 = redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+        }
+    }
+
     /// Redis, in a test that has one.
     pub fn redis(&mut self) -> &mut RedisServer {
         self.redis.as_mut().unwrap()
@@ -259,10 +272,23 @@ impl World {
         rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
     }
 
-    /// First and last number of what is lost.
+    /// The first and the last number of each gap. One loss may be found in parts, if a part of the records was acknowledged when
+    /// the numbers were first missed; so gaps of a producer that touch are one.
     pub async fn gaps(&self) -> Vec<(i64, i64)> {
-        let rows = self.query("SELECT first, last FROM capture_gaps ORDER BY first").await;
-        rows.iter().map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap())).collect()
+        let rows = self.query("SELECT producer, first, last FROM capture_gaps ORDER BY producer, first").await;
+        let mut gaps = Vec::<(String, i64, i64)>::new();
+        for row in rows {
+            let producer: String = row.try_get_by_index(0).unwrap();
+            let first: i64 = row.try_get_by_index(1).unwrap();
+            let last = row.try_get_by_index(2).unwrap();
+            match gaps.last_mut() {
+                Some(gap) if gap.0 == producer && gap.2 + 1 == first => gap.2 = last,
+                _ => gaps.push((producer, first, last)),
+            }
+        }
+        let mut numbers: Vec<_> = gaps.into_iter().map(|(_, first, last)| (first, last)).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// How many captures are pending in the store.
