@@ -16,28 +16,28 @@ use serde::Deserialize;
 /// The documented default settings of this crate.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
-/// The greatest number of partitions in Redis.
+/// Maximum number of partitions in Redis.
 pub const MAX_PARTITIONS: u16 = 64;
 
 /// The settings of the section `job_token_auth`. `config.default.toml` says what each means.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Config {
-    /// Where gRPC is served.
+    /// The address and port of gRPC.
     pub listen: String,
-    /// Where `/metrics` is served; empty: nowhere.
+    /// The address and port of `/metrics`; empty: not served.
     pub metrics_listen: String,
-    /// Which database is used.
+    /// The kind of database.
     pub database: DatabaseKind,
     /// The file of the SQLite database.
     pub sqlite_path: PathBuf,
-    /// The greatest number of connections to the database.
+    /// Maximum number of connections to the database.
     pub max_connections: u32,
-    /// How long a fact is believed without asking again, in milliseconds.
+    /// How long answers of other services and of the database are cached, in milliseconds.
     pub cache_ms: u64,
     /// How to reach runner-registry.
     pub runner_registry: ClientConfig,
-    /// See [`Captures`].
-    pub captures: Captures,
+    /// See [`CaptureConfig`].
+    pub captures: CaptureConfig,
 }
 
 /// Where captures are kept until they are in the log.
@@ -52,23 +52,23 @@ pub enum CaptureStoreKind {
 
 /// How captures are kept.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Captures {
-    /// Where.
+pub struct CaptureConfig {
+    /// The kind of store.
     pub store: CaptureStoreKind,
-    /// How long a request may be without a verdict, in seconds.
+    /// Maximum time that a request may be without a verdict, in seconds.
     pub deadline_seconds: u32,
-    /// How long a request waits for the store, in milliseconds.
+    /// Maximum time that a request waits for the store, in milliseconds.
     pub timeout_ms: u64,
-    /// How many captures may wait in memory for the store.
+    /// Maximum number of captures that wait in memory for the store.
     pub queue_length: usize,
     /// The folder of the spool.
     pub spool_folder: PathBuf,
-    /// How large the spool may grow, in bytes.
+    /// Maximum size of the spool, in bytes.
     pub spool_max_bytes: u64,
-    /// How often overdue captures and gaps are looked for, in milliseconds.
+    /// Interval at which overdue captures and gaps are looked for, in milliseconds.
     pub maintenance_interval_ms: u64,
-    /// See [`Redis`].
-    pub redis: Redis,
+    /// See [`RedisConfig`].
+    pub redis: RedisConfig,
 }
 
 /// How Redis is reached.
@@ -85,18 +85,18 @@ pub enum RedisKind {
 
 /// The Redis that holds captures.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Redis {
+pub struct RedisConfig {
     /// How it is reached.
     pub kind: RedisKind,
     /// The name of the master that the sentinels watch.
     pub sentinel_master: String,
-    /// Whether the sentinels want the user and the password of the URLs too.
+    /// Whether the sentinels require the user and the password of the URLs too.
     pub sentinel_authenticates: bool,
-    /// What every key begins with.
+    /// The prefix of every key.
     pub key_prefix: String,
     /// How many partitions the captures have.
     pub partitions: u16,
-    /// Whether a Redis that can lose what it has confirmed is refused.
+    /// Whether to refuse a Redis that can lose what it has confirmed.
     pub require_fsync: bool,
     /// How many replicas must have a capture before it counts as kept.
     pub replicas: u16,
@@ -116,7 +116,7 @@ pub struct ProcessConfig {
 }
 
 impl Config {
-    /// Where the database is; the URL of a server comes from the secrets.
+    /// Returns where the database is; the URL of a server comes from the secrets.
     ///
     /// # Errors
     /// If the secret is missing or broken.
@@ -127,7 +127,7 @@ impl Config {
         }
     }
 
-    /// The URL of the Redis that holds captures; none when the database holds them.
+    /// Returns the URL of the Redis that holds captures; none when the database holds them.
     ///
     /// # Errors
     /// If the secret is missing or broken.
@@ -138,7 +138,7 @@ impl Config {
         }
     }
 
-    /// How long a fact is believed without asking again.
+    /// Returns how long answers of other services and of the database are cached.
     #[must_use]
     pub fn max_lag(&self) -> Duration {
         Duration::from_millis(self.cache_ms)
@@ -158,28 +158,32 @@ impl Validate for Config {
     }
 }
 
-impl Validate for Captures {
+impl Validate for CaptureConfig {
     fn validate(&self, problems: &mut Problems) {
-        let range = |problems: &mut Problems, name: &str, value: u64, least: u64, most: u64| {
-            let inside = (least..=most).contains(&value);
-            problems.require(inside, name, format!("must be between {least} and {most}"));
-        };
-        range(problems, "deadline_seconds", self.deadline_seconds.into(), 5, 86_400);
-        range(problems, "timeout_ms", self.timeout_ms, 100, 60_000);
-        range(problems, "queue_length", self.queue_length as u64, 1, 1 << 24);
-        range(problems, "spool_max_bytes", self.spool_max_bytes, 1 << 16, 1 << 50);
-        range(problems, "maintenance_interval_ms", self.maintenance_interval_ms, 10, 60_000);
-        range(problems, "redis.partitions", self.redis.partitions.into(), 1, MAX_PARTITIONS.into());
-        range(problems, "redis.replicas", self.redis.replicas.into(), 0, 8);
+        require_between(problems, "deadline_seconds", self.deadline_seconds.into(), 5, 86_400);
+        require_between(problems, "timeout_ms", self.timeout_ms, 100, 60_000);
+        require_between(problems, "queue_length", self.queue_length as u64, 1, 1 << 24);
+        require_between(problems, "spool_max_bytes", self.spool_max_bytes, 1 << 16, 1 << 50);
+        require_between(problems, "maintenance_interval_ms", self.maintenance_interval_ms, 10, 60_000);
+        require_between(problems, "redis.partitions", self.redis.partitions.into(), 1, MAX_PARTITIONS.into());
+        require_between(problems, "redis.replicas", self.redis.replicas.into(), 0, 8);
         problems.require(!self.spool_folder.as_os_str().is_empty(), "spool_folder", "must name a folder");
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.');
         let prefix = &self.redis.key_prefix;
-        let prefix_is_plain = !prefix.is_empty() && prefix.bytes().all(plain);
+        let prefix_is_plain = !prefix.is_empty() && prefix.bytes().all(is_plain_key_byte);
         problems.require(prefix_is_plain, "redis.key_prefix", "must be letters, digits, `-`, `_`, `:` and `.`");
         let has_sentinels = problems.is_read("redis.kind") && self.redis.kind == RedisKind::Sentinel;
-        let master = !has_sentinels || !self.redis.sentinel_master.is_empty();
-        problems.require(master, "redis.sentinel_master", "must not be empty");
+        let names_master = !has_sentinels || !self.redis.sentinel_master.is_empty();
+        problems.require(names_master, "redis.sentinel_master", "must not be empty");
     }
+}
+
+fn require_between(problems: &mut Problems, name: &str, value: u64, least: u64, most: u64) {
+    let is_between = (least..=most).contains(&value);
+    problems.require(is_between, name, format!("must be between {least} and {most}"));
+}
+
+fn is_plain_key_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b':' | b'.')
 }
 
 impl Validate for ProcessConfig {

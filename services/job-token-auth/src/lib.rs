@@ -34,6 +34,8 @@ pub mod policy;
 mod rpc;
 pub mod scope;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod token;
 mod upstream;
 
@@ -88,7 +90,7 @@ impl Service {
         let captures = capture::Captures::start(
             &deps.config.captures,
             deps.redis_url.as_ref(),
-            capture::Log::new(deps.database.clone(), deps.config.max_connections),
+            capture::LogDatabase::new(deps.database.clone(), deps.config.max_connections),
             deps.clock.clone(),
             stopped.clone(),
         )
@@ -104,15 +106,25 @@ impl Service {
         Ok(Self { server, database, captures, stopped })
     }
 
-    /// Serves until shutdown. It then writes the captures that calls left, and closes the database.
+    /// Serves until shutdown, or until a background task of captures fails. It then writes the captures that calls left, and closes
+    /// the database.
     ///
     /// # Errors
-    /// If the listener fails.
+    /// If the listener, or a background task of captures fails.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-        let served = self.server.serve(listener, shutdown).await;
+        let stop_serving = shutdown.child_token();
+        let mut serving = std::pin::pin!(self.server.serve(listener, stop_serving.clone()));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = self.captures.failed() => {
+                stop_serving.cancel();
+                serving.await
+            }
+        };
         self.stopped.cancel();
-        self.captures.stopped().await;
+        let captures_stopped = self.captures.stopped().await;
         db::close(&self.database).await;
-        served.map_err(Error::internal)
+        served.map_err(Error::internal)?;
+        captures_stopped
     }
 }

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 use proto::paddock::job_token::v1::Capture;
-use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, QueryResult};
 use serde::Serialize;
 
 use super::{
+    log::{
+        self, Record,
+        rows::{parameter, source, statement, text_list},
+    },
     metrics,
-    op::{Op, Queued},
-};
-use crate::store::log_writer::{
-    self, Record,
-    rows::{parameter, source, statement},
+    step::{QueuedStep, Step},
 };
 
-/// All captures are in the one partition.
+/// The database store has one partition.
 const PARTITION: u16 = 0;
 
 /// The database, as the writer holds it.
@@ -25,18 +25,22 @@ pub struct DatabaseStore {
     pub database: DatabaseConnection,
 }
 
-/// What a batch comes to.
+/// What a batch of steps changes.
 #[derive(Default)]
-struct Outcome<'a> {
+struct BatchChanges<'a> {
+    /// The captures to insert, with their deadlines, by id.
     pending: BTreeMap<&'a str, (&'a Capture, i64)>,
-    gone: BTreeSet<&'a str>,
+    /// The ids of captures that have a verdict.
+    resolved: BTreeSet<&'a str>,
+    /// The ids of captures that become unresolved.
     overdue: BTreeSet<&'a str>,
+    /// What the log gets.
     records: Vec<Record>,
 }
 
-/// A row of `pending_captures`; the capture in hexadecimal digits, which both databases read from JSON.
+/// A row of `pending_captures`. The capture is in hexadecimal digits, which both databases read from JSON.
 #[derive(Serialize)]
-struct Pending<'a> {
+struct PendingRow<'a> {
     id: &'a str,
     deadline: i64,
     capture: String,
@@ -48,50 +52,61 @@ impl DatabaseStore {
     /// Applies the steps in one transaction.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn apply(&self, batch: &[Queued]) -> Result<(), DbErr> {
-        let mut outcome = Outcome::of(batch);
-        let tx = log_writer::begin(&self.database, PARTITION).await?;
-        for capture in take(&tx, &outcome.overdue).await? {
-            outcome.records.push(Record::Unresolved(capture));
+    /// Database errors.
+    pub async fn apply(&self, batch: &[QueuedStep]) -> Result<(), DbErr> {
+        let mut changes = BatchChanges::of(batch);
+        let tx = log::begin(&self.database, PARTITION).await?;
+        for capture in take_pending(&tx, &changes.overdue).await? {
+            changes.records.push(Record::Unresolved(capture));
         }
-        remove(&tx, &outcome.gone).await?;
-        insert(&tx, &outcome.pending).await?;
-        let written = log_writer::write(&tx, &outcome.records).await?;
+        remove_pending(&tx, &changes.resolved).await?;
+        insert_pending(&tx, &changes.pending).await?;
+        let written = log::write(&tx, &changes.records).await?;
         tx.commit().await?;
-        metrics::unresolved(&written);
+        metrics::count_unresolved(&written);
         Ok(())
     }
 }
 
-impl<'a> Outcome<'a> {
-    fn of(batch: &'a [Queued]) -> Self {
-        let mut outcome = Self::default();
+impl<'a> BatchChanges<'a> {
+    fn of(batch: &'a [QueuedStep]) -> Self {
+        let mut changes = Self::default();
         for queued in batch {
-            let id = queued.op.id();
-            if let Op::Pend { capture, deadline } = &queued.op {
-                outcome.pending.insert(id, (capture, *deadline));
-                continue;
-            }
-            outcome.pending.remove(id);
-            match &queued.op {
-                Op::Expire { .. } => outcome.overdue.insert(id),
-                _ => outcome.gone.insert(id),
-            };
-            if let Op::Flush(flush) = &queued.op {
-                outcome.records.push(Record::Access(flush.clone()));
-            }
+            changes.add(&queued.step);
         }
         // A verdict in the same batch is in time.
-        outcome.overdue.retain(|id| !outcome.gone.contains(id));
-        outcome
+        let resolved = &changes.resolved;
+        changes.overdue.retain(|id| !resolved.contains(id));
+        changes
+    }
+
+    fn add(&mut self, step: &'a Step) {
+        let id = step.capture_id();
+        match step {
+            Step::Begin { capture, deadline } => {
+                self.pending.insert(id, (capture, *deadline));
+            }
+            Step::Flush(flush) => {
+                self.pending.remove(id);
+                self.resolved.insert(id);
+                self.records.push(Record::Access(flush.clone()));
+            }
+            Step::Discard { .. } => {
+                self.pending.remove(id);
+                self.resolved.insert(id);
+            }
+            Step::Expire { .. } => {
+                self.pending.remove(id);
+                self.overdue.insert(id);
+            }
+        }
     }
 }
 
-/// Finds captures that have been pending for too long, the oldest first.
+/// Finds the ids of captures whose deadline has passed, the oldest first. `now` is in milliseconds since the Unix epoch.
 ///
 /// # Errors
-/// Those of the database.
+/// Database errors.
 pub async fn overdue(database: &DatabaseConnection, now: i64, limit: u64) -> Result<Vec<String>, DbErr> {
     let sql = "SELECT id FROM pending_captures WHERE deadline <= $1 ORDER BY deadline LIMIT $2";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -99,18 +114,19 @@ pub async fn overdue(database: &DatabaseConnection, now: i64, limit: u64) -> Res
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
-/// Takes pending captures out. One that cannot be read is not brought back by trying again, so it goes, with a line.
-async fn take(tx: &DatabaseTransaction, ids: &BTreeSet<&str>) -> Result<Vec<Capture>, DbErr> {
+/// Deletes pending captures and returns them. One that cannot be decoded would fail again and again, so it is deleted and logged.
+async fn take_pending(tx: &DatabaseTransaction, ids: &BTreeSet<&str>) -> Result<Vec<Capture>, DbErr> {
     let mut captures = Vec::with_capacity(ids.len());
     if ids.is_empty() {
         return Ok(captures);
     }
-    for row in delete(tx, ids, " RETURNING id, capture").await? {
-        let (id, bytes): (String, Vec<u8>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    for row in delete_pending(tx, ids, " RETURNING id, capture").await? {
+        let id: String = row.try_get_by_index(0)?;
+        let bytes: Vec<u8> = row.try_get_by_index(1)?;
         match Capture::decode(bytes.as_slice()) {
             Ok(capture) => captures.push(capture),
             Err(error) => {
-                metrics::unreadable();
+                metrics::count_unreadable();
                 tracing::error!(id, %error, capture = hex::encode(bytes), "a pending capture cannot be read");
             }
         }
@@ -118,33 +134,31 @@ async fn take(tx: &DatabaseTransaction, ids: &BTreeSet<&str>) -> Result<Vec<Capt
     Ok(captures)
 }
 
-async fn remove(tx: &DatabaseTransaction, ids: &BTreeSet<&str>) -> Result<(), DbErr> {
+async fn remove_pending(tx: &DatabaseTransaction, ids: &BTreeSet<&str>) -> Result<(), DbErr> {
     if !ids.is_empty() {
-        delete(tx, ids, "").await?;
+        delete_pending(tx, ids, "").await?;
     }
     Ok(())
 }
 
-async fn delete(
+async fn delete_pending(
     tx: &DatabaseTransaction,
     ids: &BTreeSet<&str>,
     returning: &str,
-) -> Result<Vec<sea_orm::QueryResult>, DbErr> {
-    let given = match tx.get_database_backend() {
-        DatabaseBackend::Sqlite => "SELECT value FROM json_each($1)",
-        _ => "SELECT json_array_elements_text($1::json)",
-    };
+) -> Result<Vec<QueryResult>, DbErr> {
+    let given = text_list(tx.get_database_backend());
     let sql = format!("DELETE FROM pending_captures WHERE id IN ({given}){returning}");
-    tx.query_all_raw(statement(tx, sql, [parameter(&ids.iter().collect::<Vec<_>>())?])).await
+    let ids: Vec<_> = ids.iter().collect();
+    tx.query_all_raw(statement(tx, sql, [parameter(&ids)?])).await
 }
 
-async fn insert(tx: &DatabaseTransaction, pending: &BTreeMap<&str, (&Capture, i64)>) -> Result<(), DbErr> {
+async fn insert_pending(tx: &DatabaseTransaction, pending: &BTreeMap<&str, (&Capture, i64)>) -> Result<(), DbErr> {
     if pending.is_empty() {
         return Ok(());
     }
     let mut rows = Vec::with_capacity(pending.len());
     for (id, (capture, deadline)) in pending {
-        rows.push(Pending { id, deadline: *deadline, capture: hex::encode(capture.encode_to_vec()) });
+        rows.push(PendingRow { id, deadline: *deadline, capture: hex::encode(capture.encode_to_vec()) });
     }
     let bytes = match tx.get_database_backend() {
         DatabaseBackend::Sqlite => "unhex(capture)",

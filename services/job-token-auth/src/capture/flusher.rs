@@ -1,5 +1,5 @@
-//! Moves the records of a partition from the stream into the log. A record leaves the stream only after the transaction that
-//! wrote it is committed; whatever happens in between, it is written again, and the log takes it once.
+//! Moves the records of a partition from the stream in Redis into the log. A record leaves the stream only after the transaction
+//! that wrote it is committed. After an error it is written again, and the log keeps it once.
 
 use std::time::Duration;
 
@@ -8,40 +8,40 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    log::Log,
+    failure::{StoreError, in_time},
+    log::{self, LogDatabase, ranges},
     metrics,
     outage::Outage,
-    redis::stream::{Entry, Stream},
-    store::{StoreError, in_time},
+    redis::stream::{RecordStream, StreamEntry},
 };
-use crate::store::log_writer::{self, ranges};
 
-/// How often records of processes that are gone are looked for.
+/// How often the flusher looks for records that a process read before it went away.
 const TAKE_OVER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The flusher of a partition.
 pub struct Flusher {
-    stream: Stream,
-    log: Log,
+    stream: RecordStream,
+    log: LogDatabase,
     partition: u16,
-    /// Records that were read and are still in the stream.
-    held: Vec<Entry>,
-    /// Whether these are in the log.
+    /// Entries that were read and are still in the stream.
+    unacknowledged: Vec<StreamEntry>,
+    /// Whether the records of these entries are in the log.
     is_written: bool,
-    take_over_at: Instant,
+    next_take_over: Instant,
 }
 
 impl Flusher {
-    /// From the stream into the log.
-    pub fn new(stream: Stream, log: Log, partition: u16) -> Self {
-        Self { stream, log, partition, held: Vec::new(), is_written: false, take_over_at: Instant::now() }
+    /// Makes the flusher from the stream into the log.
+    pub fn new(stream: RecordStream, log: LogDatabase, partition: u16) -> Self {
+        let next_take_over = Instant::now();
+        Self { stream, log, partition, unacknowledged: Vec::new(), is_written: false, next_take_over }
     }
 
-    /// Works until it is told to stop.
+    /// Moves records until it is told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut outage = Outage::new("captures cannot be brought into the log; they are kept");
         while !stop.is_cancelled() {
-            match self.turn().await {
+            match self.move_batch().await {
                 Ok(()) => outage.ended(),
                 Err(error) => {
                     outage.failed(&error);
@@ -51,47 +51,49 @@ impl Flusher {
         }
     }
 
-    /// One batch. After an error the next turn goes on where this one stopped.
-    async fn turn(&mut self) -> Result<(), StoreError> {
-        if self.held.is_empty() {
-            self.held = self.next().await?;
+    /// Moves one batch. After an error the next call continues where this one stopped.
+    async fn move_batch(&mut self) -> Result<(), StoreError> {
+        if self.unacknowledged.is_empty() {
+            self.unacknowledged = self.read_batch().await?;
             self.is_written = false;
         }
-        if self.held.is_empty() {
+        if self.unacknowledged.is_empty() {
             return Ok(());
         }
         if !self.is_written {
-            in_time(self.write()).await?;
+            in_time(self.write_to_log()).await?;
             self.is_written = true;
         }
-        self.stream.acknowledge(&self.held).await?;
-        self.held.clear();
+        self.stream.acknowledge(&self.unacknowledged).await?;
+        self.unacknowledged.clear();
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Vec<Entry>, StoreError> {
-        if self.take_over_at <= Instant::now() {
+    async fn read_batch(&mut self) -> Result<Vec<StreamEntry>, StoreError> {
+        if self.next_take_over <= Instant::now() {
             let entries = self.stream.take_over().await?;
             if !entries.is_empty() {
                 return Ok(entries);
             }
-            self.take_over_at = Instant::now() + TAKE_OVER_INTERVAL;
+            self.next_take_over = Instant::now() + TAKE_OVER_INTERVAL;
         }
         Ok(self.stream.read().await?)
     }
 
-    async fn write(&self) -> Result<(), DbErr> {
-        let records: Vec<_> = self.held.iter().filter_map(|entry| entry.record.clone().ok()).collect();
-        let numbers: Vec<_> = self.held.iter().filter_map(|entry| entry.number.clone()).collect();
-        let turn = self.log.turn().await;
-        let tx = log_writer::begin(&turn, self.partition).await?;
-        let written = log_writer::write(&tx, &records).await?;
-        ranges::receive(&tx, self.partition, &numbers).await?;
+    async fn write_to_log(&self) -> Result<(), DbErr> {
+        let entries = &self.unacknowledged;
+        let records: Vec<_> = entries.iter().filter_map(|entry| entry.record.clone().ok()).collect();
+        let numbers: Vec<_> = entries.iter().filter_map(|entry| entry.number.clone()).collect();
+        let slot = self.log.acquire().await;
+        let tx = log::begin(&slot, self.partition).await?;
+        let written = log::write(&tx, &records).await?;
+        ranges::add_arrived(&tx, self.partition, &numbers).await?;
         tx.commit().await?;
-        metrics::unresolved(&written);
-        for entry in &self.held {
-            if let (id, Err(problem)) = (&entry.id, &entry.record) {
-                metrics::unreadable();
+        metrics::count_unresolved(&written);
+        for entry in entries {
+            if let Err(problem) = &entry.record {
+                metrics::count_unreadable();
+                let id = &entry.id;
                 tracing::error!(id, problem, "a record cannot be read; it is set aside in the stream `unreadable`");
             }
         }

@@ -1,6 +1,5 @@
-//! What happens now and then, for each partition by itself: captures without a verdict become unresolved, what is acknowledged is
-//! noted, gaps are looked for. Each of these tasks needs no more of the others' stores than it must, so that it goes on while one
-//! of them is away.
+//! Tasks that run at an interval, for each partition: captures without a verdict become unresolved, acknowledged record numbers are
+//! saved, gaps are looked for. Each task needs only its own store, so it goes on while another store is away.
 
 use std::{
     sync::{
@@ -12,39 +11,37 @@ use std::{
 
 use chassis::clock::Clock;
 use futures::future;
+use proto::timestamp::millis;
 use sea_orm::DatabaseConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     database,
-    gaps::Watch,
-    log::Log,
-    metrics::{self, Place, Waiting},
-    op::Op,
+    failure::StoreError,
+    gap_watch::GapWatch,
+    log::{LogDatabase, RecordNumber, gaps},
+    metrics::{self, Buffer, WaitingSince},
     outage::Outage,
-    queue::Queues,
-    redis::stream::Stream,
-    store::StoreError,
+    queue::StepQueues,
+    redis::stream::RecordStream,
+    step::Step,
 };
-use proto::timestamp::millis;
 
-use crate::store::{gaps, log_writer::Number};
-
-/// How many overdue captures are dealt with at once.
+/// Maximum number of overdue captures that expire at once.
 const BATCH: u64 = 256;
 
-/// Takes captures without a verdict out of the pending ones. In Redis it also measures how long records have waited there.
-pub struct Deadlines {
-    /// Where the captures are pending.
-    pub pending: Pending,
+/// Expires captures without a verdict. In Redis it also measures how long records have waited there.
+pub struct OverdueSweeper {
+    /// The captures.
+    pub pending: PendingCaptures,
     /// The way to the store.
-    pub queues: Queues,
-    /// Tells the time.
+    pub queues: StepQueues,
+    /// The clock.
     pub clock: Clock,
 }
 
 /// Where captures are pending.
-pub enum Pending {
+pub enum PendingCaptures {
     /// In the database of the service.
     Database(DatabaseConnection),
     /// In a partition in Redis.
@@ -52,112 +49,126 @@ pub enum Pending {
         /// Which.
         partition: u16,
         /// The stream and the deadlines.
-        stream: Box<Stream>,
+        stream: Box<RecordStream>,
         /// Since when the oldest record that is not in the log waits, as far as is known; milliseconds since the Unix epoch.
         oldest: Option<i64>,
     },
 }
 
-/// Compares the numbers that this process was acknowledged in a partition with those that are in the log.
-pub struct Numbers {
+/// Saves the highest record number that this process was acknowledged in a partition, and finds numbers that the log never got.
+pub struct LossDetector {
     /// Which partition.
     pub partition: u16,
     /// Its stream.
-    pub stream: Stream,
+    pub stream: RecordStream,
     /// This process as a producer.
     pub producer: String,
-    /// The number of the last record that it was acknowledged.
+    /// The number of the last record that was acknowledged.
     pub acknowledged: Arc<AtomicI64>,
-    /// What of that is noted.
-    pub noted: i64,
+    /// The number that was saved last.
+    pub saved: i64,
     /// Looks for gaps.
-    pub watch: Watch,
+    pub watch: GapWatch,
     /// The log.
-    pub log: Log,
-    /// Tells the time.
+    pub log: LogDatabase,
+    /// The clock.
     pub clock: Clock,
 }
 
-impl Deadlines {
+/// Updates the metrics of how long records have waited in this process and on its machine.
+pub struct AgeReporter {
+    /// The buffers, their partitions, and since when a record waits there.
+    pub waiting: Vec<(Buffer, u16, WaitingSince)>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl OverdueSweeper {
     /// Works until it is told to stop.
     pub async fn run(mut self, interval: Duration, stop: CancellationToken) {
         let outage = Outage::new("overdue captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop };
-        while rounds.next(self.round().await).await {}
+        while rounds.next(self.sweep().await).await {}
     }
 
-    async fn round(&mut self) -> Result<(), StoreError> {
+    async fn sweep(&mut self) -> Result<(), StoreError> {
         let now = millis(self.clock.now());
-        let (partition, overdue) = match &mut self.pending {
-            Pending::Database(database) => (0, database::overdue(database, now, BATCH).await?),
-            Pending::Redis { partition, stream, oldest } => {
+        let (partition, overdue) = self.pending.find_overdue(now).await?;
+        let expiring = overdue.into_iter().map(|id| self.queues.apply_in(partition.into(), Step::Expire { id }));
+        // A step that fails now is repeated in the next round: its capture is still overdue then.
+        future::join_all(expiring).await;
+        Ok(())
+    }
+}
+
+impl PendingCaptures {
+    /// Returns the partition, and the ids of captures in it that are overdue.
+    async fn find_overdue(&mut self, now: i64) -> Result<(u16, Vec<String>), StoreError> {
+        match self {
+            Self::Database(database) => Ok((0, database::overdue(database, now, BATCH).await?)),
+            Self::Redis { partition, stream, oldest } => {
                 let found = stream.oldest().await;
                 if let Ok(found) = &found {
                     *oldest = found.map(|found| found.millis);
                 }
                 // While Redis is away, what was there goes on waiting.
-                metrics::age(Place::Redis, *partition, oldest.map_or(0, |oldest| now - oldest));
+                metrics::set_age(Buffer::Redis, *partition, oldest.map_or(0, |oldest| now - oldest));
                 found?;
-                (*partition, stream.overdue(now, BATCH).await?)
+                Ok((*partition, stream.overdue(now, BATCH).await?))
             }
-        };
-        // What the store does not take now is still overdue the next time.
-        future::join_all(overdue.into_iter().map(|id| self.queues.ask_in(partition.into(), Op::Expire { id }))).await;
-        Ok(())
+        }
     }
 }
 
-impl Numbers {
-    /// Works until nothing is written any more; notes then once more what is acknowledged.
+impl LossDetector {
+    /// Works until nothing is written any more, then saves the last acknowledged number.
     pub async fn run(mut self, interval: Duration, written: CancellationToken) {
         let outage = Outage::new("lost captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop: written };
-        while rounds.next(self.round().await).await {}
-        // What cannot be noted now is at most what a crash would leave out.
-        let _ = self.note().await;
+        while rounds.next(self.check().await).await {}
+        // If this fails, as much is missing as after a crash.
+        let _ = self.save_acknowledged().await;
     }
 
-    async fn round(&mut self) -> Result<(), StoreError> {
-        self.note().await?;
-        self.watch.look(&self.log, &mut self.stream, self.partition, millis(self.clock.now())).await
+    async fn check(&mut self) -> Result<(), StoreError> {
+        self.save_acknowledged().await?;
+        let now = millis(self.clock.now());
+        self.watch.check(&self.log, &mut self.stream, self.partition, now).await
     }
 
-    async fn note(&mut self) -> Result<(), StoreError> {
+    async fn save_acknowledged(&mut self) -> Result<(), StoreError> {
         let number = self.acknowledged.load(Ordering::Relaxed);
-        if number > self.noted {
-            let at = Number { producer: self.producer.clone(), number };
-            let turn = self.log.turn().await;
-            gaps::checkpoint(&turn, self.partition, &at, millis(self.clock.now())).await?;
-            self.noted = number;
+        if number > self.saved {
+            let highest = RecordNumber { producer: self.producer.clone(), number };
+            let slot = self.log.acquire().await;
+            gaps::save_acknowledged(&slot, self.partition, &highest, millis(self.clock.now())).await?;
+            self.saved = number;
         }
         Ok(())
     }
 }
 
-/// Shows how long captures have waited in this process and on its machine.
-pub struct Ages {
-    /// Where, and since when.
-    pub waiting: Vec<(Place, u16, Waiting)>,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-impl Ages {
-    /// Shows it until it is told to stop.
+impl AgeReporter {
+    /// Updates the metrics until it is told to stop.
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         let mut rounds = Rounds { outage: Outage::new("ages cannot be shown"), interval, stop };
-        let show = || {
-            let now = millis(self.clock.now());
-            self.waiting
-                .iter()
-                .for_each(|(place, partition, waiting)| metrics::age(*place, *partition, waiting.age(now)));
-            Ok(())
-        };
-        while rounds.next(show()).await {}
+        loop {
+            self.report();
+            if !rounds.next(Ok(())).await {
+                return;
+            }
+        }
+    }
+
+    fn report(&self) {
+        let now = millis(self.clock.now());
+        for (buffer, partition, waiting) in &self.waiting {
+            metrics::set_age(*buffer, *partition, waiting.age(now));
+        }
     }
 }
 
-/// When the next round comes.
+/// The rounds of a task.
 struct Rounds {
     outage: Outage,
     interval: Duration,
@@ -165,7 +176,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Takes what came of a round and waits for the next one. False: it is time to stop.
+    /// Notes the outcome of a round and waits for the next one. Returns false when it is time to stop.
     async fn next(&mut self, outcome: Result<(), StoreError>) -> bool {
         match outcome {
             Ok(()) => self.outage.ended(),

@@ -8,7 +8,7 @@ use std::sync::{
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use proto::paddock::job_token::v1::CaptureMode;
 
-use crate::store::log_writer::Written;
+use super::log::Written;
 
 const CAPTURES: &str = "paddock_captures_total";
 const LOST: &str = "paddock_capture_lost_total";
@@ -22,9 +22,9 @@ const AGE: &str = "paddock_capture_unflushed_age_seconds";
 const QUEUE: &str = "paddock_capture_queue_length";
 const SPOOL: &str = "paddock_capture_spool_bytes";
 
-/// Where captures wait on their way into the log.
+/// Where records wait on their way into the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Buffer {
     /// In the memory of this process, for the store.
     Queue,
     /// In the files of this machine, for the store.
@@ -33,29 +33,39 @@ pub enum Place {
     Redis,
 }
 
-/// Since when something waits in a place; clones share it.
-#[derive(Clone, Debug)]
-pub struct Waiting(Arc<AtomicI64>);
+impl Buffer {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Spool => "spool",
+            Self::Redis => "redis",
+        }
+    }
+}
 
-impl Default for Waiting {
+/// Since when the oldest record waits in a buffer. Clones share the value.
+#[derive(Clone, Debug)]
+pub struct WaitingSince(Arc<AtomicI64>);
+
+impl Default for WaitingSince {
     fn default() -> Self {
         Self(Arc::new(AtomicI64::new(i64::MAX)))
     }
 }
 
-impl Waiting {
-    /// It waits since then, in milliseconds since the Unix epoch; none: nothing waits.
-    pub fn since(&self, millis: Option<i64>) {
+impl WaitingSince {
+    /// Sets the time, in milliseconds since the Unix epoch. None: no record waits.
+    pub fn set(&self, millis: Option<i64>) {
         self.0.store(millis.unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    /// How long it has waited now, in milliseconds.
+    /// Returns how long the oldest record has waited, in milliseconds; 0 if none waits.
     pub fn age(&self, now: i64) -> i64 {
         now.saturating_sub(self.0.load(Ordering::Relaxed)).max(0)
     }
 }
 
-/// Describes them, once a process, and shows those that alerts stand on from the beginning.
+/// Describes the metrics, once in a process. Those that alerts read start at 0, so that "none" differs from "no such metric".
 pub fn describe() {
     describe_counter!(
         CAPTURES,
@@ -65,8 +75,7 @@ pub fn describe() {
     describe_counter!(LOST, "records that were acknowledged and never arrived in the log; any is a loss of data");
     describe_gauge!(
         LOST_LATELY,
-        "records that were found to be lost in the thirty days before the process began, by whichever process, and since, by \
-         this one"
+        "records that were found to be lost: in the thirty days before the process began, by any process; and since, by this one"
     );
     describe_counter!(
         DROPPED,
@@ -76,7 +85,8 @@ pub fn describe() {
     describe_counter!(UNREADABLE, "records that cannot be read and were set aside");
     describe_counter!(
         FAILURES,
-        "steps of captures that the store did not take in time; their requests were answered 503"
+        "steps of captures that the store did not take, by mode and cause: full (the queue was full), timeout, stopping (the \
+         process ends); their requests were answered 503"
     );
     describe_counter!(SPOOL_FAILURES, "records that the spool did not take; they went to the store directly");
     describe_gauge!(
@@ -86,99 +96,94 @@ pub fn describe() {
     );
     describe_gauge!(QUEUE, "steps of captures that wait in memory for the store");
     describe_gauge!(SPOOL, Unit::Bytes, "size of the spool");
-    // Whoever looks must be able to tell "none" from "no such metric".
     for name in [LOST, RESETS, UNREADABLE, SPOOL_FAILURES] {
         counter!(name).absolute(0);
     }
-    for step in ["pend", "flush"] {
+    for step in ["begin", "flush"] {
         counter!(DROPPED, "step" => step).absolute(0);
     }
-    spooled(0);
+    set_spool_bytes(0);
 }
 
-/// An access is recorded as its mode promises.
-pub fn recorded(mode: CaptureMode) {
-    ended("recorded", mode, 1);
+/// Counts an access that is kept as its mode promises.
+pub fn count_recorded(mode: CaptureMode) {
+    count_ended("recorded", mode, 1);
 }
 
-/// A capture was discarded.
-pub fn discarded() {
+/// Counts a discarded capture.
+pub fn count_discarded() {
     counter!(CAPTURES, "outcome" => "discarded").increment(1);
 }
 
-fn ended(outcome: &'static str, mode: CaptureMode, count: u64) {
-    counter!(CAPTURES, "outcome" => outcome, "mode" => name(mode)).increment(count);
-}
-
-/// Captures newly have no verdict.
-pub fn unresolved(written: &Written) {
+/// Counts captures that became unresolved.
+pub fn count_unresolved(written: &Written) {
     for (mode, count) in &written.unresolved {
-        ended("unresolved", CaptureMode::try_from(*mode).unwrap_or_default(), *count);
+        count_ended("unresolved", CaptureMode::try_from(*mode).unwrap_or_default(), *count);
     }
 }
 
-/// Records are lost.
+fn count_ended(outcome: &'static str, mode: CaptureMode, count: u64) {
+    counter!(CAPTURES, "outcome" => outcome, "mode" => mode_label(mode)).increment(count);
+}
+
+/// Counts lost records.
 #[allow(clippy::cast_precision_loss)]
-pub fn lost(count: u64) {
+pub fn count_lost(count: u64) {
     counter!(LOST).increment(count);
     gauge!(LOST_LATELY).increment(count as f64);
 }
 
-/// Records were lost before this process began.
+/// Sets how many records were lost before this process began.
 #[allow(clippy::cast_precision_loss)]
-pub fn lost_before(count: i64) {
+pub fn set_lost_before(count: i64) {
     gauge!(LOST_LATELY).set(count as f64);
 }
 
-/// Steps were left out.
-pub fn dropped(step: &'static str, count: u64) {
+/// Counts steps that were left out.
+pub fn count_dropped(step: &'static str, count: u64) {
     counter!(DROPPED, "step" => step).increment(count);
 }
 
-/// Redis had forgotten this process.
-pub fn reset() {
+/// Counts that Redis had forgotten this process.
+pub fn count_store_reset() {
     counter!(RESETS).increment(1);
 }
 
-/// A record was set aside.
-pub fn unreadable() {
+/// Counts a record that was set aside.
+pub fn count_unreadable() {
     counter!(UNREADABLE).increment(1);
 }
 
-/// A step was not taken by the store.
-pub fn failed(mode: CaptureMode) {
-    counter!(FAILURES, "mode" => name(mode)).increment(1);
+/// Counts a step that the store did not take.
+pub fn count_failed(mode: CaptureMode, cause: &'static str) {
+    counter!(FAILURES, "mode" => mode_label(mode), "cause" => cause).increment(1);
 }
 
-/// A record was not taken by the spool.
-pub fn not_spooled() {
+/// Counts a record that the spool did not take.
+pub fn count_not_spooled() {
     counter!(SPOOL_FAILURES).increment(1);
 }
 
-/// How long the oldest record in a place has waited.
+/// Sets how long the oldest record in a buffer has waited.
 #[allow(clippy::cast_precision_loss)]
-pub fn age(place: Place, partition: u16, millis: i64) {
-    let place = match place {
-        Place::Queue => "queue",
-        Place::Spool => "spool",
-        Place::Redis => "redis",
-    };
-    gauge!(AGE, "place" => place, "partition" => partition.to_string()).set(millis.max(0) as f64 / 1000.0);
+pub fn set_age(buffer: Buffer, partition: u16, millis: i64) {
+    let seconds = millis.max(0) as f64 / 1000.0;
+    gauge!(AGE, "place" => buffer.label(), "partition" => partition.to_string()).set(seconds);
 }
 
-/// What waits in memory.
+/// Sets how many steps wait in memory.
 #[allow(clippy::cast_precision_loss)]
-pub fn queued(partition: u16, length: usize) {
+pub fn set_queue_length(partition: u16, length: usize) {
     gauge!(QUEUE, "partition" => partition.to_string()).set(length as f64);
 }
 
-/// The size of the spool.
+/// Sets the size of the spool.
 #[allow(clippy::cast_precision_loss)]
-pub fn spooled(bytes: u64) {
+pub fn set_spool_bytes(bytes: u64) {
     gauge!(SPOOL).set(bytes as f64);
 }
 
-fn name(mode: CaptureMode) -> &'static str {
+fn mode_label(mode: CaptureMode) -> &'static str {
     match mode {
         CaptureMode::Unspecified => "unknown",
         CaptureMode::Strict => "strict",

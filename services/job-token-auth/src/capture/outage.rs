@@ -1,58 +1,64 @@
-//! How a task lives with something that fails for a while: it tries again and again, and says so when it begins, when its cause
-//! becomes another, and when it ends.
+//! How a task handles an operation that fails for a while: it retries with a growing delay, and logs when the failures begin,
+//! when their cause changes, and when they end.
 
 use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
-/// How long after a line the next one about another cause may follow.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Minimum time between two log lines about different causes.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A stretch of failures, or none.
+/// A series of failures of one operation. It is empty while the operation works.
 #[derive(Debug)]
 pub struct Outage {
-    what: &'static str,
+    description: &'static str,
     since: Option<Instant>,
-    /// The cause that was told last, and when.
-    told: Option<(String, Instant)>,
-    wait: Duration,
+    /// The cause that was logged last.
+    logged: Option<LoggedCause>,
+    delay: Duration,
+}
+
+#[derive(Debug)]
+struct LoggedCause {
+    cause: String,
+    at: Instant,
 }
 
 impl Outage {
-    /// No failure yet; `what` says what cannot be done when there is one.
-    pub fn new(what: &'static str) -> Self {
-        Self { what, since: None, told: None, wait: FIRST_WAIT }
+    /// Starts without failures. `description` says what does not work while there is one.
+    pub fn new(description: &'static str) -> Self {
+        Self { description, since: None, logged: None, delay: FIRST_DELAY }
     }
 
-    /// It failed.
+    /// Notes a failure.
     pub fn failed(&mut self, error: &dyn fmt::Display) {
         self.since.get_or_insert_with(Instant::now);
         let cause = error.to_string();
-        let is_news = |(told, at): &(String, Instant)| *told != cause && at.elapsed() >= SILENCE;
-        if self.told.as_ref().is_none_or(is_news) {
-            tracing::error!(error = cause, "{}; it is tried again until it works", self.what);
-            self.told = Some((cause, Instant::now()));
+        let is_known = self.logged.as_ref().is_some_and(|last| last.cause == cause || last.at.elapsed() < LOG_INTERVAL);
+        if !is_known {
+            tracing::error!(error = cause, "{}; it is tried again until it works", self.description);
+            self.logged = Some(LoggedCause { cause, at: Instant::now() });
         }
     }
 
-    /// It works.
+    /// Notes a success.
     pub fn ended(&mut self) {
-        self.wait = FIRST_WAIT;
-        self.told = None;
+        self.delay = FIRST_DELAY;
+        self.logged = None;
         if let Some(since) = self.since.take() {
             let seconds = since.elapsed().as_secs();
-            tracing::info!(seconds, "over: {}", self.what);
+            tracing::info!(seconds, "over: {}", self.description);
         }
     }
 
-    /// Waits before the next attempt, longer each time. False: do not try again, it is time to stop.
+    /// Waits before the next attempt, longer each time. Returns false when `stop` was cancelled: do not try again.
     pub async fn wait(&mut self, stop: &CancellationToken) -> bool {
-        let wait = self.wait;
-        self.wait = (wait * 2).min(LONGEST_WAIT);
-        stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_some()
+        let delay = self.delay;
+        self.delay = (delay * 2).min(LONGEST_DELAY);
+        stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! Puts the parts of captures together, and takes them apart in order.
+//! Builds the parts of captures, starts their tasks, and stops them in order.
 
 use std::{
     sync::{Arc, atomic::AtomicI64},
@@ -7,160 +7,221 @@ use std::{
 
 use chassis::{clock::Clock, secrets::SecretBytes};
 use futures::future;
-use tokio::task::JoinHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use proto::timestamp::millis;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Captures, Inner,
     database::DatabaseStore,
+    failure::StoreError,
     flusher::Flusher,
-    gaps::Watch,
-    log::Log,
-    maintenance::{Ages, Deadlines, Numbers, Pending},
-    metrics::{self, Place, Waiting},
-    queue::Queues,
+    gap_watch::GapWatch,
+    log::{LogDatabase, gaps},
+    maintenance::{AgeReporter, LossDetector, OverdueSweeper, PendingCaptures},
+    metrics::{self, Buffer, WaitingSince},
+    queue::StepQueues,
     redis::{
-        Keys,
         batch::RedisStore,
-        connection::{Connector, Link},
-        stream::Stream,
+        connection::{Connector, PartitionConnection, is_refusal},
+        keys::PartitionKeys,
+        stream::RecordStream,
     },
     spool::Spool,
-    store::{Store, StoreError},
+    step::QueuedStep,
+    store::Store,
+    supervisor::Supervisor,
     writer::Writer,
 };
-use proto::timestamp::millis;
-
 use crate::{
-    config::{self, CaptureStoreKind},
+    config::{CaptureConfig, CaptureStoreKind, RedisConfig},
     error::{Error, Result},
-    store::gaps,
 };
 
-/// For how long a loss is shown.
-const LATELY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long a loss is shown in the metrics.
+const LOSS_SHOWN_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The store of each partition, what moves records from there into the log, and what is to be looked after.
-struct Parts {
-    stores: Vec<Store>,
-    pending: Vec<Pending>,
-    flushers: Vec<Flusher>,
-    numbers: Vec<Numbers>,
+/// What callers need of the running captures.
+pub struct Started {
+    /// The way to the store.
+    pub queues: StepQueues,
+    /// The way into the spool.
+    pub spool: Spool,
+    /// The tasks.
+    pub supervisor: Supervisor,
 }
 
-/// How the tasks end: first no more steps come, then there is no more time.
-struct Ends {
+/// What depends on the kind of store: a store for each partition, and the tasks that look after it.
+#[derive(Default)]
+struct Parts {
+    stores: Vec<Store>,
+    pending: Vec<PendingCaptures>,
+    flushers: Vec<Flusher>,
+    loss_detectors: Vec<LossDetector>,
+}
+
+/// How writing ends: first no more steps come, then there is no more time.
+#[derive(Clone)]
+struct WriteEnd {
     closing: CancellationToken,
     abort: CancellationToken,
 }
 
-/// See [`Captures::start`].
+/// See [`super::Captures::start`].
 pub async fn start(
-    config: &config::Captures,
+    config: &CaptureConfig,
     redis_url: Option<&SecretBytes>,
-    log: Log,
+    log: LogDatabase,
     clock: Clock,
     stopped: CancellationToken,
-) -> Result<Captures> {
+) -> Result<Started> {
     metrics::describe();
-    metrics::lost_before(gaps::lost_since(log.database(), millis(clock.now() - LATELY)).await?);
-    let Parts { stores, pending, flushers, numbers } = match config.store {
-        CaptureStoreKind::Database => in_database(&log),
-        CaptureStoreKind::Redis => in_redis(config, redis_url, &log, &clock).await?,
+    let shown_since = millis(clock.now() - LOSS_SHOWN_FOR);
+    metrics::set_lost_before(gaps::lost_since(log.database(), shown_since).await?);
+    let parts = match config.store {
+        CaptureStoreKind::Database => parts_in_database(&log),
+        CaptureStoreKind::Redis => parts_in_redis(&config.redis, redis_url, &log, &clock).await?,
     };
     let timeout = Duration::from_millis(config.timeout_ms);
-    let used = stores.len().min(config.redis.partitions.into());
-    let (queues, receivers) = Queues::new(stores.len(), used, config.queue_length, timeout);
-    let mut waiting: Vec<_> =
-        (0..).map(|partition| (Place::Queue, partition, Waiting::default())).take(stores.len()).collect();
-    let (spool, shipper) = Spool::start(config).map_err(Error::internal)?;
-
-    let tasks = TaskTracker::new();
-    let ends = Ends { closing: CancellationToken::new(), abort: CancellationToken::new() };
-    let writers = (0..).zip(receivers).zip(stores).zip(&waiting).map(|(((partition, queue), store), (.., waiting))| {
-        let (closing, abort) = (ends.closing.clone(), ends.abort.clone());
-        let (waiting, clock) = (waiting.clone(), clock.clone());
-        tasks.spawn(Writer { queue, store, partition, closing, abort, waiting, clock }.run())
-    });
-    let writers: Vec<_> = writers.collect();
-    waiting.push((Place::Spool, 0, shipper.waiting()));
-    tasks.spawn(
-        Ages { waiting, clock: clock.clone() }
-            .run(Duration::from_millis(config.maintenance_interval_ms), stopped.clone()),
-    );
-    for flusher in flushers {
-        tasks.spawn(flusher.run(stopped.clone()));
-    }
     let interval = Duration::from_millis(config.maintenance_interval_ms);
-    for pending in pending {
-        let deadlines = Deadlines { pending, queues: queues.clone(), clock: clock.clone() };
-        tasks.spawn(deadlines.run(interval, stopped.clone()));
-    }
-    for numbers in numbers {
-        // They note what the writers were acknowledged last.
-        tasks.spawn(numbers.run(interval, ends.abort.clone()));
-    }
-    let shipper = tasks.spawn(shipper.run(queues.clone(), ends.abort.clone()));
-    tasks.spawn(stop(stopped, spool.clone(), shipper, writers, ends, timeout));
-    tasks.close();
+    let count = parts.stores.len();
+    let used = count.min(config.redis.partitions.into());
+    let (queues, receivers) = StepQueues::new(count, used, config.queue_length, timeout);
 
-    let patience = Duration::from_secs(config.deadline_seconds.into());
-    Ok(Captures(Arc::new(Inner { queues, spool, patience, clock, tasks })))
+    let supervisor = Supervisor::new(stopped.clone());
+    let end = WriteEnd { closing: CancellationToken::new(), abort: CancellationToken::new() };
+    let (spool, shipper, appender) = Spool::new(config);
+    supervisor.spawn_thread("spool", move || appender.run()).map_err(Error::internal)?;
+    let mut waiting = vec![(Buffer::Spool, 0, shipper.waiting())];
+    let writers = start_writers(&supervisor, receivers, parts.stores, &end, &clock, &mut waiting);
+    let ages = AgeReporter { waiting, clock: clock.clone() };
+    supervisor.spawn("ages", ages.run(interval, stopped.clone()));
+    for (partition, flusher) in parts.flushers.into_iter().enumerate() {
+        supervisor.spawn(format!("flusher of partition {partition}"), flusher.run(stopped.clone()));
+    }
+    for (partition, pending) in parts.pending.into_iter().enumerate() {
+        let sweeper = OverdueSweeper { pending, queues: queues.clone(), clock: clock.clone() };
+        supervisor.spawn(format!("sweeper of partition {partition}"), sweeper.run(interval, stopped.clone()));
+    }
+    for detector in parts.loss_detectors {
+        // It ends after the writers, so that it saves the last number that they were acknowledged.
+        let task = format!("loss detector of partition {}", detector.partition);
+        supervisor.spawn(task, detector.run(interval, end.abort.clone()));
+    }
+    let shipper = supervisor.spawn("shipper", shipper.run(queues.clone(), end.abort.clone()));
+    supervisor.spawn("shutdown", stop(stopped, spool.clone(), shipper, writers, end, timeout));
+    Ok(Started { queues, spool, supervisor })
 }
 
-/// What is in the spool goes through the writers, so they end last. Neither gets more time than a request would have.
+/// Starts the writer of each partition, and adds their queues to `waiting`.
+fn start_writers(
+    supervisor: &Supervisor,
+    receivers: Vec<mpsc::Receiver<QueuedStep>>,
+    stores: Vec<Store>,
+    end: &WriteEnd,
+    clock: &Clock,
+    waiting: &mut Vec<(Buffer, u16, WaitingSince)>,
+) -> Vec<JoinHandle<()>> {
+    let mut writers = Vec::with_capacity(stores.len());
+    for (partition, (queue, store)) in (0..).zip(receivers.into_iter().zip(stores)) {
+        let since = WaitingSince::default();
+        waiting.push((Buffer::Queue, partition, since.clone()));
+        let writer = Writer {
+            queue,
+            store,
+            partition,
+            closing: end.closing.clone(),
+            abort: end.abort.clone(),
+            waiting: since,
+            clock: clock.clone(),
+        };
+        writers.push(supervisor.spawn(format!("writer of partition {partition}"), writer.run()));
+    }
+    writers
+}
+
+/// Stops the tasks that write. The records in the spool go through the writers, so the writers end last. Both get as much time as
+/// a request.
 async fn stop(
     stopped: CancellationToken,
     spool: Spool,
     shipper: JoinHandle<()>,
     writers: Vec<JoinHandle<()>>,
-    ends: Ends,
+    end: WriteEnd,
     timeout: Duration,
 ) {
+    // Whatever happens here, the other tasks must end.
+    let _abort = end.abort.drop_guard();
     stopped.cancelled().await;
     spool.close();
     let _ = tokio::time::timeout(timeout, shipper).await;
-    ends.closing.cancel();
+    end.closing.cancel();
     let _ = tokio::time::timeout(timeout, future::join_all(writers)).await;
-    ends.abort.cancel();
 }
 
-fn in_database(log: &Log) -> Parts {
+fn parts_in_database(log: &LogDatabase) -> Parts {
     let database = log.database();
-    let store = Store::Database(DatabaseStore { database: database.clone() });
-    let pending = vec![Pending::Database(database.clone())];
-    Parts { stores: vec![store], pending, flushers: Vec::new(), numbers: Vec::new() }
+    Parts {
+        stores: vec![Store::Database(DatabaseStore { database: database.clone() })],
+        pending: vec![PendingCaptures::Database(database.clone())],
+        ..Parts::default()
+    }
 }
 
-async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Log, clock: &Clock) -> Result<Parts> {
+/// A partition in Redis, of which each task opens its own connection.
+struct RedisPartition<'a> {
+    connector: &'a Arc<Connector>,
+    keys: PartitionKeys,
+    producer: &'a str,
+}
+
+impl RedisPartition<'_> {
+    fn connection(&self) -> PartitionConnection {
+        PartitionConnection::new(Arc::clone(self.connector), &self.keys.stream)
+    }
+
+    fn stream(&self) -> RecordStream {
+        RecordStream::new(self.connection(), self.keys.clone(), self.producer.to_owned())
+    }
+
+    fn store(&self, acknowledged: &Arc<AtomicI64>) -> RedisStore {
+        let acknowledged = Arc::clone(acknowledged);
+        RedisStore::new(self.connection(), self.keys.clone(), self.producer.to_owned(), acknowledged)
+    }
+}
+
+async fn parts_in_redis(
+    config: &RedisConfig,
+    url: Option<&SecretBytes>,
+    log: &LogDatabase,
+    clock: &Clock,
+) -> Result<Parts> {
     let url =
         url.ok_or_else(|| Error::internal("captures are kept in redis, but its URL is missing in the secrets"))?;
     let connector =
-        Connector::new(&config.redis, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
+        Connector::new(config, url).map_err(|problem| Error::internal(format!("the URL of redis {problem}")))?;
     let connector = Arc::new(connector);
-    greet(&connector, &Keys::new(&config.redis.key_prefix, 0)).await?;
+    check_redis(&connector, &PartitionKeys::new(&config.key_prefix, 0)).await?;
 
     let producer = Uuid::new_v4().to_string();
     let now = millis(clock.now());
-    let partitions = gaps::use_partitions(log.database(), config.redis.partitions, &producer, now).await?;
-    let mut parts = Parts { stores: Vec::new(), pending: Vec::new(), flushers: Vec::new(), numbers: Vec::new() };
-    for partition in 0..partitions {
-        let keys = Keys::new(&config.redis.key_prefix, partition);
-        let link = || Link::new(Arc::clone(&connector), &keys.stream);
+    let partitions = gaps::save_partition_count(log.database(), config.partitions, &producer, now).await?;
+    let mut parts = Parts::default();
+    for number in 0..partitions {
+        let keys = PartitionKeys::new(&config.key_prefix, number);
+        let partition = RedisPartition { connector: &connector, keys, producer: &producer };
         let acknowledged = Arc::new(AtomicI64::new(0));
-        let store = RedisStore::new(link(), keys.clone(), producer.clone(), Arc::clone(&acknowledged));
-        let stream = || Stream::new(link(), keys.clone(), producer.clone());
-        parts.stores.push(Store::Redis(Box::new(store)));
-        parts.pending.push(Pending::Redis { partition, stream: Box::new(stream()), oldest: None });
-        parts.flushers.push(Flusher::new(stream(), log.clone(), partition));
-        parts.numbers.push(Numbers {
-            partition,
-            stream: stream(),
+        let stream = Box::new(partition.stream());
+        parts.stores.push(Store::Redis(Box::new(partition.store(&acknowledged))));
+        parts.pending.push(PendingCaptures::Redis { partition: number, stream, oldest: None });
+        parts.flushers.push(Flusher::new(partition.stream(), log.clone(), number));
+        parts.loss_detectors.push(LossDetector {
+            partition: number,
+            stream: partition.stream(),
             producer: producer.clone(),
             acknowledged,
-            noted: 0,
-            watch: Watch::default(),
+            saved: 0,
+            watch: GapWatch::default(),
             log: log.clone(),
             clock: clock.clone(),
         });
@@ -168,10 +229,10 @@ async fn in_redis(config: &config::Captures, url: Option<&SecretBytes>, log: &Lo
     Ok(parts)
 }
 
-/// A Redis that is set up wrongly stops the start. One that does not answer does not: it may be back before the first capture,
-/// and the spool works without it.
-async fn greet(connector: &Arc<Connector>, keys: &Keys) -> Result<()> {
-    match Link::new(Arc::clone(connector), &keys.stream).durable().await {
+/// Checks Redis at the start. Wrong settings are an error. A Redis that does not answer is not: it may be back before the first
+/// capture, and the spool works without it.
+async fn check_redis(connector: &Arc<Connector>, keys: &PartitionKeys) -> Result<()> {
+    match PartitionConnection::new(Arc::clone(connector), &keys.stream).open_durable().await {
         Ok(_) => Ok(()),
         Err(StoreError::Redis(error)) if !is_refusal(&error) => {
             tracing::warn!(%error, "redis does not answer; captures wait until it does");
@@ -179,9 +240,4 @@ async fn greet(connector: &Arc<Connector>, keys: &Keys) -> Result<()> {
         }
         Err(error) => Err(Error::internal(error)),
     }
-}
-
-/// Whether Redis answers, and refuses who asks.
-pub fn is_refusal(error: &redis::RedisError) -> bool {
-    error.kind() == redis::ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
 }

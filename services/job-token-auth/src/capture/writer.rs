@@ -1,36 +1,35 @@
-//! The one writer of a partition: it takes what is queued, as one batch, in order, and tries until the store has it.
+//! The writer of a partition. It takes what is queued as one batch, in order, and retries until the store has it.
 
+use chassis::clock::Clock;
+use proto::timestamp::millis;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use chassis::clock::Clock;
-
 use super::{
-    metrics::{self, Waiting},
-    op::{Op, Queued},
+    metrics::{self, WaitingSince},
     outage::Outage,
+    step::{QueuedStep, Step},
     store::Store,
 };
-use proto::timestamp::millis;
 
-/// How many steps one batch holds. The store is busy with a full one for some milliseconds.
+/// Maximum number of steps in a batch. The store needs some milliseconds for a full one.
 const BATCH: usize = 512;
 
 /// The writer of a partition.
 pub struct Writer {
-    /// What it writes.
-    pub queue: mpsc::Receiver<Queued>,
-    /// Where it writes.
+    /// The steps to write.
+    pub queue: mpsc::Receiver<QueuedStep>,
+    /// Where they are written.
     pub store: Store,
-    /// Whose steps these are.
+    /// The partition.
     pub partition: u16,
-    /// No further steps come; it ends when the queue is empty.
+    /// Cancelled when no further steps come; the writer ends when the queue is empty.
     pub closing: CancellationToken,
-    /// It ends at once.
+    /// Cancelled when the writer must end at once.
     pub abort: CancellationToken,
     /// Since when its oldest step waits.
-    pub waiting: Waiting,
-    /// Tells the time.
+    pub waiting: WaitingSince,
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -45,18 +44,18 @@ impl Writer {
                 return;
             }
             batch.retain(|queued| !queued.is_abandoned());
-            metrics::queued(self.partition, self.queue.len());
+            metrics::set_queue_length(self.partition, self.queue.len());
             if !batch.is_empty() && !self.apply(&batch, &mut outage).await {
-                self.leave_out(batch);
+                self.drop_rest(batch);
                 return;
             }
-            let undone: Vec<_> = batch.drain(..).filter_map(Queued::applied).collect();
-            batch.extend(undone);
+            let to_undo: Vec<_> = batch.drain(..).filter_map(QueuedStep::finish).collect();
+            batch.extend(to_undo);
         }
     }
 
-    /// Adds what is queued to what the batch before left; waits if there is nothing at all.
-    async fn fill(&mut self, batch: &mut Vec<Queued>) {
+    /// Adds what is queued to the batch, which may hold steps of the round before. Waits only if there is nothing at all.
+    async fn fill(&mut self, batch: &mut Vec<QueuedStep>) {
         while batch.len() < BATCH {
             match self.queue.try_recv() {
                 Ok(queued) => batch.push(queued),
@@ -71,28 +70,31 @@ impl Writer {
         }
     }
 
-    /// False: there is no time left to try again.
-    async fn apply(&mut self, batch: &[Queued], outage: &mut Outage) -> bool {
-        self.waiting.since(Some(millis(self.clock.now())));
+    /// Applies the batch, however often that takes. Returns false when there is no time left to try again.
+    async fn apply(&mut self, batch: &[QueuedStep], outage: &mut Outage) -> bool {
+        self.waiting.set(Some(millis(self.clock.now())));
         while let Err(error) = self.store.apply(batch).await {
             outage.failed(&error);
-            metrics::queued(self.partition, batch.len() + self.queue.len());
+            metrics::set_queue_length(self.partition, batch.len() + self.queue.len());
             if !outage.wait(&self.abort).await {
                 return false;
             }
         }
         outage.ended();
-        self.waiting.since(None);
+        self.waiting.set(None);
         true
     }
 
-    /// Says what is left out at the end. Whoever waits for a step learns that it was not taken; the others were promised nothing.
-    fn leave_out(&mut self, batch: Vec<Queued>) {
-        let rest = std::iter::from_fn(|| self.queue.try_recv().ok());
-        let is_record = |queued: &Queued| queued.reply.is_none() && matches!(queued.op, Op::Flush(_));
-        let records = batch.into_iter().chain(rest).filter(is_record).count() as u64;
+    /// Drops the steps that cannot be written before the process ends, and logs the records among them that have no caller.
+    /// Callers that wait get an error; the other modes allow it.
+    fn drop_rest(&mut self, mut steps: Vec<QueuedStep>) {
+        while let Ok(queued) = self.queue.try_recv() {
+            steps.push(queued);
+        }
+        steps.retain(|queued| queued.reply.is_none() && matches!(queued.step, Step::Flush(_)));
+        let records = steps.len() as u64;
         if records > 0 {
-            metrics::dropped("flush", records);
+            metrics::count_dropped("flush", records);
             tracing::error!(
                 records,
                 "the process ends, and the store does not take records of best_effort routes: they are left out"

@@ -85,7 +85,7 @@ impl State {
             for Granted { target, .. } in &granted {
                 self.known.remember(target.id, &target.full_path).await;
             }
-            self.captures.pend(capture).await?;
+            self.captures.begin(capture).await?;
         }
         Ok(AuthorizeResponse {
             capture,

@@ -1,8 +1,6 @@
 //! Every query.
 
 pub mod allowlists;
-pub mod gaps;
 pub mod jobs;
 pub mod known_projects;
 pub mod log_reader;
-pub mod log_writer;

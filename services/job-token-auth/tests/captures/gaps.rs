@@ -7,31 +7,19 @@ use crate::support::{Running, World, captures, eventually, flush_all, ids, redis
 
 use CaptureMode::{Spool, Strict};
 
-/// Keeps whatever brings records into the log from reading them, or lets it go on.
-async fn let_flushers_read(world: &World, may: bool) {
-    let sign = if may { "+" } else { "-" };
-    let redis = world.redis.as_ref().unwrap();
-    let (read, claim) = (format!("{sign}xreadgroup"), format!("{sign}xautoclaim"));
-    let _: String = redis.ask(&["ACL", "SETUSER", "default", &read, &claim]).await;
-    if !may {
-        // Who waits for records already was let in before.
-        let _: i64 = redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-    }
-}
-
 /// Numbers 1 to 5 are in the log, 6 to 12 are acknowledged and in Redis alone.
 async fn five_in_the_log_and_seven_in_redis(world: &World, running: &Running) -> Vec<String> {
     let load = captures(Strict, 12);
     assert_eq!(flush_all(running, &load[..5]).await.len(), 5);
     world.logs(&ids(&load[..5])).await;
-    let_flushers_read(world, false).await;
+    world.let_flushers_read(false).await;
     assert_eq!(flush_all(running, &load[5..]).await.len(), 7);
     ids(&load)
 }
 
 async fn lose_everything(world: &World) {
     let _: String = world.redis.as_ref().unwrap().ask(&["FLUSHALL"]).await;
-    let_flushers_read(world, true).await;
+    world.let_flushers_read(true).await;
 }
 
 async fn are_noted(world: &World, number: i64) {
@@ -75,7 +63,8 @@ redis_store! {
         are_noted(world, 12).await;
         running.kill();
         lose_everything(world).await;
-        let (one, other) = (world.start().await, world.start_beside().await);
+        let one = world.start().await;
+        let other = world.start_other().await;
         eventually("the gap is found", async || world.gaps().await == [(6, 12)]).await;
         gaps_were_looked_for(world).await;
         assert_eq!(world.gaps().await, [(1, 999), (6, 12)], "two processes find it once");
@@ -111,10 +100,12 @@ redis_store! {
 
     async fn a_restart_from_an_older_state_of_redis_shows_what_is_missing(world) {
         let running = world.start().await;
-        let (first, second, third) = (captures(Strict, 4), captures(Strict, 3), captures(Strict, 2));
+        let first = captures(Strict, 4);
+        let second = captures(Strict, 3);
+        let third = captures(Strict, 2);
         flush_all(&running, &first).await;
         world.logs(&ids(&first)).await;
-        let_flushers_read(world, false).await;
+        world.let_flushers_read(false).await;
         flush_all(&running, &second).await;
         // An older state: the mark of the producer and the stream without the last records.
         let redis = world.redis.as_ref().unwrap();
@@ -123,7 +114,7 @@ redis_store! {
         assert_eq!((entries.len(), marks.len()), (3, 1));
         let _: i64 = redis.ask(&["XDEL", "{paddock:0}:stream", &entries[2].0]).await;
         let _: String = redis.ask(&["SET", &marks[0], "1 6"]).await;
-        let_flushers_read(world, true).await;
+        world.let_flushers_read(true).await;
         flush_all(&running, &third).await;
         eventually("the gap is found", async || world.gaps().await == [(7, 7)]).await;
         assert_eq!(world.number("SELECT COUNT(*) FROM access_events").await, 8);

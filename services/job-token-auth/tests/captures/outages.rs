@@ -1,25 +1,49 @@
 //! Stores that do not answer, logs that do not, and several processes at once.
 
 use chassis::db;
-use proto::paddock::{contract::v1::Reason, job_token::v1::CaptureMode};
+use proto::paddock::{
+    contract::v1::Reason,
+    job_token::v1::{Capture, CaptureMode},
+};
 use redis::Value;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, Statement};
 use time::Duration;
 
-use crate::support::{World, capture, captures, eventually, every_store, flush_all, ids, redis_store};
+use crate::support::{
+    Running, World, capture, captures, eventually, every_store, flush_all, ids, redis::RedisServer, redis_store,
+};
 
 use CaptureMode::{BestEffort, Spool, Strict};
+
+/// Flushes all of them through both processes at once.
+async fn flush_through_both(first: &Running, second: &Running, load: &[Capture]) {
+    let (by_first, by_second) = tokio::join!(flush_all(first, load), flush_all(second, load));
+    assert_eq!((by_first.len(), by_second.len()), (load.len(), load.len()));
+}
+
+/// Reports whether every partition has records that were read and not acknowledged.
+async fn have_all_read(redis: &RedisServer, partitions: u16) -> bool {
+    for partition in 0..partitions {
+        let stream = format!("{{paddock:{partition}}}:stream");
+        let (count, ..): (i64, Value, Value, Value) = redis.ask(&["XPENDING", &stream, "log"]).await;
+        if count == 0 {
+            return false;
+        }
+    }
+    true
+}
 
 every_store! {
     async fn a_strict_capture_is_refused_in_time_when_the_store_stands_still(world) {
         world.config.timeout_ms = 200;
         let running = world.start().await;
         let blocked = world.block().await;
-        let (pended, flushed) = (capture(Strict), capture(Strict));
-        let pend = running.captures.pend(&pended).await.unwrap_err();
+        let begun = capture(Strict);
+        let flushed = capture(Strict);
+        let begin = running.captures.begin(&begun).await.unwrap_err();
         let flush = running.captures.flush(flushed.clone(), 200).await.unwrap_err();
-        let discard = running.captures.discard(&pended.id).await.unwrap_err();
-        for fault in [pend, flush, discard] {
+        let discard = running.captures.discard(&begun.id).await.unwrap_err();
+        for fault in [begin, flush, discard] {
             assert_eq!(fault.reason(), Reason::CaptureUnavailable, "{fault:?}");
         }
         world.unblock(blocked).await;
@@ -36,7 +60,7 @@ every_store! {
         let blocked = world.block().await;
         let load = captures(Spool, 3000);
         for capture in &load {
-            running.captures.pend(capture).await.unwrap();
+            running.captures.begin(capture).await.unwrap();
         }
         assert_eq!(flush_all(&running, &load).await.len(), 3000);
         world.unblock(blocked).await;
@@ -56,7 +80,9 @@ every_store! {
         // The writer holds some of them and the queue four; the others have their answer while nothing moves.
         for _ in 0..90 {
             let answer = futures::StreamExt::next(&mut calls).await.unwrap();
-            assert_eq!(answer.unwrap_err().reason(), Reason::CaptureUnavailable);
+            let fault = answer.unwrap_err();
+            assert_eq!(fault.reason(), Reason::CaptureUnavailable);
+            assert!(fault.detail().contains("the queue of captures is full"), "{fault:?}");
         }
         world.unblock(blocked).await;
         while futures::StreamExt::next(&mut calls).await.is_some() {}
@@ -70,7 +96,7 @@ every_store! {
         let blocked = world.block().await;
         let load = captures(BestEffort, 100);
         for capture in &load {
-            running.captures.pend(capture).await.unwrap();
+            running.captures.begin(capture).await.unwrap();
         }
         assert_eq!(flush_all(&running, &load).await.len(), 100);
         world.unblock(blocked).await;
@@ -83,18 +109,15 @@ every_store! {
 
     async fn two_processes_share_the_store_and_record_everything_once(world) {
         let first = world.start().await;
-        let second = world.start_beside().await;
-        let (flushed, left) = (captures(Strict, 600), captures(Strict, 40));
+        let second = world.start_other().await;
+        let flushed = captures(Strict, 600);
+        let left = captures(Strict, 40);
         for capture in &left {
-            first.captures.pend(capture).await.unwrap();
+            first.captures.begin(capture).await.unwrap();
         }
-        let both = async |half: &[_]| {
-            let (one, other) = tokio::join!(flush_all(&first, half), flush_all(&second, half));
-            assert_eq!((one.len(), other.len()), (half.len(), half.len()));
-        };
-        both(&flushed[..200]).await;
+        flush_through_both(&first, &second, &flushed[..200]).await;
         world.clock.advance(Duration::days(1));
-        both(&flushed[200..]).await;
+        flush_through_both(&first, &second, &flushed[200..]).await;
         world.logs(&ids(&flushed)).await;
         let mut expected = ids(&left);
         expected.sort();
@@ -106,10 +129,11 @@ every_store! {
 
     async fn a_discard_through_another_process_counts(world) {
         let first = world.start().await;
-        let second = world.start_beside().await;
-        let (gone, done) = (capture(Strict), capture(Strict));
+        let second = world.start_other().await;
+        let gone = capture(Strict);
+        let done = capture(Strict);
         for capture in [&gone, &done] {
-            first.captures.pend(capture).await.unwrap();
+            first.captures.begin(capture).await.unwrap();
         }
         second.captures.discard(&gone.id).await.unwrap();
         second.captures.flush(done.clone(), 200).await.unwrap();
@@ -120,7 +144,7 @@ every_store! {
     }
 }
 
-/// What a restart of Postgres does to those who are connected.
+/// Breaks all connections, as a restart of Postgres does.
 async fn break_connections(world: &World) {
     world
         .database
@@ -147,15 +171,19 @@ async fn broken_connections_lose_nothing(world: World) {
     world.finish().await;
 }
 
-/// A process that stands still in the middle of a transaction holds up the others for seconds only.
+/// A process that hangs in the middle of a transaction delays the others for seconds only. The limit is ten seconds; the test
+/// shortens it for the transaction that hangs.
 async fn a_transaction_that_stands_still_is_ended(world: World) {
     let running = world.start().await;
     let stands_still = db::begin_write(&world.database).await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(6513008, 0)";
     stands_still.execute_unprepared(lock).await.unwrap();
+    let limit = Statement::from_string(DatabaseBackend::Postgres, "SHOW idle_in_transaction_session_timeout");
+    let limit: String = stands_still.query_one_raw(limit).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    assert_eq!(limit, "10s");
+    stands_still.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = '500ms'").await.unwrap();
     let load = captures(Strict, 20);
-    let accepted = async || flush_all(&running, &load).await.len() == 20;
-    eventually("captures are taken", accepted).await;
+    eventually("captures are taken", async || flush_all(&running, &load).await.len() == 20).await;
     world.logs(&ids(&load)).await;
     assert!(stands_still.commit().await.is_err(), "the server has ended it");
     running.stop().await;
@@ -188,7 +216,7 @@ async fn broken_connections_to_the_log_lose_nothing_without_redis() {
 }
 
 redis_store! {
-    async fn a_log_that_stands_still_holds_up_nobody(world) {
+    async fn a_log_that_stands_still_delays_no_caller(world) {
         let running = world.start().await;
         let blocked = world.block_log().await;
         let load = captures(Strict, 100);
@@ -204,21 +232,11 @@ redis_store! {
         let blocked = world.block_log().await;
         let load = captures(Strict, 320);
         assert_eq!(flush_all(&running, &load).await.len(), 320);
-        // All that has moved away from the stream waits for the log; with more takers than connections, this would wait too.
         let redis = world.redis.as_ref().unwrap();
-        let taken = async || {
-            for partition in 0..16 {
-                let stream = format!("{{paddock:{partition}}}:stream");
-                let (count, ..): (i64, Value, Value, Value) = redis.ask(&["XPENDING", &stream, "log"]).await;
-                if count == 0 {
-                    return false;
-                }
-            }
-            true
-        };
-        eventually("every partition has taken its records", taken).await;
+        eventually("every partition has read its records", async || have_all_read(redis, 16).await).await;
+        // All flushers wait for the log now. If each held a connection, none would be free.
         let asked = running.database.execute_unprepared("SELECT 1").await;
-        assert!(asked.is_ok(), "a request does not get at the database: {asked:?}");
+        assert!(asked.is_ok(), "a request gets no connection to the database: {asked:?}");
         world.unblock(blocked).await;
         world.logs(&ids(&load)).await;
         running.stop().await;
@@ -232,11 +250,11 @@ redis_store! {
         let running = world.start().await;
         // Those of the broken partition are refused, those of the other are pending.
         let load = captures(Strict, 40);
-        let pending = async || world.redis.as_ref().unwrap().ask::<i64>(&["HLEN", "{paddock:1}:pending"]).await;
-        let pends = load.iter().map(|capture| running.captures.pend(capture));
-        let kept = futures::future::join_all(pends).await.iter().filter(|answer| answer.is_ok()).count();
+        let begins = load.iter().map(|capture| running.captures.begin(capture));
+        let kept = futures::future::join_all(begins).await.iter().filter(|answer| answer.is_ok()).count();
         assert!((1..40).contains(&kept), "{kept} are kept");
-        assert_eq!(pending().await, kept as i64);
+        let pending: i64 = world.redis().ask(&["HLEN", "{paddock:1}:pending"]).await;
+        assert_eq!(pending, kept as i64);
         world.clock.advance(Duration::days(1));
         eventually("those are unresolved", async || world.unresolved().await.len() == kept).await;
         running.kill();
@@ -246,24 +264,25 @@ redis_store! {
         for (before, after) in [(4, 1), (1, 4)] {
             world.config.redis.partitions = before;
             let running = world.start().await;
-            let (flushed, left) = (captures(Strict, 40), captures(Strict, 40));
+            let flushed = captures(Strict, 40);
+            let left = captures(Strict, 40);
             for capture in &left {
-                running.captures.pend(capture).await.unwrap();
+                running.captures.begin(capture).await.unwrap();
             }
-            let blocked = world.block_log().await;
+            world.let_flushers_read(false).await;
             assert_eq!(flush_all(&running, &flushed).await.len(), 40);
             running.kill();
-            world.unblock(blocked).await;
+            world.let_flushers_read(true).await;
 
             world.config.redis.partitions = after;
             let running = world.start().await;
             world.logs_also(&ids(&flushed)).await;
             world.clock.advance(Duration::days(1));
-            let unresolved = async || {
+            eventually("those without a verdict are unresolved", async || {
                 let found = world.unresolved().await;
                 ids(&left).iter().all(|id| found.contains(id))
-            };
-            eventually("those without a verdict are unresolved", unresolved).await;
+            })
+            .await;
             assert_eq!(world.gaps().await, []);
             running.stop().await;
         }

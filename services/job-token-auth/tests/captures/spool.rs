@@ -8,14 +8,12 @@ use crate::support::{World, captures, eventually, every_store, flush_all, ids};
 
 use CaptureMode::Spool;
 
-/// Spools as many captures as a process that is killed before it can ship any; returns the file that they are in.
+/// Spools captures through a process that is killed before it ships any. Returns the file of the spool, and the ids.
 async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {
     let blocked = world.block().await;
     let running = world.start().await;
     let load = captures(Spool, count);
-    for capture in &load {
-        running.captures.flush(capture.clone(), 200).await.unwrap();
-    }
+    assert_eq!(flush_all(&running, &load).await.len(), count);
     running.kill();
     world.unblock(blocked).await;
     // A part may have been on its way to the store; only the files shall count.
@@ -47,9 +45,8 @@ every_store! {
         assert_eq!(fault.reason(), Reason::CaptureUnavailable);
         world.unblock(blocked).await;
         let more = captures(Spool, 600);
-        let works = async || running.captures.flush(more[0].clone(), 200).await.is_ok();
-        eventually("it works again", works).await;
-        assert_eq!(flush_all(&running, &more).await.len(), 600);
+        eventually("it works again", async || running.captures.flush(more[0].clone(), 200).await.is_ok()).await;
+        eventually("all are taken", async || flush_all(&running, &more).await.len() == 600).await;
         // Those that were refused were on their way to the store too, and their upstreams had answered.
         world.logs(&[ids(&load), ids(&more)].concat()).await;
         running.stop().await;
@@ -92,7 +89,7 @@ every_store! {
         running.stop().await;
     }
 
-    async fn a_segment_that_cannot_be_read_holds_up_no_other(world) {
+    async fn a_segment_that_cannot_be_read_delays_no_other(world) {
         let (segment, mut expected) = spooled(world, 20).await;
         // The oldest of all.
         fs::rename(&segment, segment.with_file_name("00000000000000000005.spool")).unwrap();
@@ -105,7 +102,7 @@ every_store! {
         running.kill();
     }
 
-    async fn a_segment_that_somebody_deletes_holds_up_no_other(world) {
+    async fn a_segment_that_another_program_deletes_delays_no_other(world) {
         // More than may be on their way at once, so that the second segment is not read while the store stands still.
         let (first, expected) = spooled(world, 2000).await;
         let kept = first.with_extension("kept");

@@ -13,7 +13,7 @@ every_store! {
         let mut expected = Vec::new();
         for mode in [Strict, Spool, BestEffort] {
             let capture = capture(mode);
-            running.captures.pend(&capture).await.unwrap();
+            running.captures.begin(&capture).await.unwrap();
             expected.push(capture.id.clone());
             running.captures.flush(capture, 302).await.unwrap();
         }
@@ -44,13 +44,13 @@ every_store! {
         let running = world.start().await;
         for mode in [Strict, Spool, BestEffort] {
             let capture = capture(mode);
-            running.captures.pend(&capture).await.unwrap();
+            running.captures.begin(&capture).await.unwrap();
             running.captures.discard(&capture.id).await.unwrap();
         }
         assert_eq!(world.pending().await, 0);
         world.clock.advance(Duration::days(2));
         let witness = capture(Strict);
-        running.captures.pend(&witness).await.unwrap();
+        running.captures.begin(&witness).await.unwrap();
         world.clock.advance(Duration::days(2));
         eventually("the witness is unresolved", async || world.unresolved().await == [witness.id.clone()]).await;
         world.logs(&[]).await;
@@ -61,10 +61,10 @@ every_store! {
         let running = world.start().await;
         let two_targets = Capture { target_project_ids: vec![7, 8], ..capture(Strict) };
         let other = capture(Strict);
-        running.captures.pend(&two_targets).await.unwrap();
-        running.captures.pend(&other).await.unwrap();
+        running.captures.begin(&two_targets).await.unwrap();
+        running.captures.begin(&other).await.unwrap();
         world.clock.advance(Duration::seconds(899));
-        running.captures.pend(&capture(Strict)).await.unwrap();
+        running.captures.begin(&capture(Strict)).await.unwrap();
         world.clock.advance(Duration::seconds(1));
         let mut overdue = vec![two_targets.id.clone(), two_targets.id.clone(), other.id.clone()];
         overdue.sort();
@@ -81,7 +81,7 @@ every_store! {
     async fn a_request_to_several_projects_has_an_event_for_each(world) {
         let running = world.start().await;
         let several = Capture { target_project_ids: vec![9, 7, 8, 7], ..capture(Strict) };
-        running.captures.pend(&several).await.unwrap();
+        running.captures.begin(&several).await.unwrap();
         running.captures.flush(several.clone(), 206).await.unwrap();
         world.logs(std::slice::from_ref(&several.id)).await;
         assert_eq!(world.events().await[&several.id], [(7, 206), (8, 206), (9, 206)]);
@@ -92,7 +92,8 @@ every_store! {
         let running = world.start().await;
         let mut early = Capture { target_project_ids: vec![7], ..capture(Strict) };
         let mut late = Capture { target_project_ids: vec![7], ..capture(Strict) };
-        (early.user_id, late.user_id) = (11, 22);
+        early.user_id = 11;
+        late.user_id = 22;
         let last = late.job_id;
         for capture in [late, early] {
             running.captures.flush(capture.clone(), 200).await.unwrap();
@@ -110,7 +111,7 @@ every_store! {
         let running = world.start().await;
         let all: Vec<_> = [Strict, Spool].into_iter().flat_map(|mode| captures(mode, 1000)).collect();
         let calls = all.iter().map(|capture| async {
-            running.captures.pend(capture).await.unwrap();
+            running.captures.begin(capture).await.unwrap();
             running.captures.flush(capture.clone(), 200).await.unwrap();
         });
         futures::future::join_all(calls).await;
@@ -132,7 +133,7 @@ every_store! {
         let running = world.start().await;
         for id in ["", "1", "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8", "67e55044-10b1-426f-9247-bb680e5fe0cx"] {
             let odd = Capture { id: id.to_owned(), ..capture(Strict) };
-            running.captures.pend(&odd).await.unwrap_err();
+            running.captures.begin(&odd).await.unwrap_err();
             running.captures.discard(id).await.unwrap_err();
             running.captures.flush(odd, 200).await.unwrap_err();
         }

@@ -1,14 +1,14 @@
-//! What an operator wants to know of a Redis before captures are kept in it.
+//! Checks a Redis for an operator before captures are kept in it.
 
 use std::sync::Arc;
 
 use chassis::secrets::SecretBytes;
 
 use super::{
-    Keys,
-    connection::{Connector, Link},
+    connection::{Connector, PartitionConnection, is_refusal},
+    keys::PartitionKeys,
 };
-use crate::{capture::start::is_refusal, capture::store::StoreError, config::Redis};
+use crate::{capture::failure::StoreError, config::RedisConfig};
 
 /// What is wrong with a Redis.
 #[derive(Debug)]
@@ -17,30 +17,32 @@ pub enum RedisProblem {
     Setup(String),
     /// It does not answer: captures wait until it does.
     Unreachable(String),
-    /// It lets nobody see how it is set up.
+    /// It does not show its settings.
     Hidden(String),
 }
 
-/// Asks Redis what it is asked before captures are kept in it.
+/// Checks Redis as job-token-auth does before it keeps captures there.
 ///
 /// # Errors
 /// What is wrong with it.
-pub async fn inspect(config: &Redis, urls: &SecretBytes) -> Result<(), RedisProblem> {
-    let connector = Connector::new(config, urls);
-    let connector = connector.map_err(|problem| RedisProblem::Setup(format!("the URL of redis {problem}")))?;
-    let mut link = Link::new(Arc::new(connector), &Keys::new(&config.key_prefix, 0).stream);
-    let answer = if config.require_fsync {
-        link.examine().await
+pub async fn inspect(config: &RedisConfig, urls: &SecretBytes) -> Result<(), RedisProblem> {
+    let connector =
+        Connector::new(config, urls).map_err(|problem| RedisProblem::Setup(format!("the URL of redis {problem}")))?;
+    let keys = PartitionKeys::new(&config.key_prefix, 0);
+    let mut connection = PartitionConnection::new(Arc::new(connector), &keys.stream);
+    let checked = if config.require_fsync {
+        connection.check_settings().await
     } else {
-        link.get().await.map(|_| ()).map_err(StoreError::from)
+        connection.open().await.map(|_| ()).map_err(StoreError::from)
     };
-    answer.map_err(|error| match error {
-        StoreError::Redis(error) => of(&error),
-        other => RedisProblem::Setup(other.to_string()),
-    })
+    match checked {
+        Ok(()) => Ok(()),
+        Err(StoreError::Redis(error)) => Err(classify(&error)),
+        Err(other) => Err(RedisProblem::Setup(other.to_string())),
+    }
 }
 
-fn of(error: &redis::RedisError) -> RedisProblem {
+fn classify(error: &redis::RedisError) -> RedisProblem {
     let text = error.to_string();
     if is_refusal(error) {
         RedisProblem::Setup(text)

@@ -1,5 +1,5 @@
-//! The thread that appends. A record counts as written only when the system has confirmed that it is on disk; after a failure of
-//! that the segment is given up, because later confirmations would say nothing about what was written before.
+//! The thread that appends. A record counts as written only when the system has confirmed that it is on disk. After a failed sync
+//! the segment is given up, because a later sync would say nothing about what was written before.
 
 use std::{
     fs::File,
@@ -11,114 +11,126 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Append, Shared, folder::Folder};
+use tokio::sync::oneshot;
+
+use super::{folder::SpoolFolder, state::SpoolState};
 use crate::capture::outage::Outage;
 
-/// How many records one write holds at most.
+/// Maximum number of records in one write.
 const GROUP: usize = 1024;
 
-/// How large a segment becomes, at most.
+/// Maximum size of a segment, in bytes.
 const SEGMENT: u64 = 16 << 20;
 
-/// How long at least from one sync to the next while many records come: a sync costs as much processor time for one of them as for
-/// all.
+/// Minimum time from one sync to the next while many records come: a sync of one record takes as much processor time as a sync of
+/// many.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// From which distance on, on average, records are not many.
+/// The average time between records below which they count as many.
 const MANY: Duration = Duration::from_micros(100);
 
-/// After which time without a record a segment is complete.
+/// After this time without a record a segment is complete.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// A record to append.
+pub struct AppendRequest {
+    /// The record in its frame.
+    pub frame: Vec<u8>,
+    /// Gets whether the record is on disk.
+    pub reply: oneshot::Sender<bool>,
+}
+
+/// The appender. Call [`Appender::run`] on its thread.
 pub struct Appender {
-    shared: Arc<Shared>,
-    records: Receiver<Append>,
-    open: Option<Open>,
-    next: u64,
+    state: Arc<SpoolState>,
+    requests: Receiver<AppendRequest>,
+    open: Option<OpenSegment>,
+    next_number: u64,
     segment_bytes: u64,
     /// When the last group was written.
-    last: Instant,
-    /// How long the next one gathers from then on.
+    last_write: Instant,
+    /// How long the next group gathers from then on.
     gather: Duration,
     outage: Outage,
 }
 
 /// The segment that grows.
-struct Open {
+struct OpenSegment {
     number: u64,
     file: File,
     bytes: u64,
 }
 
 impl Appender {
-    pub fn new(shared: Arc<Shared>, records: Receiver<Append>) -> Self {
-        let segment_bytes = (shared.max_bytes / 8).min(SEGMENT);
-        let outage = Outage::new("the spool cannot be written; captures go to the store directly");
+    /// Makes the appender. It opens the folder later, and tries again while that fails.
+    pub(super) fn new(state: Arc<SpoolState>, requests: Receiver<AppendRequest>) -> Self {
+        let segment_bytes = (state.max_bytes / 8).min(SEGMENT);
         Self {
-            shared,
-            records,
+            state,
+            requests,
             open: None,
-            next: 0,
+            next_number: 0,
             segment_bytes,
-            last: Instant::now(),
+            last_write: Instant::now(),
             gather: Duration::ZERO,
-            outage,
+            outage: Outage::new("the spool cannot be written; captures go to the store directly"),
         }
     }
 
-    /// Appends until nobody is left who could send a record.
+    /// Appends until the spool is closed.
     pub fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
         loop {
             // What an earlier process left is shipped even if this one never spools anything.
-            if self.shared.folder.get().is_none() && self.shared.path.exists() {
+            if self.state.folder.get().is_none() && self.state.path.exists() {
                 let opened = self.open_folder();
-                self.note(&opened);
+                self.note_outcome(&opened);
             }
-            match self.records.recv_timeout(QUIET) {
-                Ok(record) => group.push(record),
+            match self.requests.recv_timeout(QUIET) {
+                Ok(request) => group.push(request),
                 Err(RecvTimeoutError::Timeout) => {
-                    self.close();
+                    self.close_segment();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            std::thread::sleep(self.gather.saturating_sub(self.last.elapsed()));
-            group.extend(self.records.try_iter().take(GROUP - 1));
-            self.pace(group.len());
+            std::thread::sleep(self.gather.saturating_sub(self.last_write.elapsed()));
+            group.extend(self.requests.try_iter().take(GROUP - 1));
+            self.set_pace(group.len());
             let (count, outcome) = self.append(&group);
-            self.note(&outcome);
-            for (at, record) in group.drain(..).enumerate() {
-                // One who waits no longer has kept the record elsewhere.
-                let _ = record.reply.send(at < count);
+            self.note_outcome(&outcome);
+            for (at, request) in group.drain(..).enumerate() {
+                // A caller that no longer waits has kept the record elsewhere.
+                let _ = request.reply.send(at < count);
             }
         }
-        self.close();
-        self.shared.change(|segments| segments.is_closed = true);
+        self.close_segment();
+        self.state.change(|segments| segments.is_closed = true);
     }
 
     /// Lets the next group gather if many records come.
-    fn pace(&mut self, count: usize) {
-        let are_many = self.last.elapsed() < MANY * u32::try_from(count).unwrap_or(u32::MAX);
+    fn set_pace(&mut self, count: usize) {
+        let are_many = self.last_write.elapsed() < MANY * u32::try_from(count).unwrap_or(u32::MAX);
         self.gather = if are_many { GATHER } else { Duration::ZERO };
-        self.last = Instant::now();
+        self.last_write = Instant::now();
     }
 
-    /// Appends the records of the group that fit, in their order: how many, and what kept the others out.
-    fn append(&mut self, group: &[Append]) -> (usize, io::Result<()>) {
+    /// Appends the records of the group, in their order, as far as they fit. Returns how many are on disk, and the error that kept
+    /// the others out.
+    fn append(&mut self, group: &[AppendRequest]) -> (usize, io::Result<()>) {
         if let Err(error) = self.open_folder() {
             return (0, Err(error));
         }
-        let room = self.shared.max_bytes.saturating_sub(self.shared.segments().bytes());
-        let mut bytes = Vec::with_capacity(group.iter().map(|record| record.frame.len()).sum());
-        let fits = |record: &&Append| {
-            let fits = (bytes.len() + record.frame.len()) as u64 <= room;
-            if fits {
-                bytes.extend(&record.frame);
+        let room = self.state.max_bytes.saturating_sub(self.state.segments().bytes());
+        let mut bytes = Vec::with_capacity(group.iter().map(|request| request.frame.len()).sum());
+        let mut count = 0;
+        for request in group {
+            if (bytes.len() + request.frame.len()) as u64 > room {
+                break;
             }
-            fits
-        };
-        let count = group.iter().take_while(fits).count();
+            bytes.extend(&request.frame);
+            count += 1;
+        }
         if count > 0
             && let Err(error) = self.write(&bytes)
         {
@@ -135,61 +147,61 @@ impl Appender {
         let mut open = self.open_segment()?;
         let written = open.file.write_all(bytes).and_then(|()| open.file.sync_data());
         if let Err(error) = written {
-            // The records of this group may be in it, whole or in part, and the caller was told that they are not.
+            // The records of this group may be in it, whole or in part, and their callers learn that they are not.
             let _ = open.file.set_len(open.bytes);
-            self.shared.change(|segments| {
+            self.state.change(|segments| {
                 segments.synced.insert(open.number, open.bytes);
                 segments.open = None;
             });
             return Err(error);
         }
         open.bytes += bytes.len() as u64;
-        self.shared.change(|segments| {
+        self.state.change(|segments| {
             segments.synced.insert(open.number, open.bytes);
             segments.open = Some(open.number);
         });
         let is_full = open.bytes >= self.segment_bytes;
         self.open = Some(open);
         if is_full {
-            self.close();
+            self.close_segment();
         }
         Ok(())
     }
 
     fn open_folder(&mut self) -> io::Result<()> {
-        if self.shared.folder.get().is_some() {
+        if self.state.folder.get().is_some() {
             return Ok(());
         }
-        let folder = Folder::open(&self.shared.path)?;
+        let folder = SpoolFolder::open(&self.state.path)?;
         let segments = folder.segments()?;
-        self.next = segments.last_key_value().map_or(0, |(last, _)| last + 1);
-        if self.shared.folder.set(folder).is_ok() {
-            self.shared.change(|shared| shared.synced = segments);
+        self.next_number = segments.last_key_value().map_or(0, |(last, _)| last + 1);
+        if self.state.folder.set(folder).is_ok() {
+            self.state.change(|state| state.synced = segments);
         }
         Ok(())
     }
 
-    fn open_segment(&mut self) -> io::Result<Open> {
+    fn open_segment(&mut self) -> io::Result<OpenSegment> {
         if let Some(open) = self.open.take() {
             return Ok(open);
         }
-        let folder = self.shared.folder.get().ok_or_else(|| io::Error::other("it is not open"))?;
-        let number = self.next;
-        self.next += 1;
-        Ok(Open { number, file: folder.create(number)?, bytes: 0 })
+        let folder = self.state.folder.get().ok_or_else(|| io::Error::other("it is not open"))?;
+        let number = self.next_number;
+        self.next_number += 1;
+        Ok(OpenSegment { number, file: folder.create(number)?, bytes: 0 })
     }
 
     /// Lets the shipper delete the segment when it is shipped.
-    fn close(&mut self) {
+    fn close_segment(&mut self) {
         if self.open.take().is_some() {
-            self.shared.change(|segments| segments.open = None);
+            self.state.change(|segments| segments.open = None);
         }
     }
 
-    fn note(&mut self, outcome: &io::Result<()>) {
+    fn note_outcome(&mut self, outcome: &io::Result<()>) {
         match outcome {
             Ok(()) => self.outage.ended(),
-            Err(error) => self.outage.failed(&format_args!("{}: {error}", self.shared.path.display())),
+            Err(error) => self.outage.failed(&format_args!("{}: {error}", self.state.path.display())),
         }
     }
 }

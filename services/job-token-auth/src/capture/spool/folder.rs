@@ -1,4 +1,4 @@
-//! The files of the spool: segments with growing numbers, and a lock that keeps a second process away.
+//! The files of the spool: segments with growing numbers, and a lock against a second process.
 
 use std::{
     collections::BTreeMap,
@@ -14,16 +14,16 @@ const LOCK: &str = "lock";
 
 /// The opened folder. It stays locked as long as this lives.
 #[derive(Debug)]
-pub struct Folder {
+pub struct SpoolFolder {
     path: PathBuf,
     _lock: File,
 }
 
-impl Folder {
-    /// Opens the folder, and makes it if it is missing.
+impl SpoolFolder {
+    /// Opens the folder. Makes it if it is missing.
     ///
     /// # Errors
-    /// If it cannot be made or written, or another process has it.
+    /// If it cannot be made or written, or another process uses it.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let lock = File::create(path.join(LOCK))?;
@@ -32,7 +32,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The segments that are there, with their sizes in bytes.
+    /// Returns the numbers of the segments, with their sizes in bytes.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -51,7 +51,7 @@ impl Folder {
         Ok(segments)
     }
 
-    /// Makes a segment, so that it is there after a crash too.
+    /// Makes a segment. It is there after a crash too.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -61,7 +61,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Where a segment is.
+    /// Returns the path of a segment.
     pub fn path(&self, segment: u64) -> PathBuf {
         self.path.join(format!("{segment:020}.{EXTENSION}"))
     }

@@ -1,15 +1,15 @@
 //! The form of a record in a segment: its length and its CRC-32, four bytes each, then its bytes.
 
-/// How long the length and the checksum are.
+/// Size of the length and the checksum, in bytes.
 const HEAD: usize = 8;
 
-/// How long a frame is at most.
+/// Maximum size of a frame, in bytes.
 pub const MAX_FRAME: usize = HEAD + MAX_RECORD;
 
-/// The longest record. A longer length is not one.
+/// Maximum size of a record, in bytes. A greater length is damage.
 pub const MAX_RECORD: usize = 1 << 20;
 
-/// Appends a record. False: it is empty or too long.
+/// Appends a record to `to`. Returns false if the record is empty or too long.
 #[must_use]
 pub fn append(record: &[u8], to: &mut Vec<u8>) -> bool {
     let Some(length) = u32::try_from(record.len()).ok().filter(|_| (1..=MAX_RECORD).contains(&record.len())) else {
@@ -21,7 +21,7 @@ pub fn append(record: &[u8], to: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The first record of the bytes and how many bytes its frame has. None: there is no whole and unharmed one.
+/// Returns the first record of the bytes, and the size of its frame. None: it is incomplete or damaged.
 #[must_use]
 pub fn first(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
@@ -64,7 +64,8 @@ mod tests {
             flip in any::<prop::sample::Index>(),
             bit in 0..8_u8,
         ) {
-            let (mut bytes, mut ends) = (Vec::new(), vec![0]);
+            let mut bytes = Vec::new();
+            let mut ends = vec![0];
             for record in &records {
                 prop_assert!(append(record, &mut bytes));
                 ends.push(bytes.len());

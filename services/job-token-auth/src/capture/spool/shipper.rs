@@ -18,42 +18,44 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, frame};
+use super::{frame, state::SpoolState};
 use crate::capture::{
-    metrics::{self, Waiting},
-    op::Op,
+    metrics::{self, WaitingSince},
     outage::Outage,
-    queue::Queues,
+    queue::StepQueues,
+    step::Step,
 };
 
-/// How much is read at once, besides what a record at its end may need.
+/// How many bytes are read at once, without the rest of the record at their end.
 const CHUNK: usize = 1 << 18;
 
-/// How many records may wait for the store. The rest of the queue is for those who wait themselves.
-const UNDER_WAY: usize = 1024;
+/// Maximum number of records that wait for the store. The rest of the queue is for callers that wait.
+const MAX_IN_FLIGHT: usize = 1024;
 
-/// After which time a segment that could not be read or deleted is tried again. The others go on in the meantime.
-const SET_ASIDE: Duration = Duration::from_secs(10);
+/// After this time a segment that could not be read or deleted is tried again. The others go on in the meantime.
+const RETRY_SEGMENT_AFTER: Duration = Duration::from_secs(10);
 
+/// The shipper. [`Shipper::run`] is its task.
 pub struct Shipper {
-    shared: Arc<Shared>,
-    under_way: VecDeque<UnderWay>,
-    most: usize,
-    /// Segments that cannot be read or deleted, and when they are tried again.
+    state: Arc<SpoolState>,
+    /// Records that the store has not confirmed yet, the oldest first.
+    in_flight: VecDeque<InFlightRecord>,
+    max_in_flight: usize,
+    /// Segments that could not be read or deleted, and when they are tried again.
     set_aside: BTreeMap<u64, Instant>,
-    waiting: Waiting,
+    waiting: WaitingSince,
 }
 
-/// A record that the store has not taken yet.
-struct UnderWay {
+/// A record that the store has not confirmed yet.
+struct InFlightRecord {
     answer: oneshot::Receiver<()>,
     /// When the access took place, in milliseconds since the Unix epoch.
     accessed_at: i64,
 }
 
-/// The segment that is next.
+/// The segment to ship next.
 #[derive(Clone, Copy)]
-struct Next {
+struct NextSegment {
     number: u64,
     /// How many of its bytes are on disk.
     synced: u64,
@@ -61,8 +63,8 @@ struct Next {
     is_open: bool,
 }
 
-/// Why the shipper stops before a segment is shipped.
-enum Halt {
+/// Why a segment cannot be shipped to its end.
+enum ShipError {
     /// The file cannot be read or deleted.
     Io(io::Error),
     /// The store takes nothing more: the process is stopping.
@@ -70,141 +72,148 @@ enum Halt {
 }
 
 impl Shipper {
-    pub(super) fn new(shared: Arc<Shared>, queue_length: usize) -> Self {
-        let most = (queue_length / 2).clamp(1, UNDER_WAY);
-        Self { shared, under_way: VecDeque::new(), most, set_aside: BTreeMap::new(), waiting: Waiting::default() }
+    pub(super) fn new(state: Arc<SpoolState>, queue_length: usize) -> Self {
+        let max_in_flight = (queue_length / 2).clamp(1, MAX_IN_FLIGHT);
+        let waiting = WaitingSince::default();
+        Self { state, in_flight: VecDeque::new(), max_in_flight, set_aside: BTreeMap::new(), waiting }
     }
 
-    /// Since when the oldest record waits in the spool.
-    pub fn waiting(&self) -> Waiting {
+    /// Returns since when the oldest record waits in the spool.
+    pub fn waiting(&self) -> WaitingSince {
         self.waiting.clone()
     }
 
-    /// Ships until everything is shipped and nothing is appended any more, or until it is told to stop.
-    pub async fn run(mut self, queues: Queues, abort: CancellationToken) {
+    /// Ships until the spool is closed and empty, or until `abort`.
+    pub async fn run(mut self, queues: StepQueues, abort: CancellationToken) {
         abort.run_until_cancelled(self.ship_all(&queues)).await;
     }
 
-    async fn ship_all(&mut self, queues: &Queues) {
+    async fn ship_all(&mut self, queues: &StepQueues) {
         let mut outage =
             Outage::new("a segment of the spool cannot be read or deleted; its records stay where they are");
-        // Where the segment that is being shipped goes on.
-        let (mut segment, mut offset) = (0, 0);
+        let mut segment = 0;
+        // How many bytes of the segment are shipped.
+        let mut offset = 0;
         loop {
-            let Some(next) = self.next() else {
-                if self.shared.segments().is_closed {
+            let Some(next) = self.next_segment() else {
+                if self.state.segments().is_closed {
                     return;
                 }
-                self.wait().await;
+                self.wait_for_change().await;
                 continue;
             };
             if next.number != segment {
-                (segment, offset) = (next.number, 0);
+                segment = next.number;
+                offset = 0;
             }
-            match self.step(queues, next, &mut offset).await {
+            match self.advance(queues, next, &mut offset).await {
                 Ok(()) if self.set_aside.is_empty() => outage.ended(),
                 Ok(()) => {}
-                Err(Halt::Stopping) => return,
-                Err(Halt::Io(error)) if error.kind() == io::ErrorKind::NotFound => self.is_gone(next.number),
-                Err(Halt::Io(error)) => {
+                Err(ShipError::Stopping) => return,
+                Err(ShipError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.report_missing(next.number);
+                }
+                Err(ShipError::Io(error)) => {
                     outage.failed(&format_args!("segment {}: {error}", next.number));
-                    self.set_aside.insert(next.number, Instant::now() + SET_ASIDE);
+                    self.set_aside.insert(next.number, Instant::now() + RETRY_SEGMENT_AFTER);
                 }
             }
         }
     }
 
-    async fn step(&mut self, queues: &Queues, next: Next, offset: &mut u64) -> Result<(), Halt> {
+    /// Ships a part of the segment, or waits for more of it, or deletes it.
+    async fn advance(&mut self, queues: &StepQueues, next: NextSegment, offset: &mut u64) -> Result<(), ShipError> {
         if *offset < next.synced {
-            return self.ship(queues, next, offset).await;
+            return self.ship_chunk(queues, next, offset).await;
         }
-        while !self.under_way.is_empty() {
-            self.settle_one().await?;
+        while !self.in_flight.is_empty() {
+            self.confirm_oldest().await?;
         }
         if next.is_open {
-            self.wait().await;
+            self.wait_for_change().await;
             return Ok(());
         }
         self.delete(next.number).await
     }
 
-    /// The oldest segment, of those that are not set aside.
-    fn next(&mut self) -> Option<Next> {
+    /// Returns the oldest segment that is not set aside.
+    fn next_segment(&mut self) -> Option<NextSegment> {
         let now = Instant::now();
-        self.set_aside.retain(|_, again_at| *again_at > now);
-        let segments = self.shared.segments();
-        let mut there = segments.synced.iter().filter(|(number, _)| !self.set_aside.contains_key(number));
-        let (number, synced) = there.next()?;
-        Some(Next { number: *number, synced: *synced, is_open: segments.open == Some(*number) })
+        self.set_aside.retain(|_, retry_at| *retry_at > now);
+        let segments = self.state.segments();
+        let mut ready = segments.synced.iter().filter(|(number, _)| !self.set_aside.contains_key(number));
+        let (number, synced) = ready.next()?;
+        Some(NextSegment { number: *number, synced: *synced, is_open: segments.open == Some(*number) })
     }
 
-    /// Until something is appended, or a segment is to be tried again.
-    async fn wait(&self) {
-        let changed = self.shared.changed.notified();
+    /// Waits until something is appended, or a segment is to be tried again.
+    async fn wait_for_change(&self) {
+        let changed = self.state.changed.notified();
         match self.set_aside.values().min() {
-            Some(again_at) => drop(tokio::time::timeout_at(*again_at, changed).await),
+            Some(retry_at) => drop(tokio::time::timeout_at(*retry_at, changed).await),
             None => changed.await,
         }
     }
 
-    /// Queues the records from the offset on, as far as they are read at once.
-    async fn ship(&mut self, queues: &Queues, next: Next, offset: &mut u64) -> Result<(), Halt> {
-        let Some(folder) = self.shared.folder.get() else { return Ok(()) };
+    /// Reads one chunk from the offset on, and queues its records.
+    async fn ship_chunk(&mut self, queues: &StepQueues, next: NextSegment, offset: &mut u64) -> Result<(), ShipError> {
+        let Some(folder) = self.state.folder.get() else { return Ok(()) };
         let path = folder.path(next.number);
-        let chunk = read(&path, *offset, next.synced).await.map_err(Halt::Io)?;
+        let chunk = read(&path, *offset, next.synced).await.map_err(ShipError::Io)?;
         let mut rest = chunk.as_slice();
         while let Some((record, used)) = frame::first(rest) {
             match FlushRequest::decode(record) {
                 Ok(flush) => self.push(queues, flush).await?,
-                Err(error) => unreadable(&path, *offset, &error.to_string()),
+                Err(error) => report_unreadable(&path, *offset, &error.to_string()),
             }
             rest = &rest[used..];
             *offset += used as u64;
         }
-        // What is read holds at least one whole record, unless there is none.
+        // A chunk is larger than a record, so without a whole record at its start the bytes are damaged.
         if rest.len() == chunk.len() {
-            *offset += skip(&path, *offset, rest, next.synced - *offset);
+            *offset += skip_damage(&path, *offset, rest, next.synced - *offset);
         }
         Ok(())
     }
 
-    async fn push(&mut self, queues: &Queues, flush: FlushRequest) -> Result<(), Halt> {
-        while self.under_way.len() >= self.most {
-            self.settle_one().await?;
+    async fn push(&mut self, queues: &StepQueues, flush: FlushRequest) -> Result<(), ShipError> {
+        while self.in_flight.len() >= self.max_in_flight {
+            self.confirm_oldest().await?;
         }
         let accessed_at = flush.capture.as_ref().and_then(|capture| capture.accessed_at.as_ref());
         let accessed_at = accessed_at.map(proto::timestamp::to_millis).unwrap_or_default();
-        if self.under_way.is_empty() {
-            self.waiting.since(Some(accessed_at));
+        if self.in_flight.is_empty() {
+            self.waiting.set(Some(accessed_at));
         }
-        let answer = queues.push(Op::Flush(flush)).await.ok_or(Halt::Stopping)?;
-        self.under_way.push_back(UnderWay { answer, accessed_at });
+        let answer = queues.push(Step::Flush(flush)).await.map_err(|_| ShipError::Stopping)?;
+        self.in_flight.push_back(InFlightRecord { answer, accessed_at });
         Ok(())
     }
 
-    async fn settle_one(&mut self) -> Result<(), Halt> {
-        // It stays in the queue until its answer is there: `abort` can come in between.
-        if let Some(oldest) = self.under_way.front_mut() {
-            (&mut oldest.answer).await.map_err(|_| Halt::Stopping)?;
-            self.under_way.pop_front();
-            self.waiting.since(self.under_way.front().map(|oldest| oldest.accessed_at));
+    /// Waits until the store has the oldest record in flight.
+    async fn confirm_oldest(&mut self) -> Result<(), ShipError> {
+        // The record stays in the queue until its answer is there, because `abort` can come in between.
+        if let Some(oldest) = self.in_flight.front_mut() {
+            (&mut oldest.answer).await.map_err(|_| ShipError::Stopping)?;
+            self.in_flight.pop_front();
+            self.waiting.set(self.in_flight.front().map(|oldest| oldest.accessed_at));
         }
         Ok(())
     }
 
     /// Deletes a segment of which the store has everything.
-    async fn delete(&self, number: u64) -> Result<(), Halt> {
-        let Some(folder) = self.shared.folder.get() else { return Ok(()) };
+    async fn delete(&self, number: u64) -> Result<(), ShipError> {
+        let Some(folder) = self.state.folder.get() else { return Ok(()) };
         match tokio::fs::remove_file(folder.path(number)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Halt::Io(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ShipError::Io(error)),
             _ => self.forget(number),
         }
         Ok(())
     }
 
-    /// Somebody else has deleted a segment.
-    fn is_gone(&self, number: u64) {
-        metrics::unreadable();
+    /// Reports a segment that another program has deleted.
+    fn report_missing(&self, number: u64) {
+        metrics::count_unreadable();
         tracing::error!(
             segment = number,
             "a segment of the spool is gone; records in it that were not shipped are lost"
@@ -213,7 +222,7 @@ impl Shipper {
     }
 
     fn forget(&self, number: u64) {
-        self.shared.change(|segments| {
+        self.state.change(|segments| {
             segments.synced.remove(&number);
         });
     }
@@ -228,23 +237,24 @@ async fn read(path: &Path, offset: u64, end: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How many of the bytes that are left to leave out: up to the next record, or all that cannot be the beginning of one.
-fn skip(path: &Path, offset: u64, rest: &[u8], left: u64) -> u64 {
+/// Returns how many bytes to leave out: up to the next record, or all that cannot be the beginning of one. `left` is how many bytes
+/// of the segment are left, of which `rest` was read.
+fn skip_damage(path: &Path, offset: u64, rest: &[u8], left: u64) -> u64 {
     let next = (1..rest.len()).find(|at| frame::first(&rest[*at..]).is_some());
     if let Some(next) = next {
-        unreadable(path, offset, "its bytes are not those that were written; the next one follows");
+        report_unreadable(path, offset, "its bytes are not those that were written; the next one follows");
         return next as u64;
     }
     if rest.len() > CHUNK && (rest.len() as u64) < left {
-        // What begins in the first part would end in what was read.
+        // A record that begins in the first part would end in what was read.
         return CHUNK as u64;
     }
-    // A crash in the middle of a write leaves this; whoever waited for it was never told that it is kept.
+    // A crash in the middle of a write leaves this. The caller of that write never learned that its record is kept.
     tracing::warn!(path = %path.display(), offset, bytes = left, "the end of a segment of the spool is torn, and is left out");
     left
 }
 
-fn unreadable(path: &Path, offset: u64, problem: &str) {
-    metrics::unreadable();
+fn report_unreadable(path: &Path, offset: u64, problem: &str) {
+    metrics::count_unreadable();
     tracing::error!(path = %path.display(), offset, problem, "a record of the spool cannot be read");
 }

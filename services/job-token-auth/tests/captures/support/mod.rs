@@ -1,11 +1,15 @@
-//! Captures as the service runs them, over each of their stores, in a runtime of their own that a test can end from one
-//! moment to the next.
+//! Runs captures as the service does, over each kind of store, in a separate runtime that a test can kill.
 //!
 //! A test is written once, inside `every_store!`, and takes `world: &mut World`.
 
 pub mod redis;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::atomic::AtomicI64, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use ::time::{OffsetDateTime, macros::datetime};
 use chassis::{
@@ -15,12 +19,14 @@ use chassis::{
     testing::postgres,
 };
 use job_token_auth::{
-    capture::{Captures, Log},
-    config::{CaptureStoreKind, Captures as Config, DEFAULTS, ProcessConfig},
+    capture::{Captures, LogDatabase},
+    config::{CaptureConfig, CaptureStoreKind, DEFAULTS, ProcessConfig},
     migration::{self, Migrator},
 };
-use proto::paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy};
-use proto::timestamp;
+use proto::{
+    paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy},
+    timestamp,
+};
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -29,7 +35,7 @@ use uuid::Uuid;
 
 use redis::RedisServer;
 
-/// Makes every test out of four: one for each store and database.
+/// Makes four tests of each: one for each store and database.
 macro_rules! every_store {
     ($(async fn $name:ident($world:ident) $body:block)*) => {$(
         mod $name {
@@ -72,38 +78,38 @@ macro_rules! on_stores {
 }
 pub(crate) use on_stores;
 
-/// When every test begins.
+/// The time at which every test begins.
 pub const START: OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
-/// How many connections to the log captures have.
+/// Maximum number of connections of the captures to the log.
 const CONNECTIONS: u32 = 5;
 
-/// How long a test waits for what must come.
+/// Maximum time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What captures stand on.
 pub struct World {
     /// The settings for the next start.
-    pub config: Config,
+    pub config: CaptureConfig,
     /// The clock of the captures.
     pub clock: Clock,
     /// The store, if it is Redis.
     pub redis: Option<RedisServer>,
-    /// How Redis is reached, if not as the one server.
+    /// The URLs of Redis, if they are not that of `redis`.
     pub url: Option<String>,
-    /// A connection of the test's own to the log.
+    /// The connections of the test to the log.
     pub database: DatabaseConnection,
     location: DatabaseLocation,
     folder: TempDir,
 }
 
-/// What stands still.
+/// What is blocked.
 pub enum Blocked {
     Redis,
     Log(DatabaseTransaction),
 }
 
-/// Captures that run.
+/// Running captures.
 pub struct Running {
     /// The captures.
     pub captures: Captures,
@@ -124,14 +130,14 @@ impl World {
     }
 
     pub async fn redis_and_sqlite() -> Option<Self> {
-        if !redis::is_installed() {
+        if !redis::has_server() {
             return None;
         }
         Some(Self::new(sqlite, Some(RedisServer::start().await)).await)
     }
 
     pub async fn redis_and_postgres() -> Option<Self> {
-        if !redis::is_installed() {
+        if !redis::has_server() {
             return None;
         }
         let location = postgres::new_database::<Migrator>("job_token_auth").await?;
@@ -161,28 +167,30 @@ impl World {
     /// Starts captures, if they can be.
     pub async fn try_start(&self) -> Result<Running, job_token_auth::Error> {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (config, location, clock) = (self.config.clone(), self.location.clone(), self.clock.clone());
+        let config = self.config.clone();
+        let location = self.location.clone();
+        let clock = self.clock.clone();
         let url = self.url.clone().or_else(|| Some(self.redis.as_ref()?.url()));
         let url = url.map(|url| url.into_bytes().into());
         let stopped = CancellationToken::new();
         let stop = stopped.clone();
         let captures = runtime.spawn(async move {
             let database = db::connect(&location, CONNECTIONS).await.unwrap();
-            let log = Log::new(database.clone(), CONNECTIONS);
+            let log = LogDatabase::new(database.clone(), CONNECTIONS);
             Captures::start(&config, url.as_ref(), log, clock, stop).await.map(|captures| (captures, database))
         });
         match captures.await.unwrap() {
             Ok((captures, database)) => Ok(Running { captures, database, stopped, runtime: Some(runtime) }),
             Err(error) => {
-                // A runtime that is dropped waits, which no task may do.
+                // Dropping a runtime blocks, which is not allowed in a task.
                 runtime.shutdown_background();
                 Err(error)
             }
         }
     }
 
-    /// Starts captures of another process.
-    pub async fn start_beside(&mut self) -> Running {
+    /// Starts captures as another process would, which has its own spool.
+    pub async fn start_other(&mut self) -> Running {
         let folder = self.config.spool_folder.clone();
         self.config.spool_folder = self.folder.path().join("another spool");
         let running = self.start().await;
@@ -190,7 +198,7 @@ impl World {
         running
     }
 
-    /// Makes the store stand still until [`World::unblock`].
+    /// Blocks the store until [`World::unblock`].
     pub async fn block(&self) -> Blocked {
         match &self.redis {
             Some(redis) => {
@@ -201,7 +209,7 @@ impl World {
         }
     }
 
-    /// Makes the log stand still until [`World::unblock`].
+    /// Blocks the log until [`World::unblock`].
     pub async fn block_log(&self) -> Blocked {
         let tx = db::begin_write(&self.database).await.unwrap();
         if tx.get_database_backend() == DatabaseBackend::Postgres {
@@ -210,11 +218,24 @@ impl World {
         Blocked::Log(tx)
     }
 
-    /// Lets it go on.
+    /// Unblocks the store or the log.
     pub async fn unblock(&self, blocked: Blocked) {
         match blocked {
             Blocked::Redis => self.redis.as_ref().unwrap().resume(),
             Blocked::Log(tx) => tx.rollback().await.unwrap(),
+        }
+    }
+
+    /// Keeps the flushers from reading records in Redis, or lets them go on.
+    pub async fn let_flushers_read(&self, may: bool) {
+        let sign = if may { "+" } else { "-" };
+        let redis = self.redis.as_ref().unwrap();
+        let read = format!("{sign}xreadgroup");
+        let claim = format!("{sign}xautoclaim");
+        let _: String = redis.ask(&["ACL", "SETUSER", "default", &read, &claim]).await;
+        if !may {
+            // A read that waits already was allowed before.
+            let _: i64 = redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
     }
 
@@ -251,10 +272,23 @@ impl World {
         rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
     }
 
-    /// First and last number of what is lost.
+    /// The first and the last number of each gap. One loss may be found in parts, if a part of the records was acknowledged when
+    /// the numbers were first missed; so gaps of a producer that touch are one.
     pub async fn gaps(&self) -> Vec<(i64, i64)> {
-        let rows = self.query("SELECT first, last FROM capture_gaps ORDER BY first").await;
-        rows.iter().map(|row| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap())).collect()
+        let rows = self.query("SELECT producer, first, last FROM capture_gaps ORDER BY producer, first").await;
+        let mut gaps = Vec::<(String, i64, i64)>::new();
+        for row in rows {
+            let producer: String = row.try_get_by_index(0).unwrap();
+            let first: i64 = row.try_get_by_index(1).unwrap();
+            let last = row.try_get_by_index(2).unwrap();
+            match gaps.last_mut() {
+                Some(gap) if gap.0 == producer && gap.2 + 1 == first => gap.2 = last,
+                _ => gaps.push((producer, first, last)),
+            }
+        }
+        let mut numbers: Vec<_> = gaps.into_iter().map(|(_, first, last)| (first, last)).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     /// How many captures are pending in the store.
@@ -280,30 +314,37 @@ impl World {
     pub async fn logs(&self, ids: &[String]) {
         let mut expected = ids.to_vec();
         expected.sort();
-        let has = async || self.number("SELECT COUNT(DISTINCT id) FROM access_events").await >= expected.len() as i64;
-        eventually(&format!("{} accesses are in the log", expected.len()), has).await;
+        let count = expected.len() as i64;
+        eventually(&format!("{count} accesses are in the log"), async || {
+            self.number("SELECT COUNT(DISTINCT id) FROM access_events").await >= count
+        })
+        .await;
         assert!(self.events().await.into_keys().eq(expected), "the log has other accesses");
     }
 
     /// Waits until the log has these accesses, and perhaps others.
     pub async fn logs_also(&self, ids: &[String]) {
-        let has = async || {
+        eventually(&format!("{} accesses are in the log", ids.len()), async || {
             let events = self.events().await;
             ids.iter().all(|id| events.contains_key(id))
-        };
-        eventually(&format!("{} accesses are in the log", ids.len()), has).await;
+        })
+        .await;
     }
 
-    /// The view is what the events come to, nothing is in both tables, and nothing is twice.
+    /// Returns rows of five numbers.
+    async fn five_numbers(&self, sql: &str) -> Vec<[i64; 5]> {
+        let rows = self.query(sql).await;
+        rows.iter().map(|row| [0, 1, 2, 3, 4].map(|at| row.try_get_by_index(at).unwrap())).collect()
+    }
+
+    /// Asserts that the view is the sum of the events, that no capture is in both tables, and none is in one twice.
     pub async fn is_consistent(&self) {
         let from_events = "SELECT target_project_id, origin_project_id, MIN(accessed_at), MAX(accessed_at), \
                            CAST(COUNT(*) AS BIGINT) FROM access_events GROUP BY 1, 2 ORDER BY 1, 2";
         let from_pairs = "SELECT target_project_id, origin_project_id, first_authorized_at, last_authorized_at, \
                           access_count FROM access_pairs ORDER BY 1, 2";
-        let numbers = |rows: Vec<QueryResult>| -> Vec<[i64; 5]> {
-            rows.iter().map(|row| [0, 1, 2, 3, 4].map(|at| row.try_get_by_index(at).unwrap())).collect()
-        };
-        assert_eq!(numbers(self.query(from_pairs).await), numbers(self.query(from_events).await));
+        let pairs = self.five_numbers(from_pairs).await;
+        assert_eq!(pairs, self.five_numbers(from_events).await);
         let both = "SELECT COUNT(*) FROM unresolved_captures WHERE id IN (SELECT id FROM access_events)";
         assert_eq!(self.number(both).await, 0, "an access is also without a verdict");
     }
@@ -321,14 +362,14 @@ fn sqlite(folder: &TempDir) -> DatabaseLocation {
 }
 
 impl Running {
-    /// Ends as a process that is asked to.
+    /// Stops as a process does after SIGTERM.
     pub async fn stop(mut self) {
         self.stopped.cancel();
-        self.captures.stopped().await;
+        self.captures.stopped().await.unwrap();
         self.runtime.take().unwrap().shutdown_background();
     }
 
-    /// Ends as a process that is killed: every task where it stands.
+    /// Ends as a process does after SIGKILL: no task goes on.
     pub fn kill(self) {
         drop(self);
     }
@@ -358,10 +399,10 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             tick.tick().await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "it did not happen: {what}");
 }
 
-/// A capture of its own; each is a second later than the one before.
+/// Returns a new capture; each is a second later than the one before.
 pub fn capture(mode: CaptureMode) -> Capture {
     static COUNT: AtomicI64 = AtomicI64::new(1);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -380,12 +421,12 @@ pub fn capture(mode: CaptureMode) -> Capture {
     }
 }
 
-/// Captures in a mode.
+/// Returns new captures in a mode.
 pub fn captures(mode: CaptureMode, count: usize) -> Vec<Capture> {
     (0..count).map(|_| capture(mode)).collect()
 }
 
-/// Their ids.
+/// Returns the ids of captures.
 pub fn ids(captures: &[Capture]) -> Vec<String> {
     captures.iter().map(|capture| capture.id.clone()).collect()
 }

@@ -6,13 +6,10 @@ use std::{
 };
 
 use proto::paddock::job_token::v1::{Capture, FlushRequest};
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 use serde::Serialize;
 
-use super::{
-    ROWS,
-    rows::{names, parameter, source, statement},
-};
+use super::rows::{ROWS_PER_STATEMENT, names, parameter, source, statement, text_list};
 use crate::policy;
 
 /// The columns of `access_events`. `unresolved_captures` has all but the last.
@@ -31,7 +28,7 @@ const COLUMNS: [(&str, &str); 12] = [
     ("status", "smallint"),
 ];
 
-/// One target of one request.
+/// One target of one request, as a row.
 #[derive(Serialize)]
 pub struct Event<'a> {
     pub id: &'a str,
@@ -53,7 +50,7 @@ pub struct Event<'a> {
 /// Inserts the events of the accesses and returns those that are new.
 pub async fn insert<'a>(tx: &DatabaseTransaction, flushes: &[&'a FlushRequest]) -> Result<Vec<Event<'a>>, DbErr> {
     let captures = flushes.iter().filter_map(|flush| Some((flush.capture.as_ref()?, flush.status)));
-    let events = events(captures);
+    let mut events = events(captures);
     let sql = format!(
         "INSERT INTO access_events ({names}) SELECT {names} FROM {source} WHERE true ON CONFLICT DO NOTHING \
          RETURNING id, target_project_id",
@@ -61,29 +58,25 @@ pub async fn insert<'a>(tx: &DatabaseTransaction, flushes: &[&'a FlushRequest]) 
         source = source(tx.get_database_backend(), &COLUMNS),
     );
     let inserted = insert_returning(tx, &sql, &events).await?;
-    if inserted.len() == events.len() {
-        return Ok(events);
+    if inserted.len() < events.len() {
+        events.retain(|event| inserted.contains(&(event.id.to_owned(), event.target_project_id)));
     }
-    let is_new = |event: &Event<'_>| inserted.contains(&(event.id.to_owned(), event.target_project_id));
-    Ok(events.into_iter().filter(is_new).collect())
+    Ok(events)
 }
 
-/// Takes what now is an access from the requests without a verdict.
-pub async fn resolve(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(), DbErr> {
-    let ids = match tx.get_database_backend() {
-        DatabaseBackend::Sqlite => "SELECT value FROM json_each($1)",
-        _ => "SELECT json_array_elements_text($1::json)",
-    };
-    for events in events.chunks(ROWS) {
-        let mut gone: Vec<_> = events.iter().map(|event| event.id).collect();
-        gone.dedup();
-        let sql = format!("DELETE FROM unresolved_captures WHERE id IN ({ids})");
-        tx.execute_raw(statement(tx, sql, [parameter(&gone)?])).await?;
+/// Removes captures that are accesses now from the unresolved ones.
+pub async fn remove_resolved(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(), DbErr> {
+    let ids = text_list(tx.get_database_backend());
+    let sql = format!("DELETE FROM unresolved_captures WHERE id IN ({ids})");
+    for events in events.chunks(ROWS_PER_STATEMENT) {
+        let mut resolved: Vec<_> = events.iter().map(|event| event.id).collect();
+        resolved.dedup();
+        tx.execute_raw(statement(tx, &sql, [parameter(&resolved)?])).await?;
     }
     Ok(())
 }
 
-/// Inserts requests without a verdict, unless they are accesses; returns how many are new, by their mode.
+/// Inserts requests without a verdict, unless they are accesses. Returns how many captures are new, by their mode.
 pub async fn insert_unresolved(tx: &DatabaseTransaction, captures: &[&Capture]) -> Result<BTreeMap<i32, u64>, DbErr> {
     let events = events(captures.iter().map(|capture| (*capture, 0)));
     let columns = &COLUMNS[..COLUMNS.len() - 1];
@@ -96,23 +89,25 @@ pub async fn insert_unresolved(tx: &DatabaseTransaction, captures: &[&Capture]) 
     );
     let inserted: HashSet<_> = insert_returning(tx, &sql, &events).await?.into_iter().map(|(id, _)| id).collect();
     let mut by_mode = BTreeMap::new();
-    let mut counted = "";
-    for event in events.iter().filter(|event| inserted.contains(event.id)) {
-        if event.id != counted {
+    let mut counted_id = "";
+    for event in &events {
+        // The events of one capture follow each other; the capture counts once.
+        if inserted.contains(event.id) && event.id != counted_id {
             *by_mode.entry(event.capture.mode).or_default() += 1;
-            counted = event.id;
+            counted_id = event.id;
         }
     }
     Ok(by_mode)
 }
 
+/// Runs the statement for all events. Returns the ids and targets of the rows that it inserted.
 async fn insert_returning(
     tx: &DatabaseTransaction,
     sql: &str,
     events: &[Event<'_>],
 ) -> Result<HashSet<(String, i64)>, DbErr> {
     let mut inserted = HashSet::with_capacity(events.len());
-    for events in events.chunks(ROWS) {
+    for events in events.chunks(ROWS_PER_STATEMENT) {
         for row in tx.query_all_raw(statement(tx, sql, [parameter(events)?])).await? {
             inserted.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         }
@@ -120,35 +115,40 @@ async fn insert_returning(
     Ok(inserted)
 }
 
-/// One event for each target, in the order of their keys, none twice: of a repeated one the first counts.
+/// Returns one event for each target, in the order of their keys, without repetitions: the first one counts.
 fn events<'a>(captures: impl Iterator<Item = (&'a Capture, i32)>) -> Vec<Event<'a>> {
-    let mut events: Vec<_> = captures.flat_map(|(capture, status)| targets(capture, status)).collect();
+    let mut events = Vec::new();
+    for (capture, status) in captures {
+        push_targets(&mut events, capture, status);
+    }
     events.sort_by_key(|event| (event.id, event.target_project_id));
     events.dedup_by_key(|event| (event.id, event.target_project_id));
     events
 }
 
-fn targets(capture: &Capture, status: i32) -> impl Iterator<Item = Event<'_>> {
+fn push_targets<'a>(events: &mut Vec<Event<'a>>, capture: &'a Capture, status: i32) {
     let policies = policy::join(&capture.policies().collect::<Vec<_>>());
-    let event = move |target: &i64| Event {
-        id: &capture.id,
-        target_project_id: *target,
-        origin_project_id: capture.origin_project_id,
-        job_id: capture.job_id,
-        user_id: capture.user_id,
-        route: storable(&capture.route),
-        policies: policies.clone().into(),
-        mode: i16::try_from(capture.mode).unwrap_or_default(),
-        accessed_at: capture.accessed_at.as_ref().map(proto::timestamp::to_millis).unwrap_or_default(),
-        request_id: storable(&capture.request_id),
-        remote_ip: storable(&capture.remote_ip),
-        status: i16::try_from(status).unwrap_or_default(),
-        capture,
-    };
-    capture.target_project_ids.iter().map(event)
+    let accessed_at = capture.accessed_at.as_ref().map(proto::timestamp::to_millis).unwrap_or_default();
+    for target in &capture.target_project_ids {
+        events.push(Event {
+            id: &capture.id,
+            target_project_id: *target,
+            origin_project_id: capture.origin_project_id,
+            job_id: capture.job_id,
+            user_id: capture.user_id,
+            route: storable(&capture.route),
+            policies: policies.clone().into(),
+            mode: i16::try_from(capture.mode).unwrap_or_default(),
+            accessed_at,
+            request_id: storable(&capture.request_id),
+            remote_ip: storable(&capture.remote_ip),
+            status: i16::try_from(status).unwrap_or_default(),
+            capture,
+        });
+    }
 }
 
-/// Postgres cannot keep the character 0 in a text; a record must not be lost for it.
+/// Replaces the character 0, which Postgres cannot keep in a text; a record must not be lost because of it.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
@@ -157,17 +157,21 @@ fn storable(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_target_is_an_event_and_a_repeated_one_counts_once() {
-        let capture = |id: &str, targets: &[i64]| Capture {
+    fn capture(id: &str, targets: &[i64]) -> Capture {
+        Capture {
             id: id.to_owned(),
             target_project_ids: targets.to_vec(),
             route: "a\0b".to_owned(),
             ..Capture::default()
-        };
-        let (two, again) = (capture("b", &[7, 5, 7]), capture("b", &[5]));
-        let one = capture("a", &[9]);
-        let events = events([(&two, 200), (&one, 201), (&again, 302)].into_iter());
+        }
+    }
+
+    #[test]
+    fn every_target_is_an_event_and_a_repeated_one_counts_once() {
+        let three_targets = capture("b", &[7, 5, 7]);
+        let repeated = capture("b", &[5]);
+        let one_target = capture("a", &[9]);
+        let events = events([(&three_targets, 200), (&one_target, 201), (&repeated, 302)].into_iter());
         let keys: Vec<_> = events.iter().map(|event| (event.id, event.target_project_id, event.status)).collect();
         assert_eq!(keys, [("a", 9, 201), ("b", 5, 200), ("b", 7, 200)]);
         assert_eq!(events[0].route, "a\u{fffd}b");

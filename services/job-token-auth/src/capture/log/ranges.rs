@@ -1,5 +1,5 @@
-//! Which numbers of each producer have arrived. Numbers come nearly in order, so a few ranges say it all; a second range
-//! shows that some before it have not.
+//! Which record numbers of each producer have arrived. Numbers come nearly in order, so a few ranges hold them all; a second
+//! range shows that some numbers before it are missing.
 
 use std::collections::BTreeMap;
 
@@ -7,58 +7,58 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 use super::rows::statement;
 
-/// The place of one record among those of its producer in its partition.
+/// The number of one record, which its producer counts in each partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Number {
+pub struct RecordNumber {
     /// The producer.
     pub producer: String,
-    /// From 1.
+    /// The number; the first is 1.
     pub number: i64,
 }
 
-/// Whole numbers as ranges that neither touch nor overlap: from the first of each to its last.
+/// A set of whole numbers as ranges that neither touch nor overlap: the first number of each range, and its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ranges(BTreeMap<i64, i64>);
+pub struct NumberRanges(BTreeMap<i64, i64>);
 
-impl Ranges {
+impl NumberRanges {
     /// Adds the numbers from `first` to `last`.
-    pub fn insert(&mut self, first: i64, last: i64) {
-        let (mut first, mut last) = (first, last);
-        // Whatever begins before the end of the new range, or right after it, and does not end before it, becomes part of it.
+    pub fn insert(&mut self, mut first: i64, mut last: i64) {
+        // Merges every range that overlaps the new one, or touches it.
         while let Some((&start, &end)) = self.0.range(..=last.saturating_add(1)).next_back() {
             if end < first.saturating_sub(1) {
                 break;
             }
             self.0.remove(&start);
-            (first, last) = (first.min(start), last.max(end));
+            first = first.min(start);
+            last = last.max(end);
         }
         self.0.insert(first, last);
     }
 
-    /// The ranges of numbers from 1 to `upto` that are not in it.
+    /// Returns the ranges of numbers from 1 to `highest` that are not in the set.
     #[must_use]
-    pub fn missing(&self, upto: i64) -> Vec<(i64, i64)> {
+    pub fn missing(&self, highest: i64) -> Vec<(i64, i64)> {
         let mut missing = Vec::new();
         let mut next = 1;
-        for (&first, &last) in self.0.range(..=upto) {
+        for (&first, &last) in self.0.range(..=highest) {
             if first > next {
                 missing.push((next, first - 1));
             }
             next = next.max(last.saturating_add(1));
         }
-        if next <= upto {
-            missing.push((next, upto));
+        if next <= highest {
+            missing.push((next, highest));
         }
         missing
     }
 }
 
-/// Notes that the numbers have arrived.
+/// Saves that the numbers have arrived.
 ///
 /// # Errors
-/// Those of the database.
-pub async fn receive(tx: &DatabaseTransaction, partition: u16, numbers: &[Number]) -> Result<(), DbErr> {
-    let mut by_producer = BTreeMap::<_, Ranges>::new();
+/// Database errors.
+pub async fn add_arrived(tx: &DatabaseTransaction, partition: u16, numbers: &[RecordNumber]) -> Result<(), DbErr> {
+    let mut by_producer = BTreeMap::<_, NumberRanges>::new();
     for number in numbers {
         by_producer.entry(number.producer.as_str()).or_default().insert(number.number, number.number);
     }
@@ -73,33 +73,42 @@ pub async fn receive(tx: &DatabaseTransaction, partition: u16, numbers: &[Number
     Ok(())
 }
 
-/// What has arrived of a producer.
-pub async fn load(db: &impl ConnectionTrait, producer: &str, partition: u16) -> Result<Ranges, DbErr> {
+/// Loads the numbers of a producer that have arrived.
+///
+/// # Errors
+/// Database errors.
+pub async fn load(db: &impl ConnectionTrait, producer: &str, partition: u16) -> Result<NumberRanges, DbErr> {
     let sql = r#"SELECT first, last FROM capture_ranges WHERE producer = $1 AND "partition" = $2"#;
     let rows = db.query_all_raw(statement(db, sql, [producer.into(), i32::from(partition).into()])).await?;
-    let range = |row: &sea_orm::QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
-    rows.iter().map(range).collect::<Result<_, _>>().map(Ranges)
+    let mut ranges = BTreeMap::new();
+    for row in rows {
+        ranges.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    }
+    Ok(NumberRanges(ranges))
 }
 
-/// Writes what differs.
+/// Saves the ranges that differ between `old` and `new`.
+///
+/// # Errors
+/// Database errors.
 pub async fn save(
     db: &impl ConnectionTrait,
     producer: &str,
     partition: u16,
-    old: &Ranges,
-    new: &Ranges,
+    old: &NumberRanges,
+    new: &NumberRanges,
 ) -> Result<(), DbErr> {
-    let key = || (producer.into(), i32::from(partition).into());
+    let partition = i32::from(partition);
     for first in old.0.keys().filter(|first| !new.0.contains_key(first)) {
         let sql = r#"DELETE FROM capture_ranges WHERE producer = $1 AND "partition" = $2 AND first = $3"#;
-        let (producer, partition) = key();
-        db.execute_raw(statement(db, sql, [producer, partition, (*first).into()])).await?;
+        let values = [producer.into(), partition.into(), (*first).into()];
+        db.execute_raw(statement(db, sql, values)).await?;
     }
     for (first, last) in new.0.iter().filter(|(first, last)| old.0.get(first) != Some(last)) {
         let sql = r#"INSERT INTO capture_ranges (producer, "partition", first, last) VALUES ($1, $2, $3, $4)
             ON CONFLICT (producer, "partition", first) DO UPDATE SET last = excluded.last"#;
-        let (producer, partition) = key();
-        db.execute_raw(statement(db, sql, [producer, partition, (*first).into(), (*last).into()])).await?;
+        let values = [producer.into(), partition.into(), (*first).into(), (*last).into()];
+        db.execute_raw(statement(db, sql, values)).await?;
     }
     Ok(())
 }
@@ -115,7 +124,8 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_hold_exactly_the_numbers_that_were_added(added in prop::collection::vec((1..60_i64, 0..6_i64), 0..40)) {
-            let (mut ranges, mut numbers) = (Ranges::default(), BTreeSet::new());
+            let mut ranges = NumberRanges::default();
+            let mut numbers = BTreeSet::new();
             for (first, more) in added {
                 ranges.insert(first, first + more);
                 numbers.extend(first..=first + more);

@@ -1,4 +1,4 @@
-//! The view of pairs: it only ever grows by events that are new, in the transaction that inserts them.
+//! The view of pairs. It grows only by new events, in the transaction that inserts them.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,11 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 use serde::Serialize;
 
 use super::{
-    ROWS,
     events::Event,
-    rows::{names, parameter, source, statement},
+    rows::{ROWS_PER_STATEMENT, names, parameter, source, statement},
 };
 
-const PAIR: [(&str, &str); 7] = [
+const PAIR_COLUMNS: [(&str, &str); 7] = [
     ("target_project_id", "bigint"),
     ("origin_project_id", "bigint"),
     ("first_authorized_at", "bigint"),
@@ -21,7 +20,7 @@ const PAIR: [(&str, &str); 7] = [
     ("last_user_id", "bigint"),
 ];
 
-const POLICY: [(&str, &str); 4] = [
+const POLICY_COLUMNS: [(&str, &str); 4] = [
     ("target_project_id", "bigint"),
     ("origin_project_id", "bigint"),
     ("policy", "integer"),
@@ -40,7 +39,7 @@ struct Pair {
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct Policy {
+struct PairPolicy {
     target_project_id: i64,
     origin_project_id: i64,
     policy: i32,
@@ -48,17 +47,17 @@ struct Policy {
 }
 
 /// Adds new events to their pairs.
-pub async fn count(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(), DbErr> {
+pub async fn add(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(), DbErr> {
     let (pairs, policies) = aggregate(events);
     let backend = tx.get_database_backend();
     let sql = format!(
         "INSERT INTO access_pairs ({names}) SELECT {names} FROM {source} WHERE true \
          ON CONFLICT (target_project_id, origin_project_id) DO UPDATE SET {set}",
-        names = names(&PAIR),
-        source = source(backend, &PAIR),
+        names = names(&PAIR_COLUMNS),
+        source = source(backend, &PAIR_COLUMNS),
         set = PAIR_MERGE.replace("OF_LATEST", "excluded.last_authorized_at >= access_pairs.last_authorized_at"),
     );
-    for pairs in pairs.chunks(ROWS) {
+    for pairs in pairs.chunks(ROWS_PER_STATEMENT) {
         tx.execute_raw(statement(tx, &sql, [parameter(pairs)?])).await?;
     }
     let sql = format!(
@@ -66,16 +65,17 @@ pub async fn count(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(),
          ON CONFLICT (target_project_id, origin_project_id, policy) \
          DO UPDATE SET last_authorized_at = excluded.last_authorized_at \
          WHERE excluded.last_authorized_at > access_pair_policies.last_authorized_at",
-        names = names(&POLICY),
-        source = source(backend, &POLICY),
+        names = names(&POLICY_COLUMNS),
+        source = source(backend, &POLICY_COLUMNS),
     );
-    for policies in policies.chunks(ROWS) {
+    for policies in policies.chunks(ROWS_PER_STATEMENT) {
         tx.execute_raw(statement(tx, &sql, [parameter(policies)?])).await?;
     }
     Ok(())
 }
 
-/// What a pair that exists becomes. Neither database has the other's word for the smaller of two, so both say it by cases.
+/// How a new pair is merged into one that exists. The databases have different functions for the smaller of two values, so this
+/// uses CASE.
 const PAIR_MERGE: &str = "\
     first_authorized_at = CASE WHEN excluded.first_authorized_at < access_pairs.first_authorized_at \
         THEN excluded.first_authorized_at ELSE access_pairs.first_authorized_at END, \
@@ -84,9 +84,10 @@ const PAIR_MERGE: &str = "\
     last_user_id = CASE WHEN OF_LATEST THEN excluded.last_user_id ELSE access_pairs.last_user_id END, \
     access_count = access_pairs.access_count + excluded.access_count";
 
-/// One row for each pair, and for each policy of a pair, in the order of their keys.
-fn aggregate(events: &[Event<'_>]) -> (Vec<Pair>, Vec<Policy>) {
-    let (mut pairs, mut policies) = (BTreeMap::new(), BTreeMap::new());
+/// Returns one row for each pair, and for each policy of a pair, in the order of their keys.
+fn aggregate(events: &[Event<'_>]) -> (Vec<Pair>, Vec<PairPolicy>) {
+    let mut pairs = BTreeMap::new();
+    let mut policies = BTreeMap::new();
     for event in events {
         let key = (event.target_project_id, event.origin_project_id);
         let pair = pairs.entry(key).or_insert_with(|| Pair {
@@ -106,15 +107,14 @@ fn aggregate(events: &[Event<'_>]) -> (Vec<Pair>, Vec<Policy>) {
             pair.last_user_id = event.user_id;
         }
         for policy in &event.capture.policies {
-            let last = policies.entry((key, *policy)).or_insert(event.accessed_at);
-            *last = event.accessed_at.max(*last);
+            let row = policies.entry((key, *policy)).or_insert_with(|| PairPolicy {
+                target_project_id: event.target_project_id,
+                origin_project_id: event.origin_project_id,
+                policy: *policy,
+                last_authorized_at: event.accessed_at,
+            });
+            row.last_authorized_at = row.last_authorized_at.max(event.accessed_at);
         }
     }
-    let policy = |(((target_project_id, origin_project_id), policy), last_authorized_at)| Policy {
-        target_project_id,
-        origin_project_id,
-        policy,
-        last_authorized_at,
-    };
-    (pairs.into_values().collect(), policies.into_iter().map(policy).collect())
+    (pairs.into_values().collect(), policies.into_values().collect())
 }
