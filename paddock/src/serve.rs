@@ -13,7 +13,7 @@ use chassis::{
     secrets::SecretStore,
     telemetry,
 };
-use job_token_auth::keys::SigningKeys;
+use job_token_auth::job_token::keys::SigningKeys;
 use proto::paddock::contract::v1::Process;
 use runner_registry::{seal::SealKeys, token::UserToken};
 use tokio::net::TcpListener;

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use chassis::secrets::{Problem, SecretError, SecretStore};
 use job_token_auth::{
     config::CaptureStoreKind,
-    keys::{KeyError, SigningKeys},
+    job_token::keys::{KeyError, SigningKeys},
 };
 use proto::contract::SecretSpec;
 use proto::paddock::contract::v1::{Process, Secret};
@@ -47,7 +47,7 @@ pub fn check(config: &Config, report: &mut Report) {
         report.add(finding);
     }
     // What only the reader of a secret knows of it.
-    if are_sound && let Err(error @ KeyError::NoSeed(_)) = SigningKeys::load(&store) {
+    if are_sound && let Err(error @ KeyError::SeedTooLong(_)) = SigningKeys::load(&store) {
         report.add(Finding::bad("secrets", error.to_string(), "Write a key with as many digits."));
     }
 }

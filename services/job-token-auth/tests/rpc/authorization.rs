@@ -3,8 +3,8 @@
 use chassis::access::Caller;
 use job_token_auth::{
     entity::known_project,
-    keys::{ISSUER, Purpose},
-    token::{Claims, JobToken},
+    job_token::keys::{ISSUER, Purpose},
+    job_token::token::{Claims, JobToken},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use proto::paddock::{

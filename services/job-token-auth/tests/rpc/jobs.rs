@@ -1,7 +1,7 @@
 //! Jobs from their beginning to their end.
 
 use chassis::access::Caller;
-use job_token_auth::token::MAX_LENGTH;
+use job_token_auth::job_token::token::MAX_LENGTH;
 use proto::paddock::{
     contract::v1::{CredentialKind, Process},
     directory::v1::Visibility,

@@ -164,7 +164,7 @@ async fn write(service: &Service, target: i64, enforced: bool, entries: [Grant; 
     let places = [("project", ORIGIN), ("group", NEAR), ("group", FAR)];
     for (grant, (kind, id)) in entries.iter().zip(places) {
         let Some(grant) = grant else { continue };
-        let names = grant.unwrap_or_default().iter().map(|policy| job_token_auth::policy::name(*policy));
+        let names = grant.unwrap_or_default().iter().map(|policy| job_token_auth::allowlist::policy::name(*policy));
         statements.push(format!(
             "INSERT INTO allowlist_{kind}s (source_project_id, target_{kind}_id, default_permissions, policies, \
              autopopulated, added_by_id, created_at) VALUES ({target}, {id}, {}, '{}', false, NULL, 0)",

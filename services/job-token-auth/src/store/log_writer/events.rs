@@ -13,7 +13,7 @@ use super::{
     ROWS,
     rows::{names, parameter, source, statement},
 };
-use crate::policy;
+use crate::allowlist::policy;
 
 /// The columns of `access_events`. `unresolved_captures` has all but the last.
 const COLUMNS: [(&str, &str); 12] = [

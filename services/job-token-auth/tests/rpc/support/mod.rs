@@ -22,7 +22,7 @@ use chassis::{
 use job_token_auth::{
     Config, Deps, Error,
     config::{DEFAULTS, ProcessConfig},
-    keys::SigningKeys,
+    job_token::keys::SigningKeys,
 };
 use proto::paddock::{
     contract::v1::{CredentialKind, Process, TokenScope},
