@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod iso8601;
+pub mod json;
 pub mod timestamp;
 
 #[allow(clippy::all, clippy::pedantic, missing_docs)]

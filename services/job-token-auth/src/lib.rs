@@ -64,7 +64,7 @@ impl Service {
         )
         .await?;
         rpc::authorization::describe_metrics();
-        let state = rpc::State::new(deps, captures.clone());
+        let state = rpc::State::new(deps, captures.clone())?;
         let server = server
             .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
             .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))

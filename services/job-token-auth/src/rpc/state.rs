@@ -21,6 +21,7 @@ use crate::{
     deps::Deps,
     directory::Directory,
     error::{Error, Result},
+    export::jsonl::LineWriters,
     job_token::keys::SigningKeys,
     store::known_projects::KnownProjects,
 };
@@ -38,6 +39,8 @@ pub struct State {
     pub decider: Arc<Decider<LiveSources>>,
     /// The paths of projects, for lists that name deleted projects.
     pub known_projects: KnownProjects,
+    /// The writers of JSON Lines.
+    pub line_writers: Arc<LineWriters>,
     /// The captures.
     pub captures: Captures,
     /// The clock.
@@ -66,19 +69,24 @@ impl UserCall {
 
 impl State {
     /// Makes the state from the dependencies of the service.
-    pub fn new(deps: Deps, captures: Captures) -> Self {
+    ///
+    /// # Errors
+    /// A fault if the contract has a field that JSON cannot show.
+    pub fn new(deps: Deps, captures: Captures) -> Result<Self> {
+        let line_writers = LineWriters::new().map_err(Error::internal)?;
         let directory = Directory::new(deps.registry);
         let sources = LiveSources { database: deps.database.clone(), directory: directory.clone() };
         let decider = Decider::new(sources, deps.signing.clone(), deps.clock.clone(), &deps.config);
-        Self {
+        Ok(Self {
             signing: deps.signing,
             directory,
             decider: Arc::new(decider),
             known_projects: KnownProjects::new(deps.database.clone(), deps.clock.clone()),
+            line_writers: Arc::new(line_writers),
             captures,
             database: deps.database,
             clock: deps.clock,
-        }
+        })
     }
 
     /// Returns the project with an id or a full path, for a user who administers it.

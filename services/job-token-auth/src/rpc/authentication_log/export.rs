@@ -2,6 +2,8 @@
 //! order in which the position of a row never changes. So a change of the log during the export neither repeats a row nor skips one
 //! that was there before the export began.
 
+use std::sync::Arc;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use proto::paddock::document::v1::Document;
 use tonic::Status;
@@ -48,19 +50,12 @@ enum NextChunk {
     None,
 }
 
-impl ExportFormat {
-    /// Pairs as JSON Lines.
-    pub fn json_lines() -> Self {
-        Self::JsonLines(JsonLines::default())
-    }
-
-    /// Events as JSON Lines.
-    pub fn event_json_lines(event_filter: EventFilter) -> Self {
-        Self::EventJsonLines(JsonLines::default(), event_filter)
-    }
-}
-
 impl State {
+    /// Begins a file of JSON Lines.
+    pub(super) fn json_lines(&self) -> JsonLines {
+        JsonLines::new(Arc::clone(&self.line_writers))
+    }
+
     /// Begins an export of the rows that the request selects.
     ///
     /// # Errors
@@ -113,9 +108,9 @@ impl Export {
             ExportFormat::Csv | ExportFormat::JsonLines(_) => self.pair_chunk().await?,
         });
         if matches!(self.next_chunk, NextChunk::None)
-            && let ExportFormat::JsonLines(lines) | ExportFormat::EventJsonLines(lines, _) = &mut self.format
+            && let ExportFormat::JsonLines(lines) | ExportFormat::EventJsonLines(lines, _) = &self.format
         {
-            chunk.extend(std::mem::take(lines).end().map_err(Error::internal)?);
+            chunk.extend(lines.end().into_bytes());
         }
         Ok(Some(chunk))
     }

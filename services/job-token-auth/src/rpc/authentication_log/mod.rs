@@ -82,7 +82,7 @@ impl AuthenticationLogService for AuthenticationLog {
         request: Request<StreamAuthenticationLogJsonLinesRequest>,
     ) -> Result<Response<Self::StreamAuthenticationLogJsonLinesStream>, Status> {
         let request = LogRequest::read(request)?;
-        let export = self.0.export(request, ExportFormat::json_lines()).await?;
+        let export = self.0.export(request, ExportFormat::JsonLines(self.0.json_lines())).await?;
         let chunks = export.stream(|document| StreamAuthenticationLogJsonLinesResponse { document: Some(document) });
         Ok(Response::new(chunks.await?))
     }
@@ -99,7 +99,8 @@ impl AuthenticationLogService for AuthenticationLog {
             user_id: request.message.user_id,
             unresolved: request.message.unresolved.unwrap_or(false),
         };
-        let export = self.0.export(request, ExportFormat::event_json_lines(event_filter)).await?;
+        let format = ExportFormat::EventJsonLines(self.0.json_lines(), event_filter);
+        let export = self.0.export(request, format).await?;
         let chunks = export.stream(|document| StreamAccessEventsJsonLinesResponse { document: Some(document) });
         Ok(Response::new(chunks.await?))
     }

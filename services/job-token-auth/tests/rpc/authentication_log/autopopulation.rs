@@ -1,4 +1,4 @@
-//! From the log to the allowlist.
+//! Allowlist entries made from the log.
 
 use proto::paddock::{
     directory::v1::Visibility,
@@ -34,9 +34,18 @@ fn refused(projects: &[i64], still_refused: &[i64]) -> AutopopulateAllowlistResp
     AutopopulateAllowlistResponse { still_refused_project_ids: still_refused.to_vec(), ..added(projects, &[]) }
 }
 
-/// The entries of both allowlists without the project itself: id, whether everything, policies, whether from the log.
-async fn entries(service: &Service) -> (Vec<(i64, bool, Vec<i32>, bool)>, Vec<(i64, bool, Vec<i32>, bool)>) {
-    let (id, per_page) = ("20".to_owned(), Some(100));
+/// An entry: id, whether it grants everything, policies, and whether it was made from the log.
+type EntryFields = (i64, bool, Vec<i32>, bool);
+
+/// An entry for everything that was made from the log.
+fn everything(id: i64) -> EntryFields {
+    (id, true, vec![], true)
+}
+
+/// The entries of both allowlists, without the project itself.
+async fn entries(service: &Service) -> (Vec<EntryFields>, Vec<EntryFields>) {
+    let id = "20".to_owned();
+    let per_page = Some(100);
     let list = ListAllowedProjectsRequest { id: id.clone(), page: None, per_page };
     let projects = service.root().scope().list_allowed_projects(list).await.answer().projects.into_iter().skip(1);
     let projects =
@@ -53,19 +62,16 @@ async fn refused_in_dry_run(service: &Service) -> i64 {
     service.alice().log().dry_run_allowlist(request).await.answer().refused
 }
 
-/// How many entries each allowlist has.
-async fn count(service: &Service) -> (i64, i64) {
-    let count = async |table: &str| {
-        let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
-        let statement = Statement::from_string(service.database.get_database_backend(), sql);
-        let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
-        row.try_get::<i64>("", "n").unwrap()
-    };
-    (count("allowlist_projects").await, count("allowlist_groups").await)
+/// The number of entries in a table.
+async fn count_entries(service: &Service, table: &str) -> i64 {
+    let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
+    let statement = Statement::from_string(service.database.get_database_backend(), sql);
+    let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
+    row.try_get("", "n").unwrap()
 }
 
-/// So many projects in a group of their own, all of which came.
-async fn visitors(service: &Service, group: i64, parent: Option<i64>, first: i64, count: i64) {
+/// Creates a group with projects, and an access by each of them.
+async fn record_group(service: &Service, group: i64, parent: Option<i64>, first: i64, count: i64) {
     service.registry.group(group, &format!("g{group}"), parent, Visibility::Internal);
     for id in first..first + count {
         service.registry.project(id, &format!("g{group}/p{id}"), Some(group), Visibility::Internal);
@@ -75,10 +81,10 @@ async fn visitors(service: &Service, group: i64, parent: Option<i64>, first: i64
 }
 
 both_databases! {
-    async fn whoever_came_gets_an_entry_that_counts_at_once(service) {
+    async fn projects_in_the_log_get_entries_that_apply_at_once(service) {
         service.project(20, "tools/charts", None);
         service.project(10, "shop/app", None);
-        // A project that alice does not see came too.
+        // Alice does not see this one.
         service.registry.project(11, "shop/hidden", None, Visibility::Private);
         record(service, &[
             Access { number: 1, origin: 10, ..Default::default() },
@@ -88,22 +94,21 @@ both_databases! {
             Access { number: 5, origin: 10, target: 21, ..Default::default() },
         ]).await;
         let (_, token) = service.running_job(10).await;
-        let asked = || question(&token, &["20"], &[ReadJobs]);
+        let access = question(&token, &["20"], &[ReadJobs]);
         let mut gateway = service.gateway().authorization();
-        assert_eq!(gateway.authorize(asked()).await.reason(), "job_token_not_in_scope");
-        assert_eq!(autopopulate(service, request()).await, refused(&[10], &[11]), "and not 99, which is gone");
-        gateway.authorize(asked()).await.answer();
-        let everything = |id| (id, true, vec![], true);
+        assert_eq!(gateway.authorize(access.clone()).await.reason(), "job_token_not_in_scope");
+        assert_eq!(autopopulate(service, request()).await, refused(&[10], &[11]), "99 is deleted");
+        gateway.authorize(access.clone()).await.answer();
         assert_eq!(entries(service).await, (vec![everything(10)], vec![]));
         let rows = Statement::from_string(
             service.database.get_database_backend(),
             "SELECT added_by_id, created_at FROM allowlist_projects",
         );
         for row in service.database.query_all_raw(rows).await.unwrap() {
-            let told: (i64, i64) = (row.try_get("", "added_by_id").unwrap(), row.try_get("", "created_at").unwrap());
-            assert_eq!(told, (ALICE, minutes_ago(0)));
+            let added: (i64, i64) = (row.try_get("", "added_by_id").unwrap(), row.try_get("", "created_at").unwrap());
+            assert_eq!(added, (ALICE, minutes_ago(0)));
         }
-        // There is nothing left to do, but for who sees more.
+        // A second call adds nothing, except for a user who sees more.
         assert_eq!(autopopulate(service, request()).await, refused(&[], &[11]));
         assert_eq!(entries(service).await.0.len(), 1);
         let by_root = service.root().log().autopopulate_allowlist(request()).await.answer();
@@ -127,9 +132,9 @@ both_databases! {
         assert_eq!(refused_in_dry_run(service).await, 0);
     }
 
-    async fn entries_that_are_there_stay_as_they_are(service) {
+    async fn present_entries_do_not_change(service) {
         service.project(20, "tools/charts", None);
-        visitors(service, 5, None, 100, 2).await;
+        record_group(service, 5, None, 100, 2).await;
         service.project(10, "shop/app", None);
         record(service, &[Access { number: 1, origin: 10, ..Default::default() }]).await;
         let limited = AllowProjectRequest {
@@ -139,14 +144,13 @@ both_databases! {
             job_token_policies: vec![ReadPackages.into()],
         };
         service.root().scope().allow_project(limited).await.answer();
-        assert_eq!(autopopulate(service, request()).await, refused(&[100, 101], &[10]), "its own entry falls short");
-        let everything = |id| (id, true, vec![], true);
+        assert_eq!(autopopulate(service, request()).await, refused(&[100, 101], &[10]), "its present entry grants too little");
         let kept = (10, false, vec![ReadPackages.into()], false);
         assert_eq!(entries(service).await, (vec![kept, everything(100), everything(101)], vec![]));
         assert_eq!(refused_in_dry_run(service).await, 1);
     }
 
-    async fn where_the_entry_of_a_group_falls_short_the_project_gets_one(service) {
+    async fn a_project_gets_an_entry_if_that_of_its_group_grants_too_little(service) {
         service.project(20, "tools/charts", None);
         service.registry.group(5, "g5", None, Visibility::Internal);
         for (number, origin, policies) in [
@@ -167,7 +171,7 @@ both_databases! {
         let kept = (5, false, vec![ReadJobs.into()], false);
         let used_only = AutopopulateAllowlistRequest { used_policies_only: Some(true), ..request() };
         assert_eq!(autopopulate(service, used_only.clone()).await, refused(&[11], &[12]), "no policy helps 12");
-        // It has what the group grants, too: its jobs lose nothing.
+        // The new entry also grants what that of the group grants.
         let both = (11, false, vec![ReadJobs.into(), ReadPackages.into()], true);
         assert_eq!(entries(service).await, (vec![both.clone()], vec![kept.clone()]));
         assert_eq!(autopopulate(service, used_only).await, refused(&[], &[12]));
@@ -176,20 +180,20 @@ both_databases! {
         assert_eq!(refused_in_dry_run(service).await, 0);
     }
 
-    async fn entries_for_what_is_deleted_take_no_room(service) {
+    async fn entries_for_deleted_projects_are_removed_first(service) {
         service.project(20, "tools/charts", None);
         let rows: Vec<_> = (1..=199).map(|id| format!("(20, {}, true, '', false, 1, 0)", 5000 + id)).collect();
         execute(service, &format!("INSERT INTO allowlist_projects VALUES {}", rows.join(", "))).await;
         for id in 1..=198 {
             service.registry.project(5000 + id, &format!("many/p{id}"), None, Visibility::Private);
         }
-        visitors(service, 5, None, 100, 1).await;
+        record_group(service, 5, None, 100, 1).await;
         assert_eq!(autopopulate(service, request()).await, added(&[100], &[]));
-        let (projects, _) = count(service).await;
-        assert_eq!(projects, 200, "one is gone, and there is room all the same");
-        visitors(service, 5, None, 101, 1).await;
-        assert_eq!(autopopulate(service, request()).await, added(&[101], &[]), "and no group in its place");
-        assert_eq!(count(service).await, (200, 0));
+        assert_eq!(count_entries(service, "allowlist_projects").await, 200, "the entry for a deleted project was removed");
+        record_group(service, 5, None, 101, 1).await;
+        assert_eq!(autopopulate(service, request()).await, added(&[101], &[]), "a project, not a group");
+        assert_eq!(count_entries(service, "allowlist_projects").await, 200);
+        assert_eq!(count_entries(service, "allowlist_groups").await, 0);
     }
 
     async fn only_the_given_days_count(service) {
@@ -198,20 +202,20 @@ both_databases! {
             service.project(origin, &format!("shop/p{origin}"), None);
             record(service, &[Access { number, origin, at: minutes_ago(age * 24 * 60), ..Default::default() }]).await;
         }
-        let of = |days| AutopopulateAllowlistRequest { days, ..request() };
-        assert_eq!(autopopulate(service, of(Some(2))).await, added(&[10], &[]));
-        assert_eq!(autopopulate(service, of(None)).await, added(&[11], &[]));
-        assert_eq!(autopopulate(service, of(Some(366))).await, added(&[12], &[]));
+        for (days, expected) in [(Some(2), 10), (None, 11), (Some(366), 12)] {
+            let request = AutopopulateAllowlistRequest { days, ..request() };
+            assert_eq!(autopopulate(service, request).await, added(&[expected], &[]));
+        }
     }
 
-    async fn groups_take_the_place_of_projects_that_do_not_fit(service) {
+    async fn groups_replace_projects_that_do_not_fit(service) {
         service.project(20, "tools/charts", None);
         service.registry.group(50, "g50", None, Visibility::Internal);
-        visitors(service, 5, Some(50), 1000, 90).await;
-        visitors(service, 6, Some(50), 2000, 60).await;
-        visitors(service, 7, None, 3000, 51).await;
+        record_group(service, 5, Some(50), 1000, 90).await;
+        record_group(service, 6, Some(50), 2000, 60).await;
+        record_group(service, 7, None, 3000, 51).await;
         let answer = autopopulate(service, AutopopulateAllowlistRequest { used_policies_only: Some(true), ..request() }).await;
-        // 201 came: the group that takes most of them away is enough, and the one above it would let in more.
+        // 201 projects: the group that replaces most of them is enough; the one above it would admit more projects.
         let expected: Vec<i64> = (2000..2060).chain(3000..3051).collect();
         assert_eq!(answer, added(&expected, &[5]));
         let (projects, groups) = entries(service).await;
@@ -220,7 +224,7 @@ both_databases! {
         assert_eq!(autopopulate(service, request()).await, added(&[], &[]));
     }
 
-    async fn what_does_not_fit_is_refused_and_changes_nothing(service) {
+    async fn entries_that_do_not_fit_are_refused_without_a_change(service) {
         service.project(20, "tools/charts", None);
         let rows: Vec<_> = (1..=199).map(|id| format!("(20, {}, true, '', false, 1, 0)", 5000 + id)).collect();
         execute(service, &format!("INSERT INTO allowlist_projects VALUES {}", rows.join(", "))).await;
@@ -237,9 +241,9 @@ both_databases! {
         assert_eq!(autopopulate(service, request()).await, added(&[10, 11], &[]));
     }
 
-    async fn a_group_that_the_caller_does_not_see_takes_no_place(service) {
+    async fn a_group_that_the_caller_does_not_see_replaces_nothing(service) {
         service.project(20, "tools/charts", None);
-        visitors(service, 5, None, 1000, 201).await;
+        record_group(service, 5, None, 1000, 201).await;
         service.registry.group(5, "g5", None, Visibility::Private);
         let refusal = service.alice().log().autopopulate_allowlist(request()).await;
         assert_eq!(refusal.reason(), "allowlist_full");
@@ -249,7 +253,7 @@ both_databases! {
 
     async fn calls_at_the_same_moment_add_each_entry_once(service) {
         service.project(20, "tools/charts", None);
-        visitors(service, 5, None, 1000, 30).await;
+        record_group(service, 5, None, 1000, 30).await;
         let calls = (0..6).map(|_| {
             let mut client = service.alice().log();
             tokio::spawn(async move { client.autopopulate_allowlist(request()).await })

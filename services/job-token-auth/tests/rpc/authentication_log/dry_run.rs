@@ -1,4 +1,4 @@
-//! What an allowlist would have refused, held against what it does refuse.
+//! Dry runs of an allowlist, compared with real decisions.
 
 use proto::paddock::{
     directory::v1::Visibility,
@@ -15,7 +15,7 @@ use crate::support::{Answer as _, Service, both_databases, question};
 
 const OTHER_ROUTE: &str = "PUT /api/v4/projects/{id}/packages";
 
-/// Which policies the accesses of the log required.
+/// The policies that the accesses of the log required.
 const POLICIES: [&[JobTokenPolicy]; 4] = [&[ReadJobs], &[AdminJobs], &[ReadJobs, ReadPackages], &[]];
 
 fn request() -> DryRunAllowlistRequest {
@@ -30,17 +30,16 @@ fn counts(answer: &DryRunAllowlistResponse) -> (i64, i64, i64) {
     (answer.examined, answer.allowed, answer.refused)
 }
 
-/// Project, route, count, reason and missing policies.
-fn told(answer: &DryRunAllowlistResponse) -> Vec<(i64, &str, i64, &str, Vec<JobTokenPolicy>)> {
-    let refusals = answer.refusals.iter();
-    let told = refusals.map(|refused| {
+/// The project, route, count, reason and missing policies of each refusal.
+fn refusals(answer: &DryRunAllowlistResponse) -> Vec<(i64, &str, i64, &str, Vec<JobTokenPolicy>)> {
+    let fields = answer.refusals.iter().map(|refused| {
         let origin = refused.origin_project.as_ref().unwrap().id;
         (origin, refused.route.as_str(), refused.count, refused.reason.as_str(), refused.missing_policies().collect())
     });
-    told.collect()
+    fields.collect()
 }
 
-/// The target, and projects that stand in each way to its allowlist.
+/// Creates the target, and origins for each kind of entry.
 async fn set_up(service: &Service) {
     service.project(20, "tools/charts", None);
     service.registry.group(5, "shop", None, Visibility::Internal);
@@ -53,17 +52,18 @@ async fn set_up(service: &Service) {
     service.project(14, "shop/sub/limited", Some(6));
 }
 
-/// Lets in: 10 and 11 by a group with packages only, 12 by a group, 14 by itself with jobs only; 13 not at all.
+/// Allows 10 and 11 by a group with packages only, 12 by a group, and 14 by its own entry with jobs only; not 13.
 async fn allow_some(service: &Service) {
     let mut client = service.root().scope();
-    let group = |target_group_id, policies: &[JobTokenPolicy]| AllowGroupRequest {
+    let packages_only = AllowGroupRequest {
         id: "20".to_owned(),
-        target_group_id,
-        default_permissions: Some(policies.is_empty()),
-        job_token_policies: policies.iter().map(|policy| (*policy).into()).collect(),
+        target_group_id: 5,
+        default_permissions: Some(false),
+        job_token_policies: vec![ReadPackages.into()],
     };
-    client.allow_group(group(5, &[ReadPackages])).await.answer();
-    client.allow_group(group(7, &[])).await.answer();
+    client.allow_group(packages_only).await.answer();
+    let everything = AllowGroupRequest { id: "20".to_owned(), target_group_id: 7, ..Default::default() };
+    client.allow_group(everything).await.answer();
     let limited = AllowProjectRequest {
         id: "20".to_owned(),
         target_project_id: 14,
@@ -82,10 +82,10 @@ both_databases! {
         let mut allowed_jobs = 0;
         for origin in [10, 11, 12, 13, 14] {
             let (_, token) = service.running_job(origin).await;
-            for (at, policies) in POLICIES.into_iter().enumerate() {
+            for (index, policies) in POLICIES.into_iter().enumerate() {
                 number += 1;
-                // One route for each, so that each has an item of its own.
-                let route = ["GET /a", "GET /b", "GET /c", "GET /d"][at];
+                // Each has a different route, so that each becomes a separate item.
+                let route = ["GET /a", "GET /b", "GET /c", "GET /d"][index];
                 record(service, &[Access { number, origin, policies, route, ..Default::default() }]).await;
                 let answer = service.gateway().authorization().authorize(question(&token, &["20"], policies)).await;
                 match answer {
@@ -96,18 +96,18 @@ both_databases! {
         }
         let answer = dry_run(service, request()).await;
         let mut dry_run_refusals: Vec<_> =
-            told(&answer).into_iter().map(|(origin, route, _, reason, _)| (origin, route, reason)).collect();
+            refusals(&answer).into_iter().map(|(origin, route, _, reason, _)| (origin, route, reason)).collect();
         dry_run_refusals.sort();
         assert_eq!(dry_run_refusals, refused_jobs);
         assert_eq!(counts(&answer), (20, allowed_jobs, 20 - allowed_jobs));
-        // The set is a mixed one: each reason occurs, and each way in.
+        // Each reason occurs.
         for reason in ["job_token_not_in_scope", "job_token_policy_missing", "job_token_route_unauthorized"] {
             assert!(refused_jobs.iter().any(|(_, _, refused)| *refused == reason), "{reason}");
         }
         assert_eq!(allowed_jobs, 6);
     }
 
-    async fn refusals_are_put_together_by_project_and_route(service) {
+    async fn refusals_are_merged_by_project_and_route(service) {
         set_up(service).await;
         allow_some(service).await;
         record(service, &[
@@ -122,7 +122,7 @@ both_databases! {
         ]).await;
         let answer = dry_run(service, request()).await;
         assert_eq!(counts(&answer), (7, 1, 6));
-        assert_eq!(told(&answer), [
+        assert_eq!(refusals(&answer), [
             (10, ROUTE, 3, "job_token_policy_missing", vec![ReadJobs, AdminJobs]),
             (13, ROUTE, 1, "job_token_not_in_scope", vec![]),
             (13, OTHER_ROUTE, 1, "job_token_not_in_scope", vec![]),
@@ -171,8 +171,8 @@ both_databases! {
         let mut client = service.alice().log();
         let contradiction = DryRunAllowlistRequest { project_ids: vec![1], job_token_policies: jobs.clone(), ..none.clone() };
         assert_eq!(client.dry_run_allowlist(contradiction).await.reason(), "parameter_invalid");
-        let of_whom = DryRunAllowlistRequest { default_permissions: Some(false), job_token_policies: jobs, ..none.clone() };
-        assert_eq!(client.dry_run_allowlist(of_whom).await.reason(), "parameter_missing");
+        let without_targets = DryRunAllowlistRequest { default_permissions: Some(false), job_token_policies: jobs, ..none.clone() };
+        assert_eq!(client.dry_run_allowlist(without_targets).await.reason(), "parameter_missing");
         let unknown = DryRunAllowlistRequest {
             project_ids: vec![1],
             default_permissions: Some(false),
@@ -190,22 +190,22 @@ both_databases! {
             Access { number: 1, origin: 12, ..Default::default() },
             Access { number: 2, origin: 15, ..Default::default() },
         ]).await;
-        let of_group = || DryRunAllowlistRequest { group_ids: vec![7], ..request() };
-        let of_project = || DryRunAllowlistRequest { project_ids: vec![15], ..request() };
-        for request in [of_group(), of_project()] {
+        for request in [
+            DryRunAllowlistRequest { group_ids: vec![7], ..request() },
+            DryRunAllowlistRequest { project_ids: vec![15], ..request() },
+        ] {
             assert_eq!(counts(&dry_run(service, request.clone()).await), (2, 0, 2));
             let answer = service.root().log().dry_run_allowlist(request).await.answer();
             assert_eq!(counts(&answer), (2, 1, 1));
         }
-        let id = || "20".to_owned();
-        let (project, group) = (
-            AllowProjectRequest { id: id(), target_project_id: 15, ..Default::default() },
-            AllowGroupRequest { id: id(), target_group_id: 7, ..Default::default() },
-        );
-        let (mut alice, mut root) = (service.alice().scope(), service.root().scope());
+        let id = "20".to_owned();
+        let project = AllowProjectRequest { id: id.clone(), target_project_id: 15, ..Default::default() };
+        let group = AllowGroupRequest { id: id.clone(), target_group_id: 7, ..Default::default() };
+        let mut alice = service.alice().scope();
+        let mut root = service.root().scope();
         assert_eq!(alice.allow_project(project.clone()).await.reason(), "allowlist_project_not_found");
         assert_eq!(alice.allow_group(group.clone()).await.reason(), "allowlist_group_not_found");
-        let from_log = AutopopulateAllowlistRequest { id: id(), ..Default::default() };
+        let from_log = AutopopulateAllowlistRequest { id, ..Default::default() };
         let added = service.alice().log().autopopulate_allowlist(from_log).await.answer();
         assert_eq!((added.added_project_ids, added.still_refused_project_ids), (vec![12], vec![15]));
         root.allow_project(project).await.answer();
@@ -222,9 +222,17 @@ both_databases! {
 
     async fn only_the_given_days_count(service) {
         set_up(service).await;
-        let days = |days: i64| minutes_ago(days * 24 * 60);
-        let ages = [days(0), days(1), days(1) - 1, days(30), days(30) - 1, days(366), days(366) - 1];
-        for (number, at) in (1..).zip(ages) {
+        let day = 24 * 60;
+        let times = [
+            minutes_ago(0),
+            minutes_ago(day),
+            minutes_ago(day) - 1,
+            minutes_ago(30 * day),
+            minutes_ago(30 * day) - 1,
+            minutes_ago(366 * day),
+            minutes_ago(366 * day) - 1,
+        ];
+        for (number, at) in (1..).zip(times) {
             record(service, &[Access { number, at, ..Default::default() }]).await;
         }
         for (days, expected) in [(Some(1), 2), (Some(30), 4), (None, 4), (Some(366), 6)] {

@@ -1,7 +1,8 @@
-//! What the lists show, and which rows the filters leave.
+//! The content of the lists, and the rows that the filters select.
 
 use std::time::Duration;
 
+use prost_types::Timestamp;
 use proto::paddock::{
     directory::v1::Visibility,
     job_token::v1::{
@@ -59,7 +60,73 @@ fn numbers_of(policies: &[JobTokenPolicy]) -> Vec<i32> {
     policies.iter().map(|policy| (*policy).into()).collect()
 }
 
-/// What alice maintains, and two projects that she does not see and one that is gone.
+fn time_of(access: Access) -> Option<Timestamp> {
+    Some(proto::timestamp::from_millis(access.at))
+}
+
+fn last_use(policy: JobTokenPolicy, access: Access) -> LoggedPolicy {
+    LoggedPolicy { policy: policy.into(), last_authorized_at: time_of(access) }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+/// The event of an access by a job of project 10 to project 20 under `admin_jobs` and `read_jobs`.
+fn event(access: Access, resolved: bool, status: i32) -> AccessEvent {
+    AccessEvent {
+        id: access.id(),
+        origin_project: Some(shown(10, "shop/app")),
+        accessed_project: Some(shown(20, "tools/charts")),
+        accessed_at: time_of(access),
+        job_id: 7,
+        user_id: ALICE,
+        route: ROUTE.to_owned(),
+        job_token_policies: numbers_of(&[AdminJobs, ReadJobs]),
+        status,
+        capture_mode: CaptureMode::Strict.into(),
+        request_id: format!("request-{}", access.number),
+        remote_ip: Some(format!("192.0.2.{}", access.number)),
+        resolved,
+    }
+}
+
+/// The origins of the pairs, which must be those of the events as well.
+async fn listed_origins(actor: Actor) -> Vec<LoggedProject> {
+    let entries = list(&actor, pairs()).await;
+    let projects: Vec<_> = entries.into_iter().map(|entry| entry.origin_project.unwrap()).collect();
+    let events = list_events(&actor, events()).await;
+    let in_events: Vec<_> = events.into_iter().map(|event| event.origin_project.unwrap()).collect();
+    assert_eq!(projects, in_events);
+    projects
+}
+
+/// The last digit of the id, the user, and whether there is an address.
+type EventFields = (String, i64, bool);
+
+async fn event_fields(actor: Actor, request: ListAccessEventsRequest) -> Vec<EventFields> {
+    let events = list_events(&actor, request).await.into_iter();
+    let mut fields: Vec<_> =
+        events.map(|event| (event.id[35..].to_owned(), event.user_id, event.remote_ip.is_some())).collect();
+    fields.sort();
+    fields
+}
+
+fn with_user(number: &str) -> EventFields {
+    (number.to_owned(), ALICE, true)
+}
+
+fn without_user(number: &str) -> EventFields {
+    (number.to_owned(), 0, false)
+}
+
+/// The origins of the pairs, and the users of their latest access.
+async fn last_users(actor: Actor) -> Vec<(i64, i64)> {
+    let entries = list(&actor, pairs()).await.into_iter();
+    entries.map(|entry| (entry.origin_project.unwrap().id, entry.last_user_id)).collect()
+}
+
+/// Creates three projects that alice maintains, one that she does not see, and one that she sees.
 fn set_up(service: &Service) {
     service.project(20, "tools/charts", None);
     service.project(21, "tools/other", None);
@@ -74,15 +141,13 @@ both_databases! {
         let first = Access { at: minutes_ago(60), policies: &[ReadJobs, ReadPackages], ..Default::default() };
         let last = Access { number: 2, at: minutes_ago(10), job: 8, user: 1, ..Default::default() };
         record(service, &[first, last]).await;
-        let at = |access: Access| Some(proto::timestamp::from_millis(access.at));
-        let used = |policy: JobTokenPolicy, access| LoggedPolicy { policy: policy.into(), last_authorized_at: at(access) };
         let expected = AuthenticationLogEntry {
             origin_project: Some(shown(10, "shop/app")),
             accessed_project: Some(shown(20, "tools/charts")),
-            last_authorized_at: at(last),
+            last_authorized_at: time_of(last),
             job_token_policies: numbers_of(&[ReadJobs, ReadPackages]),
-            job_token_policies_last_used: vec![used(ReadJobs, last), used(ReadPackages, first)],
-            first_authorized_at: at(first),
+            job_token_policies_last_used: vec![last_use(ReadJobs, last), last_use(ReadPackages, first)],
+            first_authorized_at: time_of(first),
             access_count: 2,
             last_job_id: 8,
             last_user_id: 1,
@@ -118,7 +183,6 @@ both_databases! {
             Access { number: 3, origin: 21, at: minutes_ago(10), policies: &[], ..Default::default() },
         ]).await;
         let none = pairs();
-        let text = |text: &str| Some(text.to_owned());
         for (request, expected) in [
             (none.clone(), vec![21, 12, 10]),
             (ListAuthenticationLogRequest { other_project_id: Some(12), ..none.clone() }, vec![12]),
@@ -155,10 +219,9 @@ both_databases! {
             Access { number: 6, at: minutes_ago(10), policies: &[], ..Default::default() },
         ]).await;
         let none = events();
-        let text = |text: &str| Some(text.to_owned());
         for (request, expected) in [
             (none.clone(), vec![6, 5, 4, 3, 2, 1]),
-            // Wherever in the list the policy stands.
+            // At any index of the list of policies.
             (ListAccessEventsRequest { policy: Some(ReadJobs.into()), ..none.clone() }, vec![4, 3, 2, 1]),
             (ListAccessEventsRequest { policy: Some(AdminJobs.into()), ..none.clone() }, vec![3, 2]),
             (ListAccessEventsRequest { policy: Some(ReadPackages.into()), ..none.clone() }, vec![5, 4, 3]),
@@ -175,31 +238,16 @@ both_databases! {
         }
     }
 
-    async fn an_event_shows_what_is_known_of_the_access(service) {
+    async fn an_event_has_all_details_of_the_access(service) {
         set_up(service);
         let access = Access { number: 9, policies: &[AdminJobs, ReadJobs], ..Default::default() };
         record(service, &[access]).await;
         let unresolved = Access { number: 10, ..access };
         record_unresolved(service, &unresolved).await;
-        let event = |access: Access, resolved, status| AccessEvent {
-            id: access.id(),
-            origin_project: Some(shown(10, "shop/app")),
-            accessed_project: Some(shown(20, "tools/charts")),
-            accessed_at: Some(proto::timestamp::from_millis(access.at)),
-            job_id: 7,
-            user_id: ALICE,
-            route: ROUTE.to_owned(),
-            job_token_policies: numbers_of(&[AdminJobs, ReadJobs]),
-            status,
-            capture_mode: CaptureMode::Strict.into(),
-            request_id: format!("request-{}", access.number),
-            remote_ip: Some(format!("192.0.2.{}", access.number)),
-            resolved,
-        };
         assert_eq!(list_events(&service.alice(), events()).await, [event(access, true, 200)]);
         let asked = ListAccessEventsRequest { unresolved: Some(true), ..events() };
         assert_eq!(list_events(&service.alice(), asked).await, [event(unresolved, false, 0)]);
-        // What has no verdict is no access.
+        // A request without a verdict is not an access.
         assert_eq!(list(&service.alice(), pairs()).await[0].access_count, 1);
         execute(service, "UPDATE access_events SET remote_ip = ''").await;
         assert_eq!(list_events(&service.alice(), events()).await[0].remote_ip, None);
@@ -212,12 +260,12 @@ both_databases! {
         let outbound = Some(Direction::Outbound.into());
         let request = ListAccessEventsRequest { id: "10".to_owned(), direction: outbound, ..Default::default() };
         let events = list_events(&service.alice(), request).await;
-        let told: Vec<_> = events.iter().map(|event| (event.accessed_project.as_ref().unwrap().id, &event.id)).collect();
-        assert_eq!(told, [(21, &access.id()), (20, &access.id()), (12, &access.id())]);
+        let targets: Vec<_> = events.iter().map(|event| (event.accessed_project.as_ref().unwrap().id, &event.id)).collect();
+        assert_eq!(targets, [(21, &access.id()), (20, &access.id()), (12, &access.id())]);
         assert_eq!(numbers(service, self::events()).await, [1]);
     }
 
-    async fn a_project_that_is_hidden_or_gone_is_shown_by_its_id(service) {
+    async fn hidden_and_deleted_projects_are_shown_by_their_ids(service) {
         set_up(service);
         record(service, &[
             Access { number: 1, origin: 11, at: minutes_ago(3), ..Default::default() },
@@ -225,52 +273,31 @@ both_databases! {
             Access { number: 3, origin: 14, at: minutes_ago(1), ..Default::default() },
         ]).await;
         execute(service, "INSERT INTO known_projects VALUES (13, 'shop/gone', 0), (11, 'shop/old', 0)").await;
-        let shown_to = async |actor: Actor| {
-            let entries = list(&actor, pairs()).await;
-            let projects: Vec<_> = entries.into_iter().map(|entry| entry.origin_project.unwrap()).collect();
-            let events = list_events(&actor, events()).await;
-            let in_events: Vec<_> = events.into_iter().map(|event| event.origin_project.unwrap()).collect();
-            assert_eq!(projects, in_events);
-            projects
-        };
         let [hidden, deleted] = [ObjectState::Hidden, ObjectState::Deleted];
         let expected = [nameless(14, deleted), nameless(13, deleted), nameless(11, hidden)];
-        assert_eq!(shown_to(service.alice()).await, expected);
+        assert_eq!(listed_origins(service.alice()).await, expected);
         let last_known = LoggedProject { path_with_namespace: Some("shop/gone".to_owned()), ..nameless(13, deleted) };
         let expected = [nameless(14, deleted), last_known, shown(11, "shop/hidden")];
-        assert_eq!(shown_to(service.root()).await, expected);
+        assert_eq!(listed_origins(service.root()).await, expected);
     }
 
-    async fn who_came_from_a_project_that_the_caller_does_not_see_is_not_shown(service) {
+    async fn users_of_projects_that_the_caller_does_not_see_are_hidden(service) {
         set_up(service);
-        let access = Access::default();
-        let from = |number, origin, target| Access { number, origin, target, ..access };
-        record(service, &[from(1, 10, 20), from(2, 11, 20), from(3, 13, 20), from(4, 20, 11)]).await;
-        let told = async |actor: Actor, request: ListAccessEventsRequest| {
-            let events = list_events(&actor, request).await.into_iter();
-            let mut told: Vec<_> =
-                events.map(|event| (event.id[35..].to_owned(), event.user_id, event.remote_ip.is_some())).collect();
-            told.sort();
-            told
-        };
-        let shown = |number: &str| (number.to_owned(), ALICE, true);
-        let hidden = |number: &str| (number.to_owned(), 0, false);
-        // Project 11 is hidden and 13 is gone; an administrator sees everything.
-        assert_eq!(told(service.alice(), events()).await, [shown("1"), hidden("2"), hidden("3")]);
-        assert_eq!(told(service.root(), events()).await, [shown("1"), shown("2"), shown("3")]);
-        // Nor can it be guessed.
+        for (number, origin, target) in [(1, 10, 20), (2, 11, 20), (3, 13, 20), (4, 20, 11)] {
+            record(service, &[Access { number, origin, target, ..Default::default() }]).await;
+        }
+        // Project 11 is hidden and 13 is deleted. An administrator sees everything.
+        assert_eq!(event_fields(service.alice(), events()).await, [with_user("1"), without_user("2"), without_user("3")]);
+        assert_eq!(event_fields(service.root(), events()).await, [with_user("1"), with_user("2"), with_user("3")]);
+        // The filter by user does not reveal it either.
         let by_user = ListAccessEventsRequest { user_id: Some(ALICE), ..events() };
-        assert_eq!(told(service.alice(), by_user.clone()).await, [shown("1")]);
-        assert_eq!(told(service.root(), by_user).await.len(), 3);
-        // The caller's own job shows, whatever it reached.
+        assert_eq!(event_fields(service.alice(), by_user.clone()).await, [with_user("1")]);
+        assert_eq!(event_fields(service.root(), by_user).await.len(), 3);
+        // Jobs of a project that the caller sees are shown, whatever they reached.
         let outbound = ListAccessEventsRequest { direction: Some(Direction::Outbound.into()), ..events() };
-        assert_eq!(told(service.alice(), outbound).await, [shown("4")]);
-        let users = async |actor: Actor| {
-            let entries = list(&actor, pairs()).await.into_iter();
-            entries.map(|entry| (entry.origin_project.unwrap().id, entry.last_user_id)).collect::<Vec<_>>()
-        };
-        assert_eq!(users(service.alice()).await, [(13, 0), (11, 0), (10, ALICE)]);
-        assert_eq!(users(service.root()).await, [(13, ALICE), (11, ALICE), (10, ALICE)]);
+        assert_eq!(event_fields(service.alice(), outbound).await, [with_user("4")]);
+        assert_eq!(last_users(service.alice()).await, [(13, 0), (11, 0), (10, ALICE)]);
+        assert_eq!(last_users(service.root()).await, [(13, ALICE), (11, ALICE), (10, ALICE)]);
     }
 
     async fn an_access_that_succeeded_is_in_the_log(service) {
@@ -292,9 +319,9 @@ both_databases! {
                 }
             }
         };
-        let logged = tokio::time::timeout(Duration::from_secs(30), arrival).await.expect("it arrives");
-        let told = (logged.len(), logged[0].id.as_str(), logged[0].status, logged[0].job_id);
-        assert_eq!(told, (1, capture.id.as_str(), 302, job.id));
+        let logged = tokio::time::timeout(Duration::from_secs(30), arrival).await.expect("the event arrives");
+        let event = (logged.len(), logged[0].id.as_str(), logged[0].status, logged[0].job_id);
+        assert_eq!(event, (1, capture.id.as_str(), 302, job.id));
         let entries = list(&service.alice(), pairs()).await;
         assert_eq!((entries.len(), entries[0].access_count, entries[0].last_job_id), (1, 1, job.id));
         assert_eq!(entries[0].last_authorized_at, logged[0].accessed_at);

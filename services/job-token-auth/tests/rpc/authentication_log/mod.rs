@@ -1,5 +1,5 @@
-//! The authentication log. Most tests fill its tables themselves, so that they say which rows there are; that accesses become
-//! such rows is what the tests of captures are about.
+//! The authentication log. Most tests fill its tables directly, so that the test shows the rows. The tests of captures show that
+//! accesses become such rows.
 
 mod autopopulation;
 mod dry_run;
@@ -9,15 +9,16 @@ mod pages;
 mod permissions;
 mod windows;
 
+use job_token_auth::allowlist::policy;
 use proto::paddock::job_token::v1::JobTokenPolicy::{self, ReadJobs};
 use sea_orm::ConnectionTrait as _;
 
 use crate::support::{ALICE, START, Service};
 
-/// The route of an access that does not say another.
+/// The default route of an access.
 pub const ROUTE: &str = "GET /api/v4/projects/{id}/jobs";
 
-/// An access that is in the log.
+/// An access for the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     pub number: u32,
@@ -30,7 +31,7 @@ pub struct Access {
     pub at: i64,
 }
 
-/// By project 10 to project 20, an hour before the test.
+/// An access by project 10 to project 20, an hour before the test.
 impl Default for Access {
     fn default() -> Self {
         let policies = &[ReadJobs];
@@ -39,18 +40,18 @@ impl Default for Access {
 }
 
 impl Access {
-    /// The id of its capture.
+    /// Returns the id of its capture.
     pub fn id(&self) -> String {
         format!("0197b1e2-0000-7000-8000-{:012}", self.number)
     }
 }
 
-/// A time in milliseconds.
+/// Returns a time before the test, in milliseconds.
 pub fn minutes_ago(minutes: i64) -> i64 {
     START.unix_timestamp() * 1000 - minutes * 60_000
 }
 
-/// Puts accesses into the log: the events, the view of pairs and its policies.
+/// Inserts accesses into the log: the events, the pairs and their policies.
 pub async fn record(service: &Service, accesses: &[Access]) {
     for access in accesses {
         let Access { origin, target, job, user, at, policies, .. } = access;
@@ -86,15 +87,16 @@ pub async fn record(service: &Service, accesses: &[Access]) {
     }
 }
 
-/// Puts requests without a verdict into the log.
+/// Inserts a request without a verdict into the log.
 pub async fn record_unresolved(service: &Service, access: &Access) {
     insert(service, "unresolved_captures", access, "", "").await;
 }
 
 async fn insert(service: &Service, table: &str, access: &Access, columns: &str, values: &str) {
-    let names: Vec<_> = access.policies.iter().map(|policy| job_token_auth::allowlist::policy::name(*policy)).collect();
+    let names: Vec<_> = access.policies.iter().map(|policy| policy::name(*policy)).collect();
     let Access { origin, target, job, user, route, at, .. } = access;
-    let (id, policies) = (access.id(), names.join(","));
+    let id = access.id();
+    let policies = names.join(",");
     let sql = format!(
         "INSERT INTO {table} (id, target_project_id, origin_project_id, job_id, user_id, route, policies, mode,
            accessed_at, request_id, remote_ip{columns})

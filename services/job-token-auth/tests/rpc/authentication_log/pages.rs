@@ -1,4 +1,4 @@
-//! Pages of the lists, while rows keep coming.
+//! Pages of the lists, also while rows are added.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,15 @@ use proto::paddock::{
 use super::{Access, minutes_ago, record};
 use crate::support::{Answer as _, Service, both_databases};
 
-/// Accesses of which some have the same time.
+/// Accesses, some of which have the same time.
 fn accesses(count: u32) -> Vec<Access> {
-    let access = |number: u32| Access {
+    let accesses = (1..=count).map(|number| Access {
         number,
         origin: 1000 + i64::from(number * 7 % count),
         at: minutes_ago(i64::from(number % 4)),
         ..Default::default()
-    };
-    (1..=count).map(access).collect()
+    });
+    accesses.collect()
 }
 
 async fn pair_page(service: &Service, cursor: Option<String>, per_page: Option<i32>) -> (Vec<i64>, Cursor) {
@@ -42,8 +42,10 @@ both_databases! {
         assert_eq!((all_pairs.len(), end), (11, Cursor { per_page: 100, next: None }));
         let (all_events, _) = event_page(service, None, None).await;
         for per_page in [1, 2, 3, 5, 10, 11] {
-            let (mut pairs, mut events) = (Vec::new(), Vec::new());
-            let (mut after_pair, mut after_event) = (None, None);
+            let mut pairs = Vec::new();
+            let mut events = Vec::new();
+            let mut after_pair = None;
+            let mut after_event = None;
             loop {
                 let (page, cursor) = pair_page(service, after_pair, Some(per_page)).await;
                 assert!(page.len() <= usize::try_from(per_page).unwrap() && !page.is_empty());
@@ -51,7 +53,8 @@ both_databases! {
                 let (page, event_cursor) = event_page(service, after_event, Some(per_page)).await;
                 events.extend(page);
                 assert_eq!(cursor.next.is_some(), event_cursor.next.is_some());
-                (after_pair, after_event) = (cursor.next, event_cursor.next);
+                after_pair = cursor.next;
+                after_event = event_cursor.next;
                 if after_pair.is_none() {
                     break;
                 }
@@ -61,24 +64,26 @@ both_databases! {
         }
     }
 
-    async fn rows_that_come_while_pages_are_read_shift_nothing(service) {
+    async fn new_rows_do_not_shift_the_pages(service) {
         service.project(20, "tools/charts", None);
         record(service, &accesses(12)).await;
         let (all_pairs, _) = pair_page(service, None, None).await;
         let (all_events, _) = event_page(service, None, None).await;
         let (mut pairs, after_pair) = pair_page(service, None, Some(5)).await;
         let (mut events, after_event) = event_page(service, None, Some(5)).await;
-        let newer = |number| Access { number, origin: 2000 + i64::from(number), at: minutes_ago(0), ..Default::default() };
-        record(service, &(100..106).map(newer).collect::<Vec<_>>()).await;
+        for number in 100..106 {
+            let access = Access { number, origin: 2000 + i64::from(number), at: minutes_ago(0), ..Default::default() };
+            record(service, &[access]).await;
+        }
         pairs.extend(pair_page(service, after_pair.next, Some(100)).await.0);
         events.extend(event_page(service, after_event.next, Some(100)).await.0);
-        // An event with the time of the cursor can come behind it; nothing is left out or repeated.
+        // A new event with the time of the cursor can come after it. No other event is missing or repeated.
         pairs.retain(|id| *id < 2000);
         events.retain(|id| all_events.contains(id));
         assert_eq!((pairs, events), (all_pairs, all_events));
     }
 
-    async fn a_page_holds_twenty_items_unless_said_and_a_hundred_at_most(service) {
+    async fn a_page_holds_twenty_items_by_default_and_at_most_a_hundred(service) {
         service.project(20, "tools/charts", None);
         record(service, &accesses(103)).await;
         for (per_page, expected) in [(None, 20), (Some(1), 1), (Some(100), 100), (Some(101), 100), (Some(i32::MAX), 100)] {
@@ -91,12 +96,13 @@ both_databases! {
         }
     }
 
-    async fn a_cursor_that_this_list_did_not_give_is_refused(service) {
+    async fn a_cursor_of_another_list_is_refused(service) {
         service.project(20, "tools/charts", None);
         record(service, &accesses(3)).await;
         let of_pairs = pair_page(service, None, Some(1)).await.1.next.unwrap();
         let of_events = event_page(service, None, Some(1)).await.1.next.unwrap();
-        let (mut client, id) = (service.alice().log(), "20".to_owned());
+        let mut client = service.alice().log();
+        let id = "20".to_owned();
         for (for_pairs, for_events) in [
             (of_events.clone(), of_pairs.clone()),
             (String::new(), String::new()),
@@ -109,8 +115,8 @@ both_databases! {
             let request = ListAccessEventsRequest { id: id.clone(), cursor: Some(for_events), ..Default::default() };
             let events = client.list_access_events(request).await.refusal();
             for refusal in [pairs, events] {
-                let told = (refusal.spec().code, refusal.message());
-                assert_eq!(told, ("parameter_invalid", "cursor does not have a valid value"));
+                let refusal = (refusal.spec().code, refusal.message());
+                assert_eq!(refusal, ("parameter_invalid", "cursor does not have a valid value"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who may read the log and act on it, and which parameters are none.
+//! Who may read the log and act on it, and invalid parameters.
 
 use proto::paddock::{
     directory::v1::Visibility,
@@ -11,9 +11,10 @@ use proto::paddock::{
 use super::{Access, record};
 use crate::support::{ALICE, Actor, Answer as _, Service, both_databases};
 
-/// What each of the calls is refused with; none: it succeeded.
+/// The reasons for which the calls are refused; none: the call succeeded.
 async fn outcomes(actor: &Actor, id: &str) -> [Option<&'static str>; 7] {
-    let (mut client, id) = (actor.log(), id.to_owned());
+    let mut client = actor.log();
+    let id = id.to_owned();
     macro_rules! outcome {
         ($method:ident, $request:ident) => {{
             let answer = client.$method($request { id: id.clone(), ..Default::default() }).await;
@@ -58,7 +59,7 @@ both_databases! {
         assert_eq!(outcomes(&alice, "20").await, [Some("access_denied"); 7]);
     }
 
-    async fn a_registry_that_does_not_answer_is_a_fault_and_no_refusal(service) {
+    async fn a_registry_that_does_not_answer_is_a_fault(service) {
         service.project(20, "tools/charts", None);
         service.registry.set_down(true);
         let request = ListAuthenticationLogRequest { id: "20".to_owned(), ..Default::default() };
@@ -67,17 +68,16 @@ both_databases! {
         service.registry.set_down(false);
     }
 
-    async fn parameters_that_cannot_be_are_refused(service) {
+    async fn invalid_parameters_are_refused(service) {
         service.project(20, "tools/charts", None);
-        let text = |text: &str| Some(text.to_owned());
         let none = ListAccessEventsRequest::default;
         for (request, message) in [
             (ListAccessEventsRequest { direction: Some(0), ..none() }, "direction does not have a valid value"),
             (ListAccessEventsRequest { direction: Some(9), ..none() }, "direction does not have a valid value"),
             (ListAccessEventsRequest { policy: Some(0), ..none() }, "policy does not have a valid value"),
             (ListAccessEventsRequest { policy: Some(999), ..none() }, "policy does not have a valid value"),
-            (ListAccessEventsRequest { since: text("yesterday"), ..none() }, "since is invalid"),
-            (ListAccessEventsRequest { until: text(""), ..none() }, "until is invalid"),
+            (ListAccessEventsRequest { since: Some("yesterday".to_owned()), ..none() }, "since is invalid"),
+            (ListAccessEventsRequest { until: Some(String::new()), ..none() }, "until is invalid"),
             (ListAccessEventsRequest { per_page: Some(0), ..none() }, "per_page does not have a valid value"),
             (ListAccessEventsRequest { per_page: Some(-1), ..none() }, "per_page does not have a valid value"),
         ] {
@@ -91,8 +91,8 @@ both_databases! {
                 client.autopopulate_allowlist(AutopopulateAllowlistRequest { id, days, ..Default::default() }).await.refusal(),
             ];
             for refusal in refusals {
-                let told = (refusal.spec().code, refusal.message());
-                assert_eq!(told, ("parameter_invalid", "days does not have a valid value"));
+                let refusal = (refusal.spec().code, refusal.message());
+                assert_eq!(refusal, ("parameter_invalid", "days does not have a valid value"));
             }
         }
     }
