@@ -12,7 +12,7 @@ use chassis::{
     secrets::SecretStore,
     telemetry::{self, Telemetry},
 };
-use job_token_auth::keys::SigningKeys;
+use job_token_auth::job_token::keys::SigningKeys;
 use proto::paddock::contract::v1::Process;
 use runner_registry::SealKeys;
 use tokio::net::TcpListener;

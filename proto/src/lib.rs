@@ -5,6 +5,7 @@
 
 pub mod contract;
 pub mod iso8601;
+pub mod json;
 pub mod role;
 pub mod timestamp;
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use chassis::secrets::{Problem, SecretError, SecretStore};
 use job_token_auth::{
     config::CaptureStoreKind,
-    keys::{KeyError, SigningKeys},
+    job_token::keys::{KeyError, SigningKeys},
 };
 use proto::{
     contract::SecretSpec,
@@ -52,7 +52,7 @@ pub fn check(config: &Config, report: &mut Report) {
         report.add(finding);
     }
     // The form of this key is known only to its reader.
-    if all_sound && let Err(error @ KeyError::NoSeed(_)) = SigningKeys::load(&store) {
+    if all_sound && let Err(error @ KeyError::SeedTooLong(_)) = SigningKeys::load(&store) {
         report.add(Finding::bad("secrets", error.to_string(), "Write a key with as many digits."));
     }
 }

@@ -1612,13 +1612,13 @@ pub struct LoggedPolicy {
     #[prost(message, optional, tag = "2")]
     pub last_authorized_at: ::core::option::Option<::prost_types::Timestamp>,
 }
-/// All accesses of one project to another. With a policy, since or until, only those that fit are told of, in every field.
+/// All accesses of one project to another. With policy, since or until, every field covers the matching accesses only.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AuthenticationLogEntry {
-    /// Whose jobs reached.
+    /// The project of the jobs.
     #[prost(message, optional, tag = "1")]
     pub origin_project: ::core::option::Option<LoggedProject>,
-    /// What they reached.
+    /// The project that they reached.
     #[prost(message, optional, tag = "2")]
     pub accessed_project: ::core::option::Option<LoggedProject>,
     /// The latest access.
@@ -1633,7 +1633,7 @@ pub struct AuthenticationLogEntry {
     /// The first access.
     #[prost(message, optional, tag = "6")]
     pub first_authorized_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// How many accesses there were.
+    /// The number of accesses.
     #[prost(int64, tag = "7")]
     pub access_count: i64,
     /// The job of the latest access.
@@ -1649,13 +1649,13 @@ pub struct AccessEvent {
     /// The id; a request that reached several projects has one event for each, with the same id.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Whose job reached.
+    /// The project of the job.
     #[prost(message, optional, tag = "2")]
     pub origin_project: ::core::option::Option<LoggedProject>,
-    /// What it reached.
+    /// The project that it reached.
     #[prost(message, optional, tag = "3")]
     pub accessed_project: ::core::option::Option<LoggedProject>,
-    /// When.
+    /// The time of the access.
     #[prost(message, optional, tag = "4")]
     pub accessed_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The job.
@@ -1673,16 +1673,16 @@ pub struct AccessEvent {
     /// The HTTP status of the upstream's answer.
     #[prost(int32, tag = "9")]
     pub status: i32,
-    /// What the route promised about this record.
+    /// The capture mode of the route.
     #[prost(enumeration = "CaptureMode", tag = "10")]
     pub capture_mode: i32,
     /// The id of the request in every log.
     #[prost(string, tag = "11")]
     pub request_id: ::prost::alloc::string::String,
-    /// The address that the request came from. Unset: unknown, or not shown, as user_id.
+    /// The address of the client. Unset: unknown, or not shown, as user_id.
     #[prost(string, optional, tag = "12")]
     pub remote_ip: ::core::option::Option<::prost::alloc::string::String>,
-    /// Whether there was a verdict. False: allowed, but never heard of again; it is not an access.
+    /// Whether there was a verdict. False: the request was allowed, but its outcome is unknown; it is not an access.
     #[prost(bool, tag = "13")]
     pub resolved: bool,
 }
@@ -1692,7 +1692,7 @@ pub struct ListAuthenticationLogRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
+    /// The side of the accesses on which the project is. Unset: inbound.
     #[prost(enumeration = "Direction", optional, tag = "2")]
     pub direction: ::core::option::Option<i32>,
     /// Only accesses with this project on the other side.
@@ -1707,10 +1707,10 @@ pub struct ListAuthenticationLogRequest {
     /// Only accesses before this time (ISO 8601).
     #[prost(string, optional, tag = "6")]
     pub until: ::core::option::Option<::prost::alloc::string::String>,
-    /// Where to go on: the X-Next-Cursor of the page before. Unset: at the start.
+    /// Where the page begins: the X-Next-Cursor of the page before. Unset: at the start.
     #[prost(string, optional, tag = "7")]
     pub cursor: ::core::option::Option<::prost::alloc::string::String>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// The number of items of a page. Unset: 20; more than 100 counts as 100.
     #[prost(int32, optional, tag = "8")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -1730,7 +1730,7 @@ pub struct ListAccessEventsRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
+    /// The side of the accesses on which the project is. Unset: inbound.
     #[prost(enumeration = "Direction", optional, tag = "2")]
     pub direction: ::core::option::Option<i32>,
     /// Only accesses with this project on the other side.
@@ -1745,19 +1745,19 @@ pub struct ListAccessEventsRequest {
     /// Only accesses before this time (ISO 8601).
     #[prost(string, optional, tag = "6")]
     pub until: ::core::option::Option<::prost::alloc::string::String>,
-    /// Where to go on: the X-Next-Cursor of the page before. Unset: at the start.
+    /// Where the page begins: the X-Next-Cursor of the page before. Unset: at the start.
     #[prost(string, optional, tag = "7")]
     pub cursor: ::core::option::Option<::prost::alloc::string::String>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// The number of items of a page. Unset: 20; more than 100 counts as 100.
     #[prost(int32, optional, tag = "8")]
     pub per_page: ::core::option::Option<i32>,
     /// Only accesses of this job.
     #[prost(int64, optional, tag = "9")]
     pub job_id: ::core::option::Option<i64>,
-    /// Only accesses of this user's jobs. Those whose user the caller is not shown are left out, so that a page may hold fewer items.
+    /// Only accesses of jobs of this user. Accesses whose user is not shown to the caller are left out, so a page may hold fewer items.
     #[prost(int64, optional, tag = "10")]
     pub user_id: ::core::option::Option<i64>,
-    /// True: instead of accesses, those requests of which no verdict came in time. Unset: false.
+    /// True: requests that got no verdict in time, instead of accesses. Unset: false.
     #[prost(bool, optional, tag = "11")]
     pub unresolved: ::core::option::Option<bool>,
 }
@@ -1777,7 +1777,7 @@ pub struct StreamAuthenticationLogCsvRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
+    /// The side of the accesses on which the project is. Unset: inbound.
     #[prost(enumeration = "Direction", optional, tag = "2")]
     pub direction: ::core::option::Option<i32>,
     /// Only accesses with this project on the other side.
@@ -1806,7 +1806,7 @@ pub struct StreamAuthenticationLogJsonLinesRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
+    /// The side of the accesses on which the project is. Unset: inbound.
     #[prost(enumeration = "Direction", optional, tag = "2")]
     pub direction: ::core::option::Option<i32>,
     /// Only accesses with this project on the other side.
@@ -1835,7 +1835,7 @@ pub struct StreamAccessEventsJsonLinesRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
+    /// The side of the accesses on which the project is. Unset: inbound.
     #[prost(enumeration = "Direction", optional, tag = "2")]
     pub direction: ::core::option::Option<i32>,
     /// Only accesses with this project on the other side.
@@ -1853,10 +1853,10 @@ pub struct StreamAccessEventsJsonLinesRequest {
     /// Only accesses of this job.
     #[prost(int64, optional, tag = "7")]
     pub job_id: ::core::option::Option<i64>,
-    /// Only accesses of this user's jobs. Those whose user the caller is not shown are left out.
+    /// Only accesses of jobs of this user. Accesses whose user is not shown to the caller are left out.
     #[prost(int64, optional, tag = "8")]
     pub user_id: ::core::option::Option<i64>,
-    /// True: instead of accesses, those requests of which no verdict came in time. Unset: false.
+    /// True: requests that got no verdict in time, instead of accesses. Unset: false.
     #[prost(bool, optional, tag = "9")]
     pub unresolved: ::core::option::Option<bool>,
 }
@@ -1867,74 +1867,16 @@ pub struct StreamAccessEventsJsonLinesResponse {
     #[prost(message, optional, tag = "1")]
     pub document: ::core::option::Option<super::super::document::v1::Document>,
 }
-/// Which entries to export.
+/// The allowlist to try.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExportAuthenticationLogCsvRequest {
+pub struct DryRunAllowlistRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
-    #[prost(enumeration = "Direction", optional, tag = "2")]
-    pub direction: ::core::option::Option<i32>,
-    /// Only accesses with this project on the other side.
-    #[prost(int64, optional, tag = "3")]
-    pub other_project_id: ::core::option::Option<i64>,
-    /// Only accesses under this policy.
-    #[prost(enumeration = "JobTokenPolicy", optional, tag = "4")]
-    pub policy: ::core::option::Option<i32>,
-    /// Only accesses at or after this time (ISO 8601).
-    #[prost(string, optional, tag = "5")]
-    pub since: ::core::option::Option<::prost::alloc::string::String>,
-    /// Only accesses before this time (ISO 8601).
-    #[prost(string, optional, tag = "6")]
-    pub until: ::core::option::Option<::prost::alloc::string::String>,
-}
-/// The entries.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExportAuthenticationLogCsvResponse {
-    /// The file.
-    #[prost(message, optional, tag = "1")]
-    pub document: ::core::option::Option<super::super::document::v1::Document>,
-}
-/// Which entries to export.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExportAuthenticationLogJsonLinesRequest {
-    /// The project: its id or its full path.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// Which side of the accesses the project is on. Unset: inbound.
-    #[prost(enumeration = "Direction", optional, tag = "2")]
-    pub direction: ::core::option::Option<i32>,
-    /// Only accesses with this project on the other side.
-    #[prost(int64, optional, tag = "3")]
-    pub other_project_id: ::core::option::Option<i64>,
-    /// Only accesses under this policy.
-    #[prost(enumeration = "JobTokenPolicy", optional, tag = "4")]
-    pub policy: ::core::option::Option<i32>,
-    /// Only accesses at or after this time (ISO 8601).
-    #[prost(string, optional, tag = "5")]
-    pub since: ::core::option::Option<::prost::alloc::string::String>,
-    /// Only accesses before this time (ISO 8601).
-    #[prost(string, optional, tag = "6")]
-    pub until: ::core::option::Option<::prost::alloc::string::String>,
-}
-/// The entries.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExportAuthenticationLogJsonLinesResponse {
-    /// The file.
-    #[prost(message, optional, tag = "1")]
-    pub document: ::core::option::Option<super::super::document::v1::Document>,
-}
-/// The allowlist to rehearse.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RehearseAllowlistRequest {
-    /// The project: its id or its full path.
-    #[prost(string, tag = "1")]
-    pub id: ::prost::alloc::string::String,
-    /// How many days of the log to look at. Unset: 30.
+    /// The number of days of the log to examine. Unset: 30.
     #[prost(int32, optional, tag = "2")]
     pub days: ::core::option::Option<i32>,
-    /// The projects of the allowlist. Neither these nor groups given: the allowlist as it is.
+    /// The projects of the allowlist. Without projects and groups, the present allowlist is tried.
     #[prost(int64, repeated, tag = "3")]
     pub project_ids: ::prost::alloc::vec::Vec<i64>,
     /// The groups of the allowlist.
@@ -1947,35 +1889,35 @@ pub struct RehearseAllowlistRequest {
     #[prost(enumeration = "JobTokenPolicy", repeated, tag = "6")]
     pub job_token_policies: ::prost::alloc::vec::Vec<i32>,
 }
-/// What the allowlist would have done.
+/// The result of the dry run.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RehearseAllowlistResponse {
-    /// How many accesses were looked at.
+pub struct DryRunAllowlistResponse {
+    /// The number of accesses.
     #[prost(int64, tag = "1")]
     pub examined: i64,
-    /// How many of them would have been allowed.
+    /// The number of accesses that would have been allowed.
     #[prost(int64, tag = "2")]
     pub allowed: i64,
-    /// How many would have been refused.
+    /// The number of accesses that would have been refused.
     #[prost(int64, tag = "3")]
     pub refused: i64,
-    /// Those that would have been refused, one item for each project and route.
+    /// The accesses that would have been refused, one item for each project and route.
     #[prost(message, repeated, tag = "4")]
-    pub refusals: ::prost::alloc::vec::Vec<RehearsedRefusal>,
+    pub refusals: ::prost::alloc::vec::Vec<DryRunRefusal>,
 }
 /// Accesses that would have been refused.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RehearsedRefusal {
-    /// Whose jobs.
+pub struct DryRunRefusal {
+    /// The project of the jobs.
     #[prost(message, optional, tag = "1")]
     pub origin_project: ::core::option::Option<LoggedProject>,
     /// Verb and path template of the protected route.
     #[prost(string, tag = "2")]
     pub route: ::prost::alloc::string::String,
-    /// How many.
+    /// The number of accesses.
     #[prost(int64, tag = "3")]
     pub count: i64,
-    /// The latest.
+    /// The latest access.
     #[prost(message, optional, tag = "4")]
     pub last_authorized_at: ::core::option::Option<::prost_types::Timestamp>,
     /// The reason that the refusal would have had.
@@ -1985,13 +1927,13 @@ pub struct RehearsedRefusal {
     #[prost(enumeration = "JobTokenPolicy", repeated, tag = "6")]
     pub missing_policies: ::prost::alloc::vec::Vec<i32>,
 }
-/// What to make of the log.
+/// Which entries to make from the log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AutopopulateAllowlistRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
-    /// How many days of the log to look at. Unset: 30.
+    /// The number of days of the log to examine. Unset: 30.
     #[prost(int32, optional, tag = "2")]
     pub days: ::core::option::Option<i32>,
     /// True: each entry grants only the policies that were used. Unset: false, every policy.
@@ -2007,20 +1949,20 @@ pub struct AutopopulateAllowlistResponse {
     /// The groups that were added.
     #[prost(int64, repeated, tag = "2")]
     pub added_group_ids: ::prost::alloc::vec::Vec<i64>,
-    /// The projects to which the allowlist refuses some of what they used even now: an entry of their own grants less, the caller does
-    /// not see them, or, with used_policies_only, the route requires no policy.
+    /// The projects that the allowlist still refuses something: their present entry grants less, the caller does not see them, or, with
+    /// used_policies_only, the route requires no policy.
     #[prost(int64, repeated, tag = "3")]
     pub still_refused_project_ids: ::prost::alloc::vec::Vec<i64>,
 }
-/// Which side of an access the project is on.
+/// The side of an access on which the project is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Direction {
     /// Never sent.
     Unspecified = 0,
-    /// It was reached.
+    /// Jobs of other projects reached it.
     Inbound = 1,
-    /// Its jobs reached others.
+    /// Its jobs reached other projects.
     Outbound = 2,
 }
 impl Direction {
@@ -2295,77 +2237,15 @@ pub mod authentication_log_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Deprecated: as StreamAuthenticationLogCsv, in one message, which a long list does not fit into.
-        pub async fn export_authentication_log_csv(
-            &mut self,
-            request: impl tonic::IntoRequest<super::ExportAuthenticationLogCsvRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ExportAuthenticationLogCsvResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.job_token.v1.AuthenticationLogService/ExportAuthenticationLogCsv",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "paddock.job_token.v1.AuthenticationLogService",
-                        "ExportAuthenticationLogCsv",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Deprecated: as StreamAuthenticationLogJsonLines, in one message, which a long list does not fit into.
-        pub async fn export_authentication_log_json_lines(
-            &mut self,
-            request: impl tonic::IntoRequest<
-                super::ExportAuthenticationLogJsonLinesRequest,
-            >,
-        ) -> std::result::Result<
-            tonic::Response<super::ExportAuthenticationLogJsonLinesResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/paddock.job_token.v1.AuthenticationLogService/ExportAuthenticationLogJsonLines",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(
-                    GrpcMethod::new(
-                        "paddock.job_token.v1.AuthenticationLogService",
-                        "ExportAuthenticationLogJsonLines",
-                    ),
-                );
-            self.inner.unary(req, path, codec).await
-        }
-        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project. A given
-        /// project or group that the caller does not see counts as not given, since an entry for it would be refused.
+        /// Returns which of the recorded accesses an allowlist would have refused. It changes nothing. For maintainers of the project. A given
+        /// project or group that the caller does not see is ignored, since an entry for it would be refused.
         /// Refuses as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/authentication_log/rehearse
-        pub async fn rehearse_allowlist(
+        pub async fn dry_run_allowlist(
             &mut self,
-            request: impl tonic::IntoRequest<super::RehearseAllowlistRequest>,
+            request: impl tonic::IntoRequest<super::DryRunAllowlistRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RehearseAllowlistResponse>,
+            tonic::Response<super::DryRunAllowlistResponse>,
             tonic::Status,
         > {
             self.inner
@@ -2378,22 +2258,22 @@ pub mod authentication_log_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/paddock.job_token.v1.AuthenticationLogService/RehearseAllowlist",
+                "/paddock.job_token.v1.AuthenticationLogService/DryRunAllowlist",
             );
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(
                     GrpcMethod::new(
                         "paddock.job_token.v1.AuthenticationLogService",
-                        "RehearseAllowlist",
+                        "DryRunAllowlist",
                     ),
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Turns the log into allowlist entries for the projects that were refused something, and for groups instead where the allowlist would
-        /// overflow; only for projects and groups that the caller sees. Entries that are there stay as they are; a new one below the entry of
-        /// a group grants what that one grants, too. For maintainers of the project. When the allowlist would overflow, entries for what is
-        /// deleted leave it first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
+        /// Adds allowlist entries for the projects in the log that the allowlist refuses something, or for groups where the projects would not
+        /// fit; only for projects and groups that the caller sees. Present entries do not change. A new entry below the entry of a group also
+        /// grants what that one grants. For maintainers of the project. If the entries do not fit, entries for deleted projects and groups are
+        /// removed first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/autopopulate_allowlist
         pub async fn autopopulate_allowlist(
             &mut self,
@@ -2515,37 +2395,21 @@ pub mod authentication_log_service_server {
             tonic::Response<Self::StreamAccessEventsJsonLinesStream>,
             tonic::Status,
         >;
-        /// Deprecated: as StreamAuthenticationLogCsv, in one message, which a long list does not fit into.
-        async fn export_authentication_log_csv(
-            &self,
-            request: tonic::Request<super::ExportAuthenticationLogCsvRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ExportAuthenticationLogCsvResponse>,
-            tonic::Status,
-        >;
-        /// Deprecated: as StreamAuthenticationLogJsonLines, in one message, which a long list does not fit into.
-        async fn export_authentication_log_json_lines(
-            &self,
-            request: tonic::Request<super::ExportAuthenticationLogJsonLinesRequest>,
-        ) -> std::result::Result<
-            tonic::Response<super::ExportAuthenticationLogJsonLinesResponse>,
-            tonic::Status,
-        >;
-        /// Tells which of the recorded accesses an allowlist would have refused. Changes nothing. For maintainers of the project. A given
-        /// project or group that the caller does not see counts as not given, since an entry for it would be refused.
+        /// Returns which of the recorded accesses an allowlist would have refused. It changes nothing. For maintainers of the project. A given
+        /// project or group that the caller does not see is ignored, since an entry for it would be refused.
         /// Refuses as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/authentication_log/rehearse
-        async fn rehearse_allowlist(
+        async fn dry_run_allowlist(
             &self,
-            request: tonic::Request<super::RehearseAllowlistRequest>,
+            request: tonic::Request<super::DryRunAllowlistRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RehearseAllowlistResponse>,
+            tonic::Response<super::DryRunAllowlistResponse>,
             tonic::Status,
         >;
-        /// Turns the log into allowlist entries for the projects that were refused something, and for groups instead where the allowlist would
-        /// overflow; only for projects and groups that the caller sees. Entries that are there stay as they are; a new one below the entry of
-        /// a group grants what that one grants, too. For maintainers of the project. When the allowlist would overflow, entries for what is
-        /// deleted leave it first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
+        /// Adds allowlist entries for the projects in the log that the allowlist refuses something, or for groups where the projects would not
+        /// fit; only for projects and groups that the caller sees. Present entries do not change. A new entry below the entry of a group also
+        /// grants what that one grants. For maintainers of the project. If the entries do not fit, entries for deleted projects and groups are
+        /// removed first. Refuses with ALLOWLIST_FULL, and as ListAuthenticationLog does.
         /// REST: POST /api/v4/projects/{id}/job_token_scope/autopopulate_allowlist
         async fn autopopulate_allowlist(
             &self,
@@ -2900,30 +2764,25 @@ pub mod authentication_log_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/paddock.job_token.v1.AuthenticationLogService/ExportAuthenticationLogCsv" => {
+                "/paddock.job_token.v1.AuthenticationLogService/DryRunAllowlist" => {
                     #[allow(non_camel_case_types)]
-                    struct ExportAuthenticationLogCsvSvc<T: AuthenticationLogService>(
-                        pub Arc<T>,
-                    );
+                    struct DryRunAllowlistSvc<T: AuthenticationLogService>(pub Arc<T>);
                     impl<
                         T: AuthenticationLogService,
-                    > tonic::server::UnaryService<
-                        super::ExportAuthenticationLogCsvRequest,
-                    > for ExportAuthenticationLogCsvSvc<T> {
-                        type Response = super::ExportAuthenticationLogCsvResponse;
+                    > tonic::server::UnaryService<super::DryRunAllowlistRequest>
+                    for DryRunAllowlistSvc<T> {
+                        type Response = super::DryRunAllowlistResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<
-                                super::ExportAuthenticationLogCsvRequest,
-                            >,
+                            request: tonic::Request<super::DryRunAllowlistRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AuthenticationLogService>::export_authentication_log_csv(
+                                <T as AuthenticationLogService>::dry_run_allowlist(
                                         &inner,
                                         request,
                                     )
@@ -2938,112 +2797,7 @@ pub mod authentication_log_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = ExportAuthenticationLogCsvSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/paddock.job_token.v1.AuthenticationLogService/ExportAuthenticationLogJsonLines" => {
-                    #[allow(non_camel_case_types)]
-                    struct ExportAuthenticationLogJsonLinesSvc<
-                        T: AuthenticationLogService,
-                    >(
-                        pub Arc<T>,
-                    );
-                    impl<
-                        T: AuthenticationLogService,
-                    > tonic::server::UnaryService<
-                        super::ExportAuthenticationLogJsonLinesRequest,
-                    > for ExportAuthenticationLogJsonLinesSvc<T> {
-                        type Response = super::ExportAuthenticationLogJsonLinesResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<
-                                super::ExportAuthenticationLogJsonLinesRequest,
-                            >,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as AuthenticationLogService>::export_authentication_log_json_lines(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = ExportAuthenticationLogJsonLinesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/paddock.job_token.v1.AuthenticationLogService/RehearseAllowlist" => {
-                    #[allow(non_camel_case_types)]
-                    struct RehearseAllowlistSvc<T: AuthenticationLogService>(pub Arc<T>);
-                    impl<
-                        T: AuthenticationLogService,
-                    > tonic::server::UnaryService<super::RehearseAllowlistRequest>
-                    for RehearseAllowlistSvc<T> {
-                        type Response = super::RehearseAllowlistResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::RehearseAllowlistRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as AuthenticationLogService>::rehearse_allowlist(
-                                        &inner,
-                                        request,
-                                    )
-                                    .await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = RehearseAllowlistSvc(inner);
+                        let method = DryRunAllowlistSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,4 +1,4 @@
-//! What runner-registry knows of projects, groups and users.
+//! Look-ups of projects, groups and users in runner-registry.
 
 use std::collections::HashMap;
 
@@ -17,23 +17,23 @@ use proto::paddock::{
 
 use crate::error::Result;
 
-/// How many ids one call asks for: as many as it may.
+/// The maximum number of ids in one call; see the limit of runner-registry.
 const BATCH: usize = 100;
 
-/// The look-ups, always fresh.
+/// Look-ups in runner-registry, without a cache.
 #[derive(Clone)]
 pub struct Directory {
     registry: PeerChannel,
 }
 
 impl Directory {
-    /// Look-ups over this channel.
+    /// Creates look-ups over a channel.
     #[must_use]
     pub fn new(registry: PeerChannel) -> Self {
         Self { registry }
     }
 
-    /// A project, by its id or its full path, and what a user is to it.
+    /// Returns a project, by its id or its full path, with the access of a user to it.
     ///
     /// # Errors
     /// A refusal with `PROJECT_NOT_FOUND` if there is no such project, or a fault.
@@ -44,10 +44,10 @@ impl Directory {
         context: &CallContext,
     ) -> Result<GetProjectAccessResponse> {
         let request = GetProjectAccessRequest { project: project.to_owned(), user_id };
-        Ok(self.client().get_project_access(by_us(request, context)).await?.into_inner())
+        Ok(self.client().get_project_access(own_request(request, context)).await?.into_inner())
     }
 
-    /// The projects with these ids that exist, by their ids.
+    /// Returns the projects with these ids that exist, by their ids.
     ///
     /// # Errors
     /// A fault.
@@ -60,7 +60,7 @@ impl Directory {
         self.describe_projects(ids, viewer, false, context).await
     }
 
-    /// As [`Self::projects`], without the long texts of the projects, which others write: lists of any length need none.
+    /// As [`Self::projects`], without the descriptions and other long texts of the projects.
     ///
     /// # Errors
     /// A fault.
@@ -88,14 +88,14 @@ impl Directory {
                 viewer_is_admin: viewer.is_some_and(|user| user.admin),
                 names_only,
             };
-            let answer = self.client().describe_projects(by_us(request, context)).await?.into_inner();
-            let named = answer.projects.into_iter().filter_map(|found| Some((found.project.as_ref()?.id, found)));
-            found.extend(named);
+            let response = self.client().describe_projects(own_request(request, context)).await?.into_inner();
+            let by_id = response.projects.into_iter().filter_map(|found| Some((found.project.as_ref()?.id, found)));
+            found.extend(by_id);
         }
         Ok(found)
     }
 
-    /// The groups with these ids that exist, by their ids.
+    /// Returns the groups with these ids that exist, by their ids.
     ///
     /// # Errors
     /// A fault.
@@ -112,13 +112,13 @@ impl Directory {
                 viewer_id: viewer.map(|user| user.id),
                 viewer_is_admin: viewer.is_some_and(|user| user.admin),
             };
-            let answer = self.client().describe_groups(by_us(request, context)).await?.into_inner();
-            found.extend(answer.groups.into_iter().filter_map(|found| Some((found.group.as_ref()?.id, found))));
+            let response = self.client().describe_groups(own_request(request, context)).await?.into_inner();
+            found.extend(response.groups.into_iter().filter_map(|found| Some((found.group.as_ref()?.id, found))));
         }
         Ok(found)
     }
 
-    /// The users with these ids that exist, by their ids.
+    /// Returns the users with these ids that exist, by their ids.
     ///
     /// # Errors
     /// A fault.
@@ -126,8 +126,8 @@ impl Directory {
         let mut found = HashMap::new();
         for ids in ids.chunks(BATCH) {
             let request = DescribeUsersRequest { ids: ids.to_vec() };
-            let answer = self.client().describe_users(by_us(request, context)).await?.into_inner();
-            found.extend(answer.users.into_iter().map(|user| (user.id, user)));
+            let response = self.client().describe_users(own_request(request, context)).await?.into_inner();
+            found.extend(response.users.into_iter().map(|user| (user.id, user)));
         }
         Ok(found)
     }
@@ -137,8 +137,8 @@ impl Directory {
     }
 }
 
-/// A call that this process makes for itself, on behalf of the request that it serves.
-fn by_us<T>(message: T, context: &CallContext) -> tonic::Request<T> {
+/// Makes a request in the name of this process, with the context of the call that it serves.
+fn own_request<T>(message: T, context: &CallContext) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let caller = Caller::Process(Process::JobTokenAuth);
     request.extensions_mut().insert(CallContext { caller, ..context.clone() });

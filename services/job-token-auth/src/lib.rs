@@ -1,13 +1,9 @@
-//! Decides what a CI job token may reach in another project, and keeps the log of every such access. It is a process of its
-//! own and a function, so that a test or `paddock serve` runs the same thing.
+//! Decides what a CI job token may reach in another project, and logs every such access. The service is a process and also a function,
+//! so that tests and `paddock serve` run the same code.
 
 use chassis::{
-    client::PeerChannel,
-    clock::Clock,
-    db,
-    identity::IdentityKeys,
-    secrets::SecretBytes,
-    server::{GrpcServer, ServerConfig},
+    db::{self, DatabaseConnection},
+    server::GrpcServer,
 };
 use proto::paddock::{
     contract::v1::Process,
@@ -17,52 +13,30 @@ use proto::paddock::{
         scope_service_server::ScopeServiceServer,
     },
 };
-use sea_orm::DatabaseConnection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub mod allowlist;
 pub mod capture;
 pub mod config;
-pub mod directory;
+mod decision;
+mod deps;
+mod directory;
 pub mod entity;
 pub mod error;
-pub mod facts;
-pub mod keys;
-mod log;
+mod export;
+pub mod job_token;
 pub mod migration;
-pub mod policy;
 mod rpc;
-pub mod scope;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod token;
-mod upstream;
 
 pub use config::Config;
+pub use deps::Deps;
 pub use error::Error;
 
-/// What the service stands on.
-pub struct Deps {
-    /// The settings of the service.
-    pub config: Config,
-    /// The settings of its server.
-    pub server: ServerConfig,
-    /// Where jobs, allowlists and the log are.
-    pub database: DatabaseConnection,
-    /// What verifies who calls.
-    pub keys: IdentityKeys,
-    /// What signs job tokens and the identities for upstreams.
-    pub signing: keys::SigningKeys,
-    /// The channel to runner-registry.
-    pub registry: PeerChannel,
-    /// The URL of the Redis that holds captures; none when the database holds them.
-    pub redis_url: Option<SecretBytes>,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-/// The service, with everything that it needs at hand.
+/// The prepared service.
 pub struct Service {
     server: GrpcServer,
     database: DatabaseConnection,
@@ -79,10 +53,10 @@ pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken)
 }
 
 impl Service {
-    /// Brings the schema up to date and starts what moves captures on.
+    /// Migrates the schema, and starts the tasks that move captures to the log.
     ///
     /// # Errors
-    /// If the schema cannot be brought up to date, or the store of captures cannot be used.
+    /// If the migration fails, or the store of captures cannot be used.
     pub async fn prepare(deps: Deps) -> Result<Self, Error> {
         migration::up(&deps.database).await?;
         let server = GrpcServer::new(Process::JobTokenAuth, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
@@ -97,12 +71,12 @@ impl Service {
         .await?;
         rpc::authorization::describe_metrics();
         let database = deps.database.clone();
-        let state = rpc::State::new(deps, captures.clone());
+        let state = rpc::State::new(deps, captures.clone())?;
         let server = server
             .add_service(JobServiceServer::new(rpc::jobs::Jobs(state.clone())))
             .add_service(AuthorizationServiceServer::new(rpc::authorization::Authorization(state.clone())))
             .add_service(ScopeServiceServer::new(rpc::scope::Scope(state.clone())))
-            .add_service(AuthenticationLogServiceServer::new(rpc::log::AuthenticationLog(state)));
+            .add_service(AuthenticationLogServiceServer::new(rpc::authentication_log::AuthenticationLog(state)));
         Ok(Self { server, database, captures, stopped })
     }
 

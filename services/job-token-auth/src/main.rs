@@ -7,15 +7,15 @@ use chassis::{client::PeerChannel, clock::Clock, config, db, identity::IdentityK
 use job_token_auth::{
     Deps, Service,
     config::{DEFAULTS, ProcessConfig},
-    keys::SigningKeys,
+    job_token::keys::SigningKeys,
 };
 use proto::paddock::contract::v1::Process;
 
-/// Decides what a CI job token may reach in another project, and keeps the log of every such access.
+/// Decides what a CI job token may reach in another project, and logs every such access.
 #[derive(clap::Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file. Without one the defaults and the environment count.
+    /// The configuration file. Without one, the defaults and the environment apply.
     #[arg(long, env = "PADDOCK_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -33,13 +33,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let telemetry = telemetry::init(&config.telemetry, Process::JobTokenAuth)?;
     let shutdown = process::shutdown_signal()?;
     let store = secrets::SecretStore::open(&config.secrets.folder);
-    let (auth, clock) = (config.job_token_auth, Clock::system());
+    let auth = config.job_token_auth;
+    let clock = Clock::system();
     let keys = IdentityKeys::load(&store)?;
     let signing = SigningKeys::load(&store)?;
     let redis_url = auth.redis_url(&store)?;
     let database = db::connect(&auth.database(&store)?, auth.max_connections).await.context("database")?;
-    let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
-    let registry = PeerChannel::new(&auth.runner_registry, speaker, audience, keys.clone(), clock.clone());
+    let registry = PeerChannel::new(
+        &auth.runner_registry,
+        Process::JobTokenAuth,
+        Process::RunnerRegistry,
+        keys.clone(),
+        clock.clone(),
+    );
     let registry = registry.map_err(|fault| anyhow!("job_token_auth.runner_registry: {}", fault.detail()))?;
     tokio::spawn(keys.clone().watch(store.clone(), shutdown.clone()));
     tokio::spawn(signing.clone().watch(store, shutdown.clone()));

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Deps, Service,
     config::{DEFAULTS, ProcessConfig},
-    keys::SigningKeys,
+    job_token::keys::SigningKeys,
 };
 
 /// Maximum time for the service to end.

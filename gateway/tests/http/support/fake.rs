@@ -303,9 +303,7 @@ scripted! { JobService:
 scripted! { AuthenticationLogService:
     list_authentication_log(ListAuthenticationLogRequest) -> ListAuthenticationLogResponse;
     list_access_events(ListAccessEventsRequest) -> ListAccessEventsResponse;
-    export_authentication_log_csv(ExportAuthenticationLogCsvRequest) -> ExportAuthenticationLogCsvResponse;
-    export_authentication_log_json_lines(ExportAuthenticationLogJsonLinesRequest) -> ExportAuthenticationLogJsonLinesResponse;
-    rehearse_allowlist(RehearseAllowlistRequest) -> RehearseAllowlistResponse;
+    dry_run_allowlist(DryRunAllowlistRequest) -> DryRunAllowlistResponse;
     autopopulate_allowlist(AutopopulateAllowlistRequest) -> AutopopulateAllowlistResponse;
     => StreamAuthenticationLogCsvStream: stream_authentication_log_csv(StreamAuthenticationLogCsvRequest) -> StreamAuthenticationLogCsvResponse;
     => StreamAuthenticationLogJsonLinesStream: stream_authentication_log_json_lines(StreamAuthenticationLogJsonLinesRequest) -> StreamAuthenticationLogJsonLinesResponse;

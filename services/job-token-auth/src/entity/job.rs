@@ -1,4 +1,4 @@
-//! A job. Its row is all that is kept of its token.
+//! A job. Nothing else of its token is stored.
 
 use proto::paddock::job_token::v1::JobStatus;
 use sea_orm::entity::prelude::*;
@@ -10,37 +10,37 @@ pub struct Model {
     /// The id.
     #[sea_orm(primary_key)]
     pub id: i64,
-    /// Its project.
+    /// The project of the job.
     pub project_id: i64,
-    /// The user that it runs for.
+    /// The user that the job runs for.
     pub user_id: i64,
-    /// Where it stands, by its number in the contract.
+    /// The status, by its number in the contract.
     pub status: i16,
-    /// Its name in the pipeline.
+    /// The name in the pipeline.
     pub name: Option<String>,
-    /// Its stage in the pipeline.
+    /// The stage in the pipeline.
     pub stage: Option<String>,
-    /// The branch or tag that it runs for.
+    /// The branch or tag.
     pub r#ref: Option<String>,
-    /// When it was recorded.
+    /// When the job was created.
     pub created_at: i64,
-    /// When it began.
+    /// When the job started.
     pub started_at: Option<i64>,
-    /// When it ended.
+    /// When the job finished.
     pub finished_at: Option<i64>,
-    /// When its token expires.
+    /// When the token expires.
     pub token_expires_at: i64,
 }
 
 impl Model {
-    /// Where it stands. A status that this version does not know is none in which a token is good.
+    /// Returns the status; unspecified for a status that this version does not know. Tokens are not valid then.
     #[must_use]
     pub fn status(&self) -> JobStatus {
         JobStatus::try_from(i32::from(self.status)).unwrap_or(JobStatus::Unspecified)
     }
 }
 
-/// Jobs refer to nothing in this database.
+/// Jobs have no references to other tables.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

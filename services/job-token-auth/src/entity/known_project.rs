@@ -1,4 +1,4 @@
-//! What was last heard of a project, for lists that name it after its end.
+//! The last known path of a project, for lists that name deleted projects.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,16 +6,16 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "known_projects")]
 pub struct Model {
-    /// The id that runner-registry gave it.
+    /// The id of the project in runner-registry.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
-    /// The full path.
+    /// The last known full path.
     pub full_path: String,
-    /// When it was seen, in milliseconds since the Unix epoch.
+    /// When the path was stored, in milliseconds since the Unix epoch.
     pub seen_at: i64,
 }
 
-/// The project itself is in another database.
+/// The projects are in another database.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

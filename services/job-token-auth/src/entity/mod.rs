@@ -1,4 +1,4 @@
-//! The tables that are read row by row, as sea-orm entities.
+//! The sea-orm entities of the tables that are read row by row.
 
 pub mod job;
 pub mod known_project;

@@ -1,4 +1,4 @@
-//! Jobs, the scope of each project with its allowlists, and what was last known of projects that the log names.
+//! Jobs, the scope of each project with its allowlists, and the last known paths of projects.
 
 use chassis::db::columns::{self, NAME, index, table};
 use sea_orm_migration::{prelude::*, schema::*};
@@ -30,7 +30,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// A job row is all that is kept of a job token.
+/// Nothing else of a job token is stored.
 fn jobs() -> TableCreateStatement {
     table("jobs")
         .col(big_integer("project_id"))
@@ -46,7 +46,7 @@ fn jobs() -> TableCreateStatement {
         .to_owned()
 }
 
-/// A project without a row has the default: its allowlists decide.
+/// A project without a row has the default: its allowlists apply.
 fn scopes() -> TableCreateStatement {
     Table::create()
         .table("scopes")
@@ -55,7 +55,7 @@ fn scopes() -> TableCreateStatement {
         .to_owned()
 }
 
-/// `source_project_id` is the project that is reached, as GitLab calls it. `policies` are names separated by commas.
+/// `source_project_id` is the project of the allowlist, as in GitLab. `policies` are names separated by commas.
 fn allowlist(name: &'static str, target: &'static str) -> TableCreateStatement {
     Table::create()
         .table(name)
@@ -70,7 +70,7 @@ fn allowlist(name: &'static str, target: &'static str) -> TableCreateStatement {
         .to_owned()
 }
 
-/// What was last heard of a project, for lists that name it after its end.
+/// The last known paths of projects, for lists that name deleted projects.
 fn known_projects() -> TableCreateStatement {
     Table::create()
         .table("known_projects")

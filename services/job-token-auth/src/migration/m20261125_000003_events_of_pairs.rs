@@ -1,4 +1,4 @@
-//! Indexes by which the accesses of each pair are found among the events, in the order of their times.
+//! Indexes that find the events of a pair in the order of their times.
 
 use chassis::db::columns::{self, index};
 use sea_orm_migration::prelude::*;
@@ -6,7 +6,7 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The names are shorter than those made of the columns, which Postgres would cut off.
+/// The names are short, since PostgreSQL would truncate names made of all columns.
 const INDEXES: [(&str, [&str; 4]); 2] = [
     ("ix_access_events_inbound_pairs", ["target_project_id", "origin_project_id", "accessed_at", "id"]),
     ("ix_access_events_outbound_pairs", ["origin_project_id", "target_project_id", "accessed_at", "id"]),

@@ -1,7 +1,7 @@
-//! The schema, built step by step; the same code makes it on SQLite and on Postgres. A released step is never changed:
-//! a change of the schema is a further step, written so that the version before it still runs beside it.
+//! The migrations of the schema, the same for SQLite and PostgreSQL. A released migration never changes. A new migration must keep the
+//! schema usable for the version before it.
 //!
-//! Times are whole milliseconds since the Unix epoch: one form on both databases, compared as numbers.
+//! Times are integers: milliseconds since the Unix epoch, the same on both databases.
 
 use sea_orm::DatabaseConnection;
 use sea_orm_migration::prelude::*;
@@ -10,7 +10,7 @@ mod m20261124_000001_jobs_and_allowlists;
 mod m20261124_000002_captures_and_log;
 mod m20261125_000003_events_of_pairs;
 
-/// Knows every step, in order.
+/// Lists the migrations in order.
 pub struct Migrator;
 
 #[async_trait::async_trait]
@@ -24,7 +24,7 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Brings the schema up to date. Processes that start at the same moment take turns.
+/// Migrates the schema to the latest version. Processes that start at the same time take turns.
 ///
 /// # Errors
 /// Those of the database.

@@ -7,21 +7,22 @@ use chassis::{
     status::Fault,
 };
 use metrics::{counter, describe_counter};
-use proto::paddock::job_token::v1::{
-    AuthorizeRequest, AuthorizeResponse, Capture, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest,
-    FlushResponse, JobTokenPolicy, authorization_service_server::AuthorizationService,
+use proto::{
+    paddock::job_token::v1::{
+        AuthorizeRequest, AuthorizeResponse, Capture, CaptureMode, DiscardRequest, DiscardResponse, FlushRequest,
+        FlushResponse, authorization_service_server::AuthorizationService,
+    },
+    timestamp,
 };
-use proto::timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::State;
 use crate::{
+    allowlist::{policy, rules::Allowed},
+    decision::{GrantedAccess, RunningJob, UpstreamIdentity},
     error::{Error, Result},
-    facts::{Granted, Runner},
-    scope::Allowed,
-    token::{Claims, JobToken},
-    upstream::Identity,
+    job_token::token::{Claims, JobToken},
 };
 
 const DECISIONS: &str = "paddock_job_token_decisions_total";
@@ -29,13 +30,13 @@ const DECISIONS: &str = "paddock_job_token_decisions_total";
 /// The service.
 pub struct Authorization(pub State);
 
-/// A token that may reach every project that it was asked for.
-struct Decision {
+/// The claims of a token, and the accesses that it is granted.
+struct GrantedRequest {
     claims: Arc<Claims>,
-    granted: Vec<Granted>,
+    accesses: Vec<GrantedAccess>,
 }
 
-/// Says what the metrics of decisions mean.
+/// Describes the metrics of decisions.
 pub fn describe_metrics() {
     describe_counter!(DECISIONS, "decisions on requests with a job token, by result and reason");
 }
@@ -51,9 +52,7 @@ impl AuthorizationService for Authorization {
         let FlushRequest { capture, status } = request.into_inner();
         let capture = capture.ok_or_else(|| Fault::internal("a flush without a capture"))?;
         check_capture_id(&capture.id)?;
-        let is_recorded = matches!(status, 101 | 200..=399);
-        let status = u16::try_from(status).ok().filter(|_| is_recorded);
-        let status = status.ok_or_else(|| Fault::internal("a flush with a status that is none of success"))?;
+        let status = recorded_status(status)?;
         if capture.target_project_ids.is_empty() || capture.mode() == CaptureMode::Unspecified {
             return Err(Fault::internal("a flush of a capture without targets or mode").into());
         }
@@ -71,19 +70,20 @@ impl AuthorizationService for Authorization {
 
 impl State {
     async fn authorize(&self, mut request: AuthorizeRequest, context: &CallContext) -> Result<AuthorizeResponse> {
-        check(&request)?;
+        check_request(&request)?;
         let token = std::mem::take(&mut request.token);
-        let decided = self.decide(token, &request, context).await;
-        count(&decided);
-        let Decision { claims, granted } = decided?;
-        let runner = &granted.first().ok_or_else(|| Error::internal("a decision on no project"))?.runner;
-        let target_project_ids: Vec<_> = granted.iter().map(|granted| granted.target.id).collect();
-        let identity = Identity { claims: &claims, runner, targets: &target_project_ids, request: &request };
+        let decision = self.decide(token, &request, context).await;
+        count_decision(&decision);
+        let GrantedRequest { claims, accesses } = decision?;
+        let job = &accesses.first().ok_or_else(|| Error::internal("a decision on no project"))?.job;
+        let target_project_ids: Vec<_> = accesses.iter().map(|access| access.target.id).collect();
+        let identity =
+            UpstreamIdentity { claims: &claims, job, target_project_ids: &target_project_ids, request: &request };
         let upstream_identity = identity.sign(&self.signing, self.clock.now())?;
-        let capture = self.capture(&claims, runner, &granted, &request, context);
+        let capture = self.capture(&claims, job, &accesses, &request, context);
         if let Some(capture) = &capture {
-            for Granted { target, .. } in &granted {
-                self.known.remember(target.id, &target.full_path).await;
+            for access in &accesses {
+                self.known_projects.remember(access.target.id, &access.target.full_path).await;
             }
             self.captures.begin(capture).await?;
         }
@@ -91,41 +91,41 @@ impl State {
             capture,
             job_id: claims.job_id,
             user_id: claims.user_id,
-            username: runner.username.clone(),
-            origin_project_id: runner.origin.id,
+            username: job.username.clone(),
+            origin_project_id: job.origin.id,
             target_project_ids,
             upstream_identity,
         })
     }
 
-    /// Every project must be allowed.
-    async fn decide(&self, token: String, request: &AuthorizeRequest, context: &CallContext) -> Result<Decision> {
-        let claims = self.facts.claims(JobToken::parse(token)?).await?;
+    /// Decides on every project of the request. The request is refused if one of them is.
+    async fn decide(&self, token: String, request: &AuthorizeRequest, context: &CallContext) -> Result<GrantedRequest> {
+        let claims = self.decider.claims(JobToken::parse(token)?).await?;
         let policies: Vec<_> = request.policies().collect();
-        let mut granted = Vec::with_capacity(request.projects.len());
+        let mut accesses = Vec::with_capacity(request.projects.len());
         for project in &request.projects {
-            granted.push(self.facts.decide(&claims, project, &policies, context).await?);
+            accesses.push(self.decider.decide(&claims, project, &policies, context).await?);
         }
-        Ok(Decision { claims, granted })
+        Ok(GrantedRequest { claims, accesses })
     }
 
-    /// What is recorded if the request succeeds; none if the job reaches its own project only.
+    /// Makes the capture of the request; none if the job reaches only its own project.
     fn capture(
         &self,
         claims: &Claims,
-        runner: &Runner,
-        granted: &[Granted],
+        job: &RunningJob,
+        accesses: &[GrantedAccess],
         request: &AuthorizeRequest,
         context: &CallContext,
     ) -> Option<Capture> {
-        let others = granted.iter().filter(|granted| granted.allowed != Allowed::OwnProject);
-        let targets: BTreeSet<_> = others.map(|granted| granted.target.id).collect();
+        let to_other_projects = accesses.iter().filter(|access| access.allowed != Allowed::OwnProject);
+        let targets: BTreeSet<_> = to_other_projects.map(|access| access.target.id).collect();
         if targets.is_empty() {
             return None;
         }
         Some(Capture {
             id: request.capture_id.clone(),
-            origin_project_id: runner.origin.id,
+            origin_project_id: job.origin.id,
             target_project_ids: targets.into_iter().collect(),
             job_id: claims.job_id,
             user_id: claims.user_id,
@@ -139,14 +139,13 @@ impl State {
     }
 }
 
-/// The gateway asks, by its table of routes; what is wrong with a question is our own mistake and not the caller's.
-fn check(request: &AuthorizeRequest) -> Result<(), Fault> {
+/// Checks a request of the gateway. It comes from the table of routes, so a wrong request is a fault and not a refusal.
+fn check_request(request: &AuthorizeRequest) -> Result<(), Fault> {
     check_capture_id(&request.capture_id)?;
     if request.projects.is_empty() || request.mode() == CaptureMode::Unspecified || request.upstream.is_empty() {
         return Err(Fault::internal("a question without projects, mode or upstream"));
     }
-    let is_known = |policy: &i32| JobTokenPolicy::try_from(*policy).is_ok_and(|p| p != JobTokenPolicy::Unspecified);
-    match request.policies.iter().find(|policy| !is_known(policy)) {
+    match request.policies.iter().find(|number| policy::from_number(**number).is_none()) {
         Some(unknown) => Err(Fault::internal(format!("policy {unknown} is not known to this version"))),
         None => Ok(()),
     }
@@ -160,11 +159,18 @@ fn check_capture_id(id: &str) -> Result<(), Fault> {
     }
 }
 
-/// Counts a decision. A fault is none.
-fn count(decided: &Result<Decision>) {
-    let (result, reason) = match decided {
-        Ok(decision) => {
-            ("allowed", decision.granted.iter().map(|granted| granted.allowed).max().map_or("", Allowed::name))
+/// Checks that the status is one of success, since only successes are recorded.
+fn recorded_status(status: i32) -> Result<u16, Fault> {
+    let status = u16::try_from(status).ok().filter(|status| matches!(status, 101 | 200..=399));
+    status.ok_or_else(|| Fault::internal("a flush with a status that is none of success"))
+}
+
+/// Counts a decision. A fault is not a decision.
+fn count_decision(decision: &Result<GrantedRequest>) {
+    let (result, reason) = match decision {
+        Ok(granted) => {
+            let allowed = granted.accesses.iter().map(|access| access.allowed).max();
+            ("allowed", allowed.map_or("", Allowed::name))
         }
         Err(Error::Refused(refusal)) => ("refused", refusal.spec().code),
         Err(_) => return,

@@ -1,46 +1,50 @@
 //! Jobs and their tokens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chassis::{
     access::{self, CallContext},
     db::paging::Window,
     status::Refusal,
 };
-use proto::paddock::{
-    contract::v1::Reason,
-    directory::v1::{ProjectDescription, UserDescription},
-    job_token::v1::{
-        FinishJobRequest, FinishJobResponse, GetCurrentJobRequest, GetCurrentJobResponse, IssueJobTokenRequest,
-        IssueJobTokenResponse, Job, JobProject, JobStatus, JobUser, ListJobsRequest, ListJobsResponse,
-        ListSigningKeysRequest, ListSigningKeysResponse, StartJobRequest, StartJobResponse,
-        job_service_server::JobService,
+use proto::{
+    paddock::{
+        contract::v1::Reason,
+        directory::v1::{ProjectDescription, UserDescription},
+        job_token::v1::{
+            FinishJobRequest, FinishJobResponse, GetCurrentJobRequest, GetCurrentJobResponse, IssueJobTokenRequest,
+            IssueJobTokenResponse, Job, JobProject, JobStatus, JobUser, ListJobsRequest, ListJobsResponse,
+            ListSigningKeysRequest, ListSigningKeysResponse, StartJobRequest, StartJobResponse,
+            job_service_server::JobService,
+        },
     },
+    timestamp::from_millis,
 };
 use time::{Duration, OffsetDateTime};
 use tonic::{Request, Response, Status};
 
-use super::State;
-use proto::timestamp::from_millis;
-
+use super::{
+    State,
+    parameters::{invalid, invalid_value},
+};
 use crate::{
+    allowlist::rules::Target,
     entity::job::Model,
     error::{Error, Result},
-    scope::Target,
-    store::jobs::{self, Filter, New},
-    token::{Claims, GRACE, JobToken},
+    job_token::token::{Claims, GRACE_SECONDS, JobToken},
+    store::jobs::{self, JobFilter, NewJob},
 };
 
-/// The greatest length of a name, a stage and a ref, in characters.
+/// The maximum length of a name, a stage and a ref, in characters.
 const MAX_TEXT: usize = 255;
 
-/// How long a job may run when nothing is said, in seconds.
+/// The default timeout of a job, in seconds.
 const DEFAULT_TIMEOUT: i32 = 3600;
 
-/// How long a job may run at most, in seconds: a month.
+/// The maximum timeout of a job, in seconds: 30 days.
 const MAX_TIMEOUT: i32 = 2_592_000;
 
-/// Where a job can stand.
+/// The statuses of a job.
 const STATUSES: [JobStatus; 3] = [JobStatus::Created, JobStatus::Running, JobStatus::Finished];
 
 /// The service.
@@ -57,20 +61,22 @@ impl JobService for Jobs {
     }
 
     async fn start_job(&self, request: Request<StartJobRequest>) -> Result<Response<StartJobResponse>, Status> {
-        let (context, id) = (access::context(&request)?.clone(), request.get_ref().id);
+        let context = access::context(&request)?.clone();
+        let id = request.get_ref().id;
         jobs::start(&self.0.database, id, self.0.clock.now()).await?;
-        let job = self.0.changed(id).await?;
+        let job = self.0.changed_job(id).await?;
         if job.status() == JobStatus::Finished {
             return Err(Refusal::new(Reason::JobFinished).into());
         }
-        let token = self.0.token(&job)?;
+        let token = self.0.issue_token(&job)?;
         Ok(Response::new(StartJobResponse { job: Some(self.0.describe_one(job, &context).await?), token }))
     }
 
     async fn finish_job(&self, request: Request<FinishJobRequest>) -> Result<Response<FinishJobResponse>, Status> {
-        let (context, id) = (access::context(&request)?.clone(), request.get_ref().id);
+        let context = access::context(&request)?.clone();
+        let id = request.get_ref().id;
         jobs::finish(&self.0.database, id, self.0.clock.now()).await?;
-        let job = self.0.changed(id).await?;
+        let job = self.0.changed_job(id).await?;
         Ok(Response::new(FinishJobResponse { job: Some(self.0.describe_one(job, &context).await?) }))
     }
 
@@ -78,8 +84,8 @@ impl JobService for Jobs {
         let context = access::context(&request)?.clone();
         let request = request.into_inner();
         let window = Window::new(request.page, request.per_page)?;
-        let status = request.status.map(|status| status_of(status, &STATUSES)).transpose()?;
-        let filter = Filter { status, project_id: request.project_id };
+        let status = request.status.map(|status| valid_status(status, &STATUSES)).transpose()?;
+        let filter = JobFilter { status, project_id: request.project_id };
         let rows = jobs::list(&self.0.database, &filter, window).await?;
         let jobs = self.0.describe(rows.items, &context).await?;
         Ok(Response::new(ListJobsResponse { jobs, page: Some(rows.page) }))
@@ -105,39 +111,39 @@ impl JobService for Jobs {
 impl State {
     async fn issue(&self, request: IssueJobTokenRequest, context: &CallContext) -> Result<IssueJobTokenResponse> {
         let timeout = timeout(request.timeout)?;
-        let at_first = [JobStatus::Created, JobStatus::Running];
-        let status = request.status.map(|status| status_of(status, &at_first)).transpose()?;
+        let initial_statuses = [JobStatus::Created, JobStatus::Running];
+        let status = request.status.map(|status| valid_status(status, &initial_statuses)).transpose()?;
         for (name, text) in [("name", &request.name), ("stage", &request.stage), ("ref", &request.r#ref)] {
             check_text(name, text.as_deref())?;
         }
         let project = request.project_id.to_string();
-        let found = self.directory.project(&project, Some(request.user_id), context).await?;
-        if !found.user_exists {
+        let access = self.directory.project(&project, Some(request.user_id), context).await?;
+        if !access.user_exists {
             return Err(Refusal::new(Reason::UserNotFound).into());
         }
-        let project = Target::try_from(&found)?;
+        let project = Target::try_from(&access)?;
         if !project.is_visible() {
             let detail = format!("user {} does not see project {}", request.user_id, project.id);
             return Err(Refusal::new(Reason::JobUserWithoutAccess).with_detail(detail).into());
         }
-        self.known.remember(project.id, &project.full_path).await;
+        self.known_projects.remember(project.id, &project.full_path).await;
         let now = self.clock.now();
-        let new = New {
+        let new = NewJob {
             project_id: project.id,
             user_id: request.user_id,
             status: status.unwrap_or(JobStatus::Running),
             name: request.name,
             stage: request.stage,
             r#ref: request.r#ref,
-            token_expires_at: now + timeout + Duration::seconds(GRACE),
+            token_expires_at: now + timeout + Duration::seconds(GRACE_SECONDS),
         };
         let job = jobs::insert(&self.database, new, now).await?;
-        let token = self.token(&job)?;
+        let token = self.issue_token(&job)?;
         Ok(IssueJobTokenResponse { job: Some(self.describe_one(job, context).await?), token })
     }
 
-    /// A token of the job that counts from now.
-    fn token(&self, job: &Model) -> Result<String> {
+    /// Issues a token of the job that is valid from now on.
+    fn issue_token(&self, job: &Model) -> Result<String> {
         let expires_at = OffsetDateTime::from_unix_timestamp(job.token_expires_at.div_euclid(1000));
         let expires_at = expires_at.map_err(Error::internal)?;
         let claims = Claims::new(job.id, job.project_id, job.user_id, self.clock.now(), expires_at);
@@ -145,15 +151,15 @@ impl State {
     }
 
     async fn current_job(&self, token: String, context: &CallContext) -> Result<Job> {
-        let claims = self.facts.claims(JobToken::parse(token)?).await?;
-        self.facts.bearing(&claims, context).await?.runner(&claims)?;
+        let claims = self.decider.claims(JobToken::parse(token)?).await?;
+        self.decider.job_state(&claims, context).await?.running(&claims)?;
         let job = jobs::find(&self.database, claims.job_id).await?;
         self.describe_one(job.ok_or_else(|| Refusal::new(Reason::JobTokenInvalid))?, context).await
     }
 
-    /// A job that was just started or finished.
-    async fn changed(&self, id: i64) -> Result<Model> {
-        self.facts.job_changed(id);
+    /// Returns a job that this process has just started or finished.
+    async fn changed_job(&self, id: i64) -> Result<Model> {
+        self.decider.job_changed(id);
         let job = jobs::find(&self.database, id).await?;
         job.ok_or_else(|| Refusal::new(Reason::JobNotFound).into())
     }
@@ -163,21 +169,21 @@ impl State {
         described.ok_or_else(|| Error::internal("a job has no description"))
     }
 
-    /// Jobs as messages, with the names of users and projects as they are now.
+    /// Makes the messages of jobs, with the present names of users and projects.
     async fn describe(&self, jobs: Vec<Model>, context: &CallContext) -> Result<Vec<Job>> {
-        let ids = |of: fn(&Model) -> i64| {
-            let mut ids: Vec<_> = jobs.iter().map(of).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
-        let users = self.directory.users(&ids(|job| job.user_id), context).await?;
-        let projects = self.directory.projects(&ids(|job| job.project_id), None, context).await?;
-        Ok(jobs.into_iter().map(|job| message(job, &users, &projects)).collect())
+        let user_ids = unique(jobs.iter().map(|job| job.user_id));
+        let users = self.directory.users(&user_ids, context).await?;
+        let project_ids = unique(jobs.iter().map(|job| job.project_id));
+        let projects = self.directory.projects(&project_ids, None, context).await?;
+        Ok(jobs.into_iter().map(|job| job_message(job, &users, &projects)).collect())
     }
 }
 
-fn message(job: Model, users: &HashMap<i64, UserDescription>, projects: &HashMap<i64, ProjectDescription>) -> Job {
+fn unique(ids: impl Iterator<Item = i64>) -> Vec<i64> {
+    ids.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn job_message(job: Model, users: &HashMap<i64, UserDescription>, projects: &HashMap<i64, ProjectDescription>) -> Job {
     let user = users.get(&job.user_id);
     let project = projects.get(&job.project_id).and_then(|found| found.project.as_ref());
     Job {
@@ -202,13 +208,9 @@ fn message(job: Model, users: &HashMap<i64, UserDescription>, projects: &HashMap
     }
 }
 
-fn invalid(text: String) -> Refusal {
-    Refusal::new(Reason::ParameterInvalid).with_message(text)
-}
-
-fn status_of(number: i32, of: &[JobStatus]) -> Result<JobStatus, Refusal> {
-    let status = JobStatus::try_from(number).ok().filter(|status| of.contains(status));
-    status.ok_or_else(|| invalid("status does not have a valid value".to_owned()))
+fn valid_status(number: i32, valid: &[JobStatus]) -> Result<JobStatus, Refusal> {
+    let status = JobStatus::try_from(number).ok().filter(|status| valid.contains(status));
+    status.ok_or_else(|| invalid_value("status"))
 }
 
 fn timeout(seconds: Option<i32>) -> Result<Duration, Refusal> {

@@ -1,58 +1,57 @@
-//! The scope of each project and its two allowlists. The tables of the allowlists differ in the name of one column only, so
-//! that one set of queries does for both.
+//! The scope of each project and its two allowlists. The tables of the allowlists differ in the name of one column only, so both
+//! share one set of queries.
 
 use std::collections::HashMap;
 
-use proto::paddock::contract::v1::Reason;
+use chassis::{db, status::Refusal};
+use proto::{paddock::contract::v1::Reason, timestamp::millis};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, ExprTrait as _, QueryResult,
     sea_query::{Alias, Expr, LockType, OnConflict, Query, SelectStatement},
 };
 use time::OffsetDateTime;
 
-use chassis::{db, status::Refusal};
-
-use proto::timestamp::millis;
-
 use crate::{
+    allowlist::{
+        policy,
+        rules::{Grant, Origin, Scope},
+    },
     error::{Error, Result},
-    policy,
-    scope::{Grant, Origin, Scope},
 };
 
-/// How many entries an allowlist may have, as with GitLab: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
+/// The maximum number of entries of an allowlist, as in GitLab: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
 pub const MAX_ENTRIES: usize = 200;
 
 /// Which allowlist of a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Of projects.
+pub enum AllowlistKind {
+    /// The allowlist of projects.
     Projects,
-    /// Of groups, for all projects below them.
+    /// The allowlist of groups, for all projects below them.
     Groups,
 }
 
 /// An entry of an allowlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The project or group whose jobs come.
+pub struct AllowlistEntry {
+    /// The project or group whose jobs are allowed.
     pub target_id: i64,
-    /// What they may do.
+    /// What the entry grants.
     pub grant: Grant,
-    /// Whether the log made the entry.
+    /// Whether the entry was made from the log.
     pub autopopulated: bool,
 }
 
-/// Who adds an entry, and when.
+/// Who added an entry, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Added {
+pub struct AddedBy {
     /// The user.
-    pub by: i64,
+    pub user_id: i64,
     /// The time.
     pub at: OffsetDateTime,
 }
 
-impl Kind {
+impl AllowlistKind {
     fn table(self) -> Alias {
         Alias::new(match self {
             Self::Projects => "allowlist_projects",
@@ -72,7 +71,7 @@ impl Kind {
     }
 }
 
-/// Whether the allowlists of a project decide.
+/// Reports whether the allowlists of a project apply.
 pub async fn is_enabled(db: &impl ConnectionTrait, project_id: i64) -> Result<bool> {
     let query = Query::select()
         .column("inbound_enabled")
@@ -85,7 +84,7 @@ pub async fn is_enabled(db: &impl ConnectionTrait, project_id: i64) -> Result<bo
     }
 }
 
-/// Says whether the allowlists of a project decide.
+/// Sets whether the allowlists of a project apply.
 pub async fn set_enabled(db: &impl ConnectionTrait, project_id: i64, enabled: bool) -> Result<()> {
     let replace = OnConflict::column("project_id").update_column("inbound_enabled").to_owned();
     insert_scope(db, project_id, enabled, replace).await
@@ -99,51 +98,58 @@ async fn insert_scope(db: &impl ConnectionTrait, project_id: i64, enabled: bool,
     Ok(())
 }
 
-/// The part of the scope of a project that matters for jobs of the origin.
+/// Returns the part of the scope of a project that applies to jobs of the origin.
 pub async fn scope_for(db: &impl ConnectionTrait, project_id: i64, origin: &Origin) -> Result<Scope> {
     let mut scope = Scope::closed();
     scope.inbound_enabled = is_enabled(db, project_id).await?;
     if scope.inbound_enabled {
-        let project = select(Kind::Projects, project_id).and_where(Kind::Projects.is_target(origin.id)).to_owned();
+        let project = select(AllowlistKind::Projects, project_id)
+            .and_where(AllowlistKind::Projects.is_target(origin.id))
+            .to_owned();
         scope.projects = grants(entries(db, &project).await?);
     }
     if scope.inbound_enabled && scope.projects.is_empty() && !origin.ancestors.is_empty() {
-        let above = Expr::col(Kind::Groups.target()).is_in(origin.ancestors.iter().copied());
-        let groups = select(Kind::Groups, project_id).and_where(above).to_owned();
+        let above = Expr::col(AllowlistKind::Groups.target()).is_in(origin.ancestors.iter().copied());
+        let groups = select(AllowlistKind::Groups, project_id).and_where(above).to_owned();
         scope.groups = grants(entries(db, &groups).await?);
     }
     Ok(scope)
 }
 
-/// The whole scope of a project.
+/// Returns the whole scope of a project.
 pub async fn scope(db: &impl ConnectionTrait, project_id: i64) -> Result<Scope> {
     Ok(Scope {
         inbound_enabled: is_enabled(db, project_id).await?,
-        projects: grants(list(db, Kind::Projects, project_id).await?),
-        groups: grants(list(db, Kind::Groups, project_id).await?),
+        projects: grants(list(db, AllowlistKind::Projects, project_id).await?),
+        groups: grants(list(db, AllowlistKind::Groups, project_id).await?),
     })
 }
 
-fn grants(entries: Vec<Entry>) -> HashMap<i64, Grant> {
+fn grants(entries: Vec<AllowlistEntry>) -> HashMap<i64, Grant> {
     entries.into_iter().map(|entry| (entry.target_id, entry.grant)).collect()
 }
 
-/// The entries of an allowlist, by the ids of their targets.
-pub async fn list(db: &impl ConnectionTrait, kind: Kind, project_id: i64) -> Result<Vec<Entry>> {
+/// Lists the entries of an allowlist, by the ids of their targets.
+pub async fn list(db: &impl ConnectionTrait, kind: AllowlistKind, project_id: i64) -> Result<Vec<AllowlistEntry>> {
     entries(db, &select(kind, project_id)).await
 }
 
-/// One entry of an allowlist.
+/// Finds one entry of an allowlist.
 ///
 /// # Errors
 /// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
-pub async fn find(db: &impl ConnectionTrait, kind: Kind, project_id: i64, target_id: i64) -> Result<Entry> {
+pub async fn find(
+    db: &impl ConnectionTrait,
+    kind: AllowlistKind,
+    project_id: i64,
+    target_id: i64,
+) -> Result<AllowlistEntry> {
     let query = select(kind, project_id).and_where(kind.is_target(target_id)).to_owned();
     let found = entries(db, &query).await?.pop();
     found.ok_or_else(|| Refusal::new(Reason::AllowlistEntryNotFound).into())
 }
 
-fn select(kind: Kind, project_id: i64) -> SelectStatement {
+fn select(kind: AllowlistKind, project_id: i64) -> SelectStatement {
     Query::select()
         .expr_as(Expr::col(kind.target()), "target_id")
         .columns(["default_permissions", "policies", "autopopulated"])
@@ -153,14 +159,14 @@ fn select(kind: Kind, project_id: i64) -> SelectStatement {
         .to_owned()
 }
 
-async fn entries(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<Entry>> {
+async fn entries(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<AllowlistEntry>> {
     db.query_all(query).await?.iter().map(entry).collect()
 }
 
-fn entry(row: &QueryResult) -> Result<Entry> {
+fn entry(row: &QueryResult) -> Result<AllowlistEntry> {
     let policies: String = row.try_get("", "policies")?;
     let grants_everything: bool = row.try_get("", "default_permissions")?;
-    Ok(Entry {
+    Ok(AllowlistEntry {
         target_id: row.try_get("", "target_id")?,
         grant: match grants_everything {
             true => Grant::Everything,
@@ -170,21 +176,21 @@ fn entry(row: &QueryResult) -> Result<Entry> {
     })
 }
 
-/// Adds an entry to an allowlist, once the entries for what is gone have left it.
+/// Removes the entries for deleted targets from an allowlist, and then adds an entry.
 ///
 /// # Errors
 /// A refusal with `ALLOWLIST_ENTRY_EXISTS`, or with `ALLOWLIST_FULL`.
 pub async fn add(
     database: &DatabaseConnection,
-    kind: Kind,
+    kind: AllowlistKind,
     project_id: i64,
-    new: &Entry,
-    gone: &[i64],
-    added: Added,
+    new: &AllowlistEntry,
+    deleted_ids: &[i64],
+    added: AddedBy,
 ) -> Result<()> {
     let tx = db::begin_write(database).await?;
     lock(&tx, project_id).await?;
-    remove_all(&tx, kind, project_id, gone).await?;
+    remove_all(&tx, kind, project_id, deleted_ids).await?;
     add_in(&tx, kind, project_id, std::slice::from_ref(new), added).await?;
     Ok(tx.commit().await?)
 }
@@ -193,13 +199,19 @@ pub async fn add(
 ///
 /// # Errors
 /// As [`add`].
-pub async fn add_in(tx: &DatabaseTransaction, kind: Kind, project_id: i64, new: &[Entry], added: Added) -> Result<()> {
+pub async fn add_in(
+    tx: &DatabaseTransaction,
+    kind: AllowlistKind,
+    project_id: i64,
+    new: &[AllowlistEntry],
+    added: AddedBy,
+) -> Result<()> {
     let present = list(tx, kind, project_id).await?;
     if new.iter().any(|new| present.iter().any(|old| old.target_id == new.target_id)) {
         return Err(Refusal::new(Reason::AllowlistEntryExists).into());
     }
     if present.len() + new.len() > MAX_ENTRIES {
-        return Err(full(kind));
+        return Err(allowlist_full(kind));
     }
     for entry in new {
         insert(tx, kind, project_id, entry, added).await?;
@@ -207,7 +219,13 @@ pub async fn add_in(tx: &DatabaseTransaction, kind: Kind, project_id: i64, new: 
     Ok(())
 }
 
-async fn insert(tx: &DatabaseTransaction, kind: Kind, project_id: i64, entry: &Entry, added: Added) -> Result<()> {
+async fn insert(
+    tx: &DatabaseTransaction,
+    kind: AllowlistKind,
+    project_id: i64,
+    entry: &AllowlistEntry,
+    added: AddedBy,
+) -> Result<()> {
     let (everything, policies) = columns(&entry.grant);
     let mut insert = Query::insert();
     insert.into_table(kind.table()).columns([
@@ -225,7 +243,7 @@ async fn insert(tx: &DatabaseTransaction, kind: Kind, project_id: i64, entry: &E
         everything.into(),
         policies.into(),
         entry.autopopulated.into(),
-        added.by.into(),
+        added.user_id.into(),
         millis(added.at).into(),
     ];
     insert.values(values).map_err(Error::internal)?;
@@ -233,44 +251,48 @@ async fn insert(tx: &DatabaseTransaction, kind: Kind, project_id: i64, entry: &E
     Ok(())
 }
 
-/// Changes what an entry grants, and returns it. `to` makes the new grant of the present one, which no other change alters
-/// meanwhile.
+/// Changes the grant of an entry, and returns it. `update` makes the new grant from the present one, which is locked meanwhile.
 ///
 /// # Errors
-/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`, or that of `to`.
+/// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`, or that of `update`.
 pub async fn change(
     database: &DatabaseConnection,
-    kind: Kind,
+    kind: AllowlistKind,
     project_id: i64,
     target_id: i64,
-    to: impl FnOnce(&Grant) -> Result<Grant, Refusal>,
+    update: impl FnOnce(&Grant) -> Result<Grant, Refusal>,
 ) -> Result<Grant> {
     let tx = db::begin_write(database).await?;
     lock(&tx, project_id).await?;
-    let grant = to(&find(&tx, kind, project_id, target_id).await?.grant)?;
+    let grant = update(&find(&tx, kind, project_id, target_id).await?.grant)?;
     let (everything, policies) = columns(&grant);
-    let update = Query::update()
+    let statement = Query::update()
         .table(kind.table())
         .values([("default_permissions", everything.into()), ("policies", policies.into())])
         .and_where(is_entry(kind, project_id, target_id))
         .to_owned();
-    one_changed(tx.execute(&update).await?.rows_affected())?;
+    check_found(tx.execute(&statement).await?.rows_affected())?;
     tx.commit().await?;
     Ok(grant)
 }
 
-/// Takes an entry from an allowlist.
+/// Removes an entry from an allowlist.
 ///
 /// # Errors
 /// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
-pub async fn remove(db: &impl ConnectionTrait, kind: Kind, project_id: i64, target_id: i64) -> Result<()> {
+pub async fn remove(db: &impl ConnectionTrait, kind: AllowlistKind, project_id: i64, target_id: i64) -> Result<()> {
     let mut delete = Query::delete();
     delete.from_table(kind.table()).and_where(is_entry(kind, project_id, target_id));
-    one_changed(db.execute(&delete).await?.rows_affected())
+    check_found(db.execute(&delete).await?.rows_affected())
 }
 
-/// Takes the entries of these targets from an allowlist, as far as there are any.
-pub async fn remove_all(tx: &DatabaseTransaction, kind: Kind, project_id: i64, target_ids: &[i64]) -> Result<()> {
+/// Removes the entries of these targets from an allowlist. Targets without an entry are ignored.
+pub async fn remove_all(
+    tx: &DatabaseTransaction,
+    kind: AllowlistKind,
+    project_id: i64,
+    target_ids: &[i64],
+) -> Result<()> {
     if target_ids.is_empty() {
         return Ok(());
     }
@@ -281,11 +303,11 @@ pub async fn remove_all(tx: &DatabaseTransaction, kind: Kind, project_id: i64, t
     Ok(())
 }
 
-fn is_entry(kind: Kind, project_id: i64, target_id: i64) -> Expr {
+fn is_entry(kind: AllowlistKind, project_id: i64, target_id: i64) -> Expr {
     Expr::col("source_project_id").eq(project_id).and(kind.is_target(target_id))
 }
 
-fn one_changed(rows: u64) -> Result<()> {
+fn check_found(rows: u64) -> Result<()> {
     if rows == 0 { Err(Refusal::new(Reason::AllowlistEntryNotFound).into()) } else { Ok(()) }
 }
 
@@ -296,7 +318,8 @@ fn columns(grant: &Grant) -> (bool, String) {
     }
 }
 
-/// Lets one transaction at a time count or change the entries of a project. SQLite has one writer at a time anyway.
+/// Locks the entries of a project, so that only one transaction at a time counts or changes them. SQLite has one writer at a time
+/// anyway.
 pub async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
     let keep = OnConflict::column("project_id").do_nothing().to_owned();
     insert_scope(tx, project_id, Scope::closed().inbound_enabled, keep).await?;
@@ -307,10 +330,10 @@ pub async fn lock(tx: &DatabaseTransaction, project_id: i64) -> Result<()> {
     Ok(())
 }
 
-fn full(kind: Kind) -> Error {
+fn allowlist_full(kind: AllowlistKind) -> Error {
     let links = match kind {
-        Kind::Projects => "project links",
-        Kind::Groups => "group links",
+        AllowlistKind::Projects => "project links",
+        AllowlistKind::Groups => "group links",
     };
     let text = format!("400 Bad request - Source project exceeds the allowable number of {links}");
     Refusal::new(Reason::AllowlistFull).with_message(text).into()

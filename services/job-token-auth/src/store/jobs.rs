@@ -1,7 +1,7 @@
-//! Jobs. One goes from created to running to finished, and never back.
+//! The table of jobs. A job goes from created to running to finished, and never back.
 
 use chassis::db::paging::{Paged, Window};
-use proto::paddock::job_token::v1::JobStatus;
+use proto::{paddock::job_token::v1::JobStatus, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
@@ -11,16 +11,14 @@ use sea_orm::{
 };
 use time::OffsetDateTime;
 
-use proto::timestamp::millis;
-
 use crate::{
     entity::job::{ActiveModel, Column, Entity, Model},
     error::Result,
 };
 
-/// A job to record; its texts are checked.
+/// A job to insert. The caller has validated its texts.
 #[derive(Debug)]
-pub struct New {
+pub struct NewJob {
     /// See the column.
     pub project_id: i64,
     /// See the column.
@@ -39,15 +37,15 @@ pub struct New {
 
 /// Which jobs to list.
 #[derive(Debug, Default)]
-pub struct Filter {
-    /// Only jobs that stand here.
+pub struct JobFilter {
+    /// Only jobs with this status.
     pub status: Option<JobStatus>,
     /// Only jobs of this project.
     pub project_id: Option<i64>,
 }
 
-/// Records a job.
-pub async fn insert(db: &impl ConnectionTrait, new: New, now: OffsetDateTime) -> Result<Model> {
+/// Inserts a job.
+pub async fn insert(db: &impl ConnectionTrait, new: NewJob, now: OffsetDateTime) -> Result<Model> {
     let now = millis(now);
     let row = ActiveModel {
         id: NotSet,
@@ -65,23 +63,24 @@ pub async fn insert(db: &impl ConnectionTrait, new: New, now: OffsetDateTime) ->
     Ok(row.insert(db).await?)
 }
 
-/// The job with the id.
+/// Finds the job with the id.
 pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<Model>> {
     Ok(Entity::find_by_id(id).one(db).await?)
 }
 
-/// A page of jobs, the newest first.
-pub async fn list(db: &impl ConnectionTrait, filter: &Filter, window: Window) -> Result<Paged<Model>> {
+/// Lists a page of jobs, the newest first.
+pub async fn list(db: &impl ConnectionTrait, filter: &JobFilter, window: Window) -> Result<Paged<Model>> {
     let condition = Condition::all()
         .add_option(filter.status.map(|status| Column::Status.eq(number(status))))
         .add_option(filter.project_id.map(|id| Column::ProjectId.eq(id)));
     Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
 
-/// Lets a created job run, for as long as it might have from its creation; any other stays as it is.
+/// Starts a created job. Its token then expires as long after the start as it would have after the creation. Any other job stays as
+/// it is.
 pub async fn start(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
     let lifetime = Expr::col(Column::TokenExpiresAt).sub(Expr::col(Column::CreatedAt));
-    advance(id, JobStatus::Running, Column::StartedAt, now)
+    update_status(id, JobStatus::Running, Column::StartedAt, now)
         .col_expr(Column::TokenExpiresAt, lifetime.add(millis(now)))
         .filter(Column::Status.eq(number(JobStatus::Created)))
         .exec(db)
@@ -89,19 +88,19 @@ pub async fn start(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> R
     Ok(())
 }
 
-/// Ends a job that has not ended; any other stays as it is.
+/// Finishes a job that has not finished. Any other job stays as it is.
 pub async fn finish(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
-    let update = advance(id, JobStatus::Finished, Column::FinishedAt, now);
+    let update = update_status(id, JobStatus::Finished, Column::FinishedAt, now);
     update.filter(Column::Status.ne(number(JobStatus::Finished))).exec(db).await?;
     Ok(())
 }
 
-fn advance(id: i64, to: JobStatus, at: Column, now: OffsetDateTime) -> UpdateMany<Entity> {
-    let update = Entity::update_many().col_expr(Column::Status, Expr::value(number(to)));
-    update.col_expr(at, Expr::value(millis(now))).filter(Column::Id.eq(id))
+fn update_status(id: i64, status: JobStatus, time_column: Column, now: OffsetDateTime) -> UpdateMany<Entity> {
+    let update = Entity::update_many().col_expr(Column::Status, Expr::value(number(status)));
+    update.col_expr(time_column, Expr::value(millis(now))).filter(Column::Id.eq(id))
 }
 
-/// The number of a status in the contract.
+/// Returns the number of a status in the contract.
 fn number(status: JobStatus) -> i16 {
     status as i16
 }

@@ -1,4 +1,4 @@
-//! Every query.
+//! The queries on the tables of the service.
 
 pub mod allowlists;
 pub mod jobs;

@@ -1,10 +1,10 @@
-//! What the gateway is answered.
+//! Decisions on requests, and verdicts on captures.
 
 use chassis::access::Caller;
 use job_token_auth::{
     entity::known_project,
-    keys::{ISSUER, Purpose},
-    token::{Claims, JobToken},
+    job_token::keys::{ISSUER, Purpose},
+    job_token::token::{Claims, JobToken},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use proto::paddock::{
@@ -22,8 +22,8 @@ use uuid::Uuid;
 
 use crate::support::{ALICE, Actor, Answer as _, ROOT, START, Service, both_databases, question};
 
-/// Two private projects of alice's: one runs a job, the other one may be reached.
-async fn pair(service: &Service) -> (i64, String) {
+/// Creates two private projects of alice, 10 and 20, and a running job in the first. Returns the job's id and its token.
+async fn job_beside_target(service: &Service) -> (i64, String) {
     service.project(10, "shop/app", None);
     service.project(20, "tools/charts", None);
     let (job, token) = service.running_job(10).await;
@@ -34,13 +34,25 @@ async fn reason(actor: &Actor, request: AuthorizeRequest) -> &'static str {
     actor.authorization().authorize(request).await.reason()
 }
 
+/// The reason for which a token may not reach project 10 without a policy; none: it may.
+async fn own_project_reason(actor: &Actor, token: &str) -> Option<&'static str> {
+    let answer = actor.authorization().authorize(question(token, &["10"], &[])).await;
+    if answer.is_ok() { None } else { Some(answer.reason()) }
+}
+
+/// A token with any claims, signed with the key of the service.
+fn forged(service: &Service, job_id: i64, project_id: i64, user_id: i64) -> String {
+    let claims = Claims::new(job_id, project_id, user_id, START, START + Duration::hours(1));
+    JobToken::issue(&service.signing, &claims).unwrap().expose().to_owned()
+}
+
 async fn is_allowed(actor: &Actor, request: AuthorizeRequest) -> bool {
     actor.authorization().authorize(request).await.is_ok()
 }
 
 both_databases! {
     async fn an_access_to_another_project_is_allowed_with_a_capture_and_an_identity(service) {
-        let (job_id, token) = pair(service).await;
+        let (job_id, token) = job_beside_target(service).await;
         service.allow(20, 10).await;
         service.clock.advance(Duration::milliseconds(2123));
         let question = question(&token, &["tools/charts"], &[ReadJobs]);
@@ -85,7 +97,7 @@ both_databases! {
     }
 
     async fn a_job_reaches_its_own_project_without_a_record(service) {
-        let (_, token) = pair(service).await;
+        let (_, token) = job_beside_target(service).await;
         for project in ["10", "shop/app"] {
             let question = question(&token, &[project], &[AdminJobs]);
             let answer = service.gateway().authorization().authorize(question).await.answer();
@@ -94,24 +106,26 @@ both_databases! {
         }
     }
 
-    async fn who_loses_the_role_loses_it_in_the_jobs_that_still_run(service) {
-        let (_, token) = pair(service).await;
+    async fn a_user_who_loses_the_role_loses_it_in_running_jobs(service) {
+        let (_, token) = job_beside_target(service).await;
         let gateway = service.gateway();
-        let ask = || question(&token, &["10"], &[AdminJobs]);
         for (role, expected) in
             [(Some(40), None), (Some(20), Some("access_denied")), (None, Some("project_not_found")), (Some(30), None)]
         {
             service.registry.role(ALICE, 10, role);
             service.clock.advance(Duration::seconds(1));
             match expected {
-                None => assert!(is_allowed(&gateway, ask()).await, "{role:?}"),
-                Some(expected) => assert_eq!(reason(&gateway, ask()).await, expected, "{role:?}"),
+                None => assert!(is_allowed(&gateway, question(&token, &["10"], &[AdminJobs])).await, "{role:?}"),
+                Some(expected) => {
+                    let reason = reason(&gateway, question(&token, &["10"], &[AdminJobs])).await;
+                    assert_eq!(reason, expected, "{role:?}");
+                }
             }
         }
     }
 
     async fn every_project_of_a_request_must_be_allowed_and_is_captured(service) {
-        let (_, token) = pair(service).await;
+        let (_, token) = job_beside_target(service).await;
         service.project(30, "tools/base", None);
         let gateway = service.gateway();
         let projects = ["tools/base", "20", "10", "30"];
@@ -135,32 +149,30 @@ both_databases! {
             ..Default::default()
         };
         let issued = gateway.jobs().issue_job_token(created).await.answer();
-        let (id, token) = (issued.job.unwrap().id, issued.token);
-        let ask = || question(&token, &["10"], &[]);
-        assert_eq!(reason(&gateway, ask()).await, "job_not_running");
+        let id = issued.job.unwrap().id;
+        let token = issued.token;
+        assert_eq!(own_project_reason(&gateway, &token).await, Some("job_not_running"));
         gateway.jobs().start_job(StartJobRequest { id }).await.answer();
-        assert!(is_allowed(&gateway, ask()).await, "seen at once by the process that started the job");
+        assert_eq!(own_project_reason(&gateway, &token).await, None, "at once in the process that started the job");
         service.clock.advance(Duration::seconds(60 + 5 * 60 - 1));
-        assert!(is_allowed(&gateway, ask()).await);
+        assert_eq!(own_project_reason(&gateway, &token).await, None);
         service.clock.advance(Duration::seconds(1));
-        assert_eq!(reason(&gateway, ask()).await, "job_token_expired");
+        assert_eq!(own_project_reason(&gateway, &token).await, Some("job_token_expired"));
         service.clock.advance(Duration::seconds(-1));
-        assert!(is_allowed(&gateway, ask()).await);
+        assert_eq!(own_project_reason(&gateway, &token).await, None);
         service.finish_job(id).await;
-        assert_eq!(reason(&gateway, ask()).await, "job_not_running", "seen at once by the process that ended the job");
+        let finished = own_project_reason(&gateway, &token).await;
+        assert_eq!(finished, Some("job_not_running"), "at once in the process that finished the job");
     }
 
     async fn a_token_that_was_not_issued_for_such_a_job_is_invalid(service) {
-        let (job_id, token) = pair(service).await;
-        let forge = |job_id, project_id, user_id| {
-            let claims = Claims::new(job_id, project_id, user_id, START, START + Duration::hours(1));
-            JobToken::issue(&service.signing, &claims).unwrap().expose().to_owned()
-        };
-        assert!(is_allowed(&service.gateway(), question(&forge(job_id, 10, ALICE), &["10"], &[])).await);
+        let (job_id, token) = job_beside_target(service).await;
+        let same_claims = forged(service, job_id, 10, ALICE);
+        assert!(is_allowed(&service.gateway(), question(&same_claims, &["10"], &[])).await);
         let tokens = [
-            forge(job_id + 1, 10, ALICE),
-            forge(job_id, 20, ALICE),
-            forge(job_id, 10, ROOT),
+            forged(service, job_id + 1, 10, ALICE),
+            forged(service, job_id, 20, ALICE),
+            forged(service, job_id, 10, ROOT),
         ];
         for token in tokens {
             assert_eq!(reason(&service.gateway(), question(&token, &["10"], &[])).await, "job_token_invalid");
@@ -170,9 +182,10 @@ both_databases! {
         assert_eq!(reason(&service.gateway(), question(&token, &["10"], &[])).await, "job_user_deleted");
     }
 
-    async fn a_token_that_is_damaged_is_told_from_one_of_elsewhere(service) {
-        let (_, token) = pair(service).await;
-        let (cut, middle) = (token.len() - 1, token.len() / 2);
+    async fn a_damaged_token_is_malformed(service) {
+        let (_, token) = job_beside_target(service).await;
+        let cut = token.len() - 1;
+        let middle = token.len() / 2;
         let tokens = [
             token[1..].to_owned(),
             token[..cut].to_owned(),
@@ -189,8 +202,8 @@ both_databases! {
         }
     }
 
-    async fn projects_that_are_gone_are_told_apart(service) {
-        let (_, token) = pair(service).await;
+    async fn deleted_projects_have_different_reasons(service) {
+        let (_, token) = job_beside_target(service).await;
         service.allow(20, 10).await;
         let gateway = service.gateway();
         let long = "x".repeat(300);
@@ -205,26 +218,26 @@ both_databases! {
         assert_eq!(reason(&gateway, question(&token, &["10"], &[ReadJobs])).await, "job_project_deleted");
     }
 
-    async fn what_others_change_is_seen_within_the_lag(service) {
-        let (_, token) = pair(service).await;
+    async fn changes_by_other_processes_apply_within_the_lag(service) {
+        let (_, token) = job_beside_target(service).await;
         service.allow(20, 10).await;
         let gateway = service.gateway();
-        let ask = || question(&token, &["20"], &[ReadJobs]);
-        assert!(is_allowed(&gateway, ask()).await);
+        let request = question(&token, &["20"], &[ReadJobs]);
+        assert!(is_allowed(&gateway, request.clone()).await);
         let calls = service.registry.calls();
         service.registry.role(ALICE, 20, None);
         service.clock.advance(Duration::milliseconds(999));
-        assert!(is_allowed(&gateway, ask()).await);
-        assert_eq!(service.registry.calls(), calls, "nothing was asked again");
+        assert!(is_allowed(&gateway, request.clone()).await);
+        assert_eq!(service.registry.calls(), calls, "the cache has everything");
         service.clock.advance(Duration::milliseconds(1));
-        assert_eq!(reason(&gateway, ask()).await, "project_not_found");
+        assert_eq!(reason(&gateway, request.clone()).await, "project_not_found");
         service.registry.role(ALICE, 20, Some(20));
         service.clock.advance(Duration::seconds(-60));
-        assert!(is_allowed(&gateway, ask()).await, "a clock that went back makes everything old");
+        assert!(is_allowed(&gateway, request).await, "the cache is stale when the clock has gone back");
     }
 
-    async fn wrong_questions_are_faults_of_ours(service) {
-        let (_, token) = pair(service).await;
+    async fn wrong_requests_of_the_gateway_are_faults(service) {
+        let (_, token) = job_beside_target(service).await;
         let good = question(&token, &["10"], &[]);
         let questions = [
             AuthorizeRequest { projects: Vec::new(), ..good.clone() },
@@ -244,7 +257,7 @@ both_databases! {
     }
 
     async fn only_successes_are_flushed(service) {
-        let (_, token) = pair(service).await;
+        let (_, token) = job_beside_target(service).await;
         service.allow(20, 10).await;
         let mut client = service.gateway().authorization();
         let capture = client.authorize(question(&token, &["20"], &[ReadJobs])).await.answer().capture.unwrap();
@@ -270,17 +283,17 @@ both_databases! {
         assert_eq!(client.discard(DiscardRequest { capture_id: "1".to_owned() }).await.fault(), "internal");
     }
 
-    async fn a_registry_that_does_not_answer_is_no_refusal(service) {
-        let (_, token) = pair(service).await;
+    async fn a_registry_that_does_not_answer_is_a_fault(service) {
+        let (_, token) = job_beside_target(service).await;
         service.registry.set_down(true);
-        let ask = || question(&token, &["10"], &[]);
-        assert_eq!(service.gateway().authorization().authorize(ask()).await.fault(), "unavailable");
+        let request = question(&token, &["10"], &[]);
+        assert_eq!(service.gateway().authorization().authorize(request.clone()).await.fault(), "unavailable");
         service.registry.set_down(false);
-        assert!(is_allowed(&service.gateway(), ask()).await, "and is not remembered");
+        assert!(is_allowed(&service.gateway(), request).await, "the failure is not cached");
     }
 
     async fn users_do_not_authorize(service) {
-        let (_, token) = pair(service).await;
+        let (_, token) = job_beside_target(service).await;
         for actor in [service.root(), service.job(), service.speaking_as(Caller::Anonymous)] {
             let answer = actor.authorization().authorize(question(&token, &["10"], &[])).await;
             assert_eq!(answer.fault(), "caller_not_accepted");
@@ -288,7 +301,7 @@ both_databases! {
     }
 }
 
-/// What the published keys say of an identity.
+/// The claims of an identity, verified with the published keys.
 async fn verified(service: &Service, identity: &str) -> Value {
     let anonymous = service.speaking_as(Caller::Anonymous);
     let keys = anonymous.jobs().list_signing_keys(ListSigningKeysRequest {}).await.answer().keys;
@@ -303,31 +316,31 @@ async fn verified(service: &Service, identity: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_another_process_changed_is_seen_within_the_lag() {
+async fn a_change_by_another_process_applies_within_the_lag() {
     let mut service = Service::on_sqlite(|_| {}).await;
     service.add_replica().await;
-    let (job_id, token) = pair(&service).await;
+    let (job_id, token) = job_beside_target(&service).await;
     service.allow(20, 10).await;
     let other = service.on_replica(1, Caller::Process(Process::Gateway));
-    let ask = || question(&token, &["20"], &[ReadJobs]);
-    assert!(is_allowed(&service.gateway(), ask()).await && is_allowed(&other, ask()).await);
+    let request = question(&token, &["20"], &[ReadJobs]);
+    assert!(is_allowed(&service.gateway(), request.clone()).await && is_allowed(&other, request.clone()).await);
     service.finish_job(job_id).await;
-    assert!(is_allowed(&other, ask()).await, "believed for the lag");
-    assert_eq!(reason(&service.gateway(), ask()).await, "job_not_running");
+    assert!(is_allowed(&other, request.clone()).await, "cached for the lag");
+    assert_eq!(reason(&service.gateway(), request.clone()).await, "job_not_running");
     service.clock.advance(Duration::seconds(1));
-    assert_eq!(reason(&other, ask()).await, "job_not_running");
+    assert_eq!(reason(&other, request.clone()).await, "job_not_running");
     service.finish().await;
 }
 
-/// Nothing is believed when the setting says so.
+/// `cache_ms = 0` turns the cache off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_lag_everything_is_asked_every_time() {
+async fn without_a_lag_nothing_is_cached() {
     let service = Service::on_sqlite(|config| config.cache_ms = 0).await;
-    let (_, token) = pair(&service).await;
+    let (_, token) = job_beside_target(&service).await;
     service.enforce(20, false).await;
-    let ask = || question(&token, &["20"], &[ReadJobs]);
-    assert!(is_allowed(&service.gateway(), ask()).await);
+    let request = question(&token, &["20"], &[ReadJobs]);
+    assert!(is_allowed(&service.gateway(), request.clone()).await);
     service.registry.role(ALICE, 20, None);
-    assert_eq!(reason(&service.gateway(), ask()).await, "project_not_found");
+    assert_eq!(reason(&service.gateway(), request.clone()).await, "project_not_found");
     service.finish().await;
 }

@@ -1,16 +1,18 @@
-//! Jobs from their beginning to their end.
+//! Jobs from their creation to their end.
 
 use chassis::access::Caller;
-use job_token_auth::token::MAX_LENGTH;
+use job_token_auth::job_token::token::MAX_LENGTH;
 use proto::paddock::{
     contract::v1::{CredentialKind, Process},
     directory::v1::Visibility,
     job_token::v1::{
-        FinishJobRequest, GetCurrentJobRequest, IssueJobTokenRequest, Job, JobProject, JobStatus, JobUser,
-        ListJobsRequest, ListSigningKeysRequest, StartJobRequest,
+        FinishJobRequest, GetCurrentJobRequest, GetCurrentJobResponse, IssueJobTokenRequest, Job, JobProject,
+        JobStatus, JobUser, ListJobsRequest, ListSigningKeysRequest, StartJobRequest,
     },
+    page::v1::Page,
 };
 use time::Duration;
+use tonic::{Response, Status};
 
 use crate::support::{ALICE, Answer as _, ROOT, START, Service, both_databases};
 
@@ -46,11 +48,14 @@ fn expected(id: i64, status: JobStatus) -> Job {
     }
 }
 
-async fn current(
-    service: &Service,
-    token: &str,
-) -> Result<tonic::Response<proto::paddock::job_token::v1::GetCurrentJobResponse>, tonic::Status> {
+async fn current(service: &Service, token: &str) -> Result<Response<GetCurrentJobResponse>, Status> {
     service.job().jobs().get_current_job(GetCurrentJobRequest { token: token.to_owned() }).await
+}
+
+/// The ids of a page of jobs, and the page.
+async fn list(service: &Service, request: ListJobsRequest) -> (Vec<i64>, Page) {
+    let answer = service.root().jobs().list_jobs(request).await.answer();
+    (answer.jobs.iter().map(|job| job.id).collect(), answer.page.unwrap())
 }
 
 both_databases! {
@@ -92,7 +97,7 @@ both_databases! {
         assert_eq!(current(service, &in_advance.token).await.reason(), "job_token_expired");
         current(service, &started.token).await.answer();
 
-        // Whoever did not hear the answer asks again, and wins no time by it.
+        // A caller who did not get the response starts the job again, and the token does not live longer.
         service.clock.advance(Duration::seconds(359));
         let again = client.start_job(StartJobRequest { id }).await.answer();
         assert_eq!(again.job.unwrap().token_expires_at, at(waited + 360));
@@ -120,8 +125,8 @@ both_databases! {
                 true => assert!(issued.is_ok(), "{role:?} {visibility:?}"),
                 false => {
                     let refusal = issued.refusal();
-                    let told = (refusal.spec().code, refusal.spec().http_status);
-                    assert_eq!(told, ("job_user_without_access", 422));
+                    let refusal = (refusal.spec().code, refusal.spec().http_status);
+                    assert_eq!(refusal, ("job_user_without_access", 422));
                 }
             }
         }
@@ -130,20 +135,20 @@ both_databases! {
         client.issue_job_token(request).await.answer();
     }
 
-    async fn a_job_runs_at_once_unless_it_is_told_not_to(service) {
+    async fn a_job_runs_at_once_by_default(service) {
         service.project(10, "shop/app", None);
         let (job, token) = service.running_job(10).await;
         assert_eq!((job.status(), job.started_at, job.token_expires_at), (JobStatus::Running, at(0), at(3600 + 300)));
         assert_eq!(current(service, &token).await.answer().job, Some(job.clone()));
         service.finish_job(job.id).await;
-        // A job that never began can end.
+        // A job that never started can finish.
         let created = service.gateway().jobs().issue_job_token(new(Some(JobStatus::Created))).await.answer();
         let id = created.job.unwrap().id;
         let finished = service.gateway().jobs().finish_job(FinishJobRequest { id }).await.answer().job.unwrap();
         assert_eq!((finished.started_at, finished.finished_at), (None, at(0)));
     }
 
-    async fn what_is_wrong_with_a_job_is_said(service) {
+    async fn invalid_jobs_are_refused_with_the_reason(service) {
         service.project(10, "shop/app", None);
         let mut client = service.root().jobs();
         let long = Some("x".repeat(256));
@@ -183,18 +188,14 @@ both_databases! {
             ids.push(service.running_job(project).await.0.id);
         }
         service.finish_job(ids[2]).await;
-        let list = async |request: ListJobsRequest| {
-            let answer = service.root().jobs().list_jobs(request).await.answer();
-            (answer.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), answer.page.unwrap())
-        };
-        assert_eq!(list(ListJobsRequest::default()).await.0, [ids[3], ids[2], ids[1], ids[0]]);
+        assert_eq!(list(service, ListJobsRequest::default()).await.0, [ids[3], ids[2], ids[1], ids[0]]);
         let of_project = ListJobsRequest { project_id: Some(10), per_page: Some(2), ..Default::default() };
-        let (first, page) = list(of_project).await;
+        let (first, page) = list(service, of_project).await;
         assert_eq!((first, page.total, page.has_next), (vec![ids[3], ids[2]], Some(3), true));
-        let (second, page) = list(ListJobsRequest { page: Some(2), ..of_project }).await;
+        let (second, page) = list(service, ListJobsRequest { page: Some(2), ..of_project }).await;
         assert_eq!((second, page.has_next), (vec![ids[0]], false));
         let finished = ListJobsRequest { status: Some(JobStatus::Finished.into()), ..Default::default() };
-        assert_eq!(list(finished).await.0, [ids[2]]);
+        assert_eq!(list(service, finished).await.0, [ids[2]]);
         for wrong in [
             ListJobsRequest { status: Some(0), ..Default::default() },
             ListJobsRequest { page: Some(0), ..Default::default() },
@@ -204,13 +205,13 @@ both_databases! {
 
         service.registry.delete_project(20);
         service.registry.delete_user(ALICE);
-        let of_gone = ListJobsRequest { project_id: Some(20), ..Default::default() };
-        let job = service.root().jobs().list_jobs(of_gone).await.answer().jobs.remove(0);
+        let of_deleted_project = ListJobsRequest { project_id: Some(20), ..Default::default() };
+        let job = service.root().jobs().list_jobs(of_deleted_project).await.answer().jobs.remove(0);
         assert_eq!(job.project, Some(JobProject { id: 20, path_with_namespace: None }));
         assert_eq!(job.user, Some(JobUser { id: ALICE, username: None, name: None }));
     }
 
-    async fn a_token_tells_its_job_and_nothing_else_does(service) {
+    async fn only_a_valid_token_returns_its_job(service) {
         service.project(10, "shop/app", None);
         let (job, token) = service.running_job(10).await;
         assert_eq!(current(service, &token).await.answer().job.unwrap().id, job.id);

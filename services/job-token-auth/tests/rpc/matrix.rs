@@ -1,6 +1,8 @@
-//! Every combination of scope, visibility, entries, permissions, policies, role and state of the job, in another project and
-//! in the job's own, against the rules written once more as plainly as can be, texts included.
+//! Checks every combination of scope, visibility, entries, permissions, policies, role and state of the job, in another project and in
+//! the job's own, against the rules and their texts, written a second time in the plainest way.
 
+use chassis::status::Rejection;
+use job_token_auth::allowlist::policy;
 use proto::paddock::{
     directory::v1::Visibility,
     job_token::v1::{
@@ -13,7 +15,6 @@ use sea_orm::ConnectionTrait as _;
 use time::Duration;
 
 use crate::support::{ALICE, Actor, Answer as _, Service, both_databases, question};
-use chassis::status::Rejection;
 
 const ORIGIN: i64 = 10;
 const TARGET: i64 = 20;
@@ -21,7 +22,7 @@ const ORIGIN_PATH: &str = "shop/web/app";
 const NEAR: i64 = 5;
 const FAR: i64 = 6;
 
-/// What the entry of one kind grants; none: there is no such entry.
+/// The grant of an entry: everything or policies. None: there is no entry.
 type Grant = Option<Option<&'static [JobTokenPolicy]>>;
 
 const EVERYTHING: Grant = Some(None);
@@ -42,7 +43,7 @@ struct Case {
     job: JobState,
 }
 
-/// What became of the job before it asks.
+/// The state of the job at the time of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum JobState {
     Running,
@@ -52,10 +53,14 @@ enum JobState {
     Expired,
 }
 
-const DEAD: [JobState; 3] = [JobState::Created, JobState::Ended, JobState::Expired];
+const NOT_RUNNING: [JobState; 3] = [JobState::Created, JobState::Ended, JobState::Expired];
 
 /// The code of the reason and the text; none: allowed.
 type Expected = Option<(&'static str, &'static str)>;
+
+fn includes(granted: &[JobTokenPolicy], policy: JobTokenPolicy) -> bool {
+    granted.contains(&policy) || (policy == ReadJobs && granted.contains(&AdminJobs))
+}
 
 fn expected(case: &Case) -> Expected {
     match case.job {
@@ -77,10 +82,7 @@ fn expected(case: &Case) -> Expected {
                 let text = "This action is unauthorized for CI/CD job tokens.";
                 return Some(("job_token_route_unauthorized", text));
             }
-            let has = |policy: &JobTokenPolicy| {
-                granted.contains(policy) || (*policy == ReadJobs && granted.contains(&AdminJobs))
-            };
-            let missing: Vec<_> = case.policies.iter().filter(|policy| !has(policy)).collect();
+            let missing: Vec<_> = case.policies.iter().filter(|policy| !includes(granted, **policy)).collect();
             let text = match missing[..] {
                 [] => None,
                 [ReadJobs] => Some("The following token permission is required: read_jobs."),
@@ -98,15 +100,17 @@ fn expected(case: &Case) -> Expected {
     }
     let name = if case.own { "app" } else { "charts" };
     let private = case.visibility == Visibility::Private;
-    let (least, role) = match case.policies {
+    let (minimum, role) = match case.policies {
         [] => (0, ""),
         [ReadJobs] if private => (10, "Guest"),
         [ReadJobs] => (0, ""),
         _ => (30, "Developer"),
     };
-    let text = || format!("403 Forbidden - The user of the job needs the {role} role in project {name}").leak();
-    let has_role = case.admin || case.role.unwrap_or(0) >= least;
-    if has_role { None } else { Some(("access_denied", text())) }
+    if case.admin || case.role.unwrap_or(0) >= minimum {
+        return None;
+    }
+    let text = format!("403 Forbidden - The user of the job needs the {role} role in project {name}");
+    Some(("access_denied", text.leak()))
 }
 
 const ENTRIES: [[Grant; 3]; 15] = [
@@ -119,7 +123,7 @@ const ENTRIES: [[Grant; 3]; 15] = [
     [None, READING, None],
     [None, None, EVERYTHING],
     [None, None, CHANGING],
-    // The nearest one counts, be it wider or narrower.
+    // The nearest entry applies, whether it grants more or less.
     [READING, EVERYTHING, EVERYTHING],
     [NOTHING, EVERYTHING, None],
     [EVERYTHING, NOTHING, READING],
@@ -132,13 +136,14 @@ const POLICIES: [&[JobTokenPolicy]; 3] = [&[], &[ReadJobs], &[ReadRepositories, 
 
 const VISIBILITIES: [Visibility; 3] = [Visibility::Private, Visibility::Internal, Visibility::Public];
 
-/// Roles around those that matter, and an administrator without one.
+/// Roles around the limits, and an administrator without a role.
 const STANDINGS: [(Option<i32>, bool); 6] =
     [(None, false), (Some(5), false), (Some(10), false), (Some(29), false), (Some(30), false), (None, true)];
 
-/// Every combination of the rest with a scope.
+/// Every combination of the other conditions with a scope.
 fn cases(enforced: bool, entries: [Grant; 3], own: bool) -> Vec<Case> {
-    let (mut cases, job) = (Vec::new(), JobState::Running);
+    let job = JobState::Running;
+    let mut cases = Vec::new();
     for visibility in VISIBILITIES {
         for policies in POLICIES {
             for (role, admin) in STANDINGS {
@@ -146,14 +151,14 @@ fn cases(enforced: bool, entries: [Grant; 3], own: bool) -> Vec<Case> {
             }
         }
     }
-    // Of a job that does not run, or not any more, nothing else matters.
+    // If the job does not run, the rest does not matter, so some of the cases are enough.
     let some = cases.iter().step_by(7);
-    let dead = some.flat_map(|case| DEAD.map(|job| Case { job, ..*case })).collect::<Vec<_>>();
-    cases.extend(dead);
+    let not_running = some.flat_map(|case| NOT_RUNNING.map(|job| Case { job, ..*case })).collect::<Vec<_>>();
+    cases.extend(not_running);
     cases
 }
 
-/// Writes the entries into the tables of the project that is reached: that the service writes the same is another test.
+/// Writes the entries into the tables of the target. Another test shows that the service writes the same.
 async fn write(service: &Service, target: i64, enforced: bool, entries: [Grant; 3]) {
     let mut statements = vec![
         "DELETE FROM scopes".to_owned(),
@@ -161,10 +166,10 @@ async fn write(service: &Service, target: i64, enforced: bool, entries: [Grant; 
         "DELETE FROM allowlist_groups".to_owned(),
         format!("INSERT INTO scopes (project_id, inbound_enabled) VALUES ({target}, {enforced})"),
     ];
-    let places = [("project", ORIGIN), ("group", NEAR), ("group", FAR)];
-    for (grant, (kind, id)) in entries.iter().zip(places) {
+    let targets = [("project", ORIGIN), ("group", NEAR), ("group", FAR)];
+    for (grant, (kind, id)) in entries.iter().zip(targets) {
         let Some(grant) = grant else { continue };
-        let names = grant.unwrap_or_default().iter().map(|policy| job_token_auth::policy::name(*policy));
+        let names = grant.unwrap_or_default().iter().map(|policy| policy::name(*policy));
         statements.push(format!(
             "INSERT INTO allowlist_{kind}s (source_project_id, target_{kind}_id, default_permissions, policies, \
              autopopulated, added_by_id, created_at) VALUES ({target}, {id}, {}, '{}', false, NULL, 0)",
@@ -233,9 +238,10 @@ both_databases! {
     with |config| config.cache_ms = 0;
 
     async fn every_combination_is_decided_by_the_rules(service) {
-        let (tokens, gateway) = (start_world(service).await, service.gateway());
-        let mut seen = std::collections::BTreeMap::<&str, u32>::new();
-        // A job's own project asks no entry, so that few are enough.
+        let tokens = start_world(service).await;
+        let gateway = service.gateway();
+        let mut outcomes = std::collections::BTreeMap::<&str, u32>::new();
+        // Entries do not apply to the job's own project, so few of them are enough.
         let scopes = ENTRIES.into_iter().flat_map(|entries| [(true, entries, false), (false, entries, false)]);
         let own = [None, NOTHING, EVERYTHING].map(|grant| (true, [grant; 3], true));
         for (enforced, entries, own) in scopes.chain(own) {
@@ -248,12 +254,14 @@ both_databases! {
                 }
                 service.registry.role(ALICE, target, case.role);
                 service.registry.user(ALICE, "alice", case.admin);
-                let (expected, answer) = (expected(&case), answer(&gateway, &case, &tokens).await);
+                let expected = expected(&case);
+                let answer = answer(&gateway, &case, &tokens).await;
                 let answered = answer.as_ref().map(|(code, text)| (*code, text.as_str()));
                 assert_eq!(answered, expected, "{case:?}");
-                *seen.entry(expected.map_or("allowed", |(code, _)| code)).or_default() += 1;
+                *outcomes.entry(expected.map_or("allowed", |(code, _)| code)).or_default() += 1;
             }
         }
-        assert!(seen.len() == 8 && seen.values().sum::<u32>() == 33 * (54 + 8 * 3), "{seen:?}");
+        assert_eq!(outcomes.len(), 8, "{outcomes:?}");
+        assert_eq!(outcomes.values().sum::<u32>(), 33 * (54 + 8 * 3), "{outcomes:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The scope of a project and its allowlists, as its maintainers see and change them.
 
+use prost_types::{FieldMask, Timestamp};
 use proto::paddock::{
     directory::v1::Visibility,
     job_token::v1::{
@@ -10,9 +11,8 @@ use proto::paddock::{
         UpdateAllowedProjectRequest, UpdateScopeRequest,
     },
 };
-
-use prost_types::{FieldMask, Timestamp};
 use sea_orm::{ConnectionTrait as _, Statement};
+use tonic::Status;
 
 use crate::support::{ALICE, Answer as _, Service, both_databases, question};
 
@@ -22,6 +22,10 @@ fn project(target_project_id: i64) -> AllowProjectRequest {
 
 fn group(target_group_id: i64) -> AllowGroupRequest {
     AllowGroupRequest { id: "20".to_owned(), target_group_id, ..Default::default() }
+}
+
+fn project_with(default_permissions: Option<bool>, policy: i32) -> AllowProjectRequest {
+    AllowProjectRequest { default_permissions, job_token_policies: vec![policy], ..project(12) }
 }
 
 async fn projects(service: &Service) -> Vec<AllowedProject> {
@@ -34,7 +38,39 @@ async fn groups(service: &Service) -> Vec<AllowedGroup> {
     service.alice().scope().list_allowed_groups(request).await.answer().groups
 }
 
-/// What alice may change, and what she may name.
+/// The code of the decision on an access to project 20.
+async fn decision(service: &Service, token: &str) -> &'static str {
+    let answer = service.gateway().authorization().authorize(question(token, &["20"], &[ReadJobs])).await;
+    if answer.is_ok() { "allowed" } else { answer.reason() }
+}
+
+fn update_project(
+    target_project_id: i64,
+    default_permissions: Option<bool>,
+    policies: &[i32],
+) -> UpdateAllowedProjectRequest {
+    UpdateAllowedProjectRequest {
+        id: "20".to_owned(),
+        target_project_id,
+        default_permissions,
+        job_token_policies: policies.to_vec(),
+        update_mask: None,
+    }
+}
+
+fn mask(paths: &[&str]) -> Option<FieldMask> {
+    Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+}
+
+/// The number of entries in a table.
+async fn count_entries(service: &Service, table: &str) -> i64 {
+    let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
+    let statement = Statement::from_string(service.database.get_database_backend(), sql);
+    let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
+    row.try_get("", "n").unwrap()
+}
+
+/// Creates what alice may change, and what she may or may not see.
 fn set_up(service: &Service) {
     service.project(20, "tools/charts", None);
     service.project(10, "shop/app", Some(5));
@@ -51,16 +87,17 @@ both_databases! {
         set_up(service);
         let (_, token) = service.running_job(10).await;
         let mut client = service.alice().scope();
-        let scope = || GetScopeRequest { id: "tools/charts".to_owned() };
+        let get_scope = GetScopeRequest { id: "tools/charts".to_owned() };
         let on = GetScopeResponse { inbound_enabled: true, outbound_enabled: false };
-        assert_eq!(client.get_scope(scope()).await.answer(), on);
-        let ask = || question(&token, &["20"], &[ReadJobs]);
-        assert_eq!(service.gateway().authorization().authorize(ask()).await.reason(), "job_token_not_in_scope");
+        assert_eq!(client.get_scope(get_scope.clone()).await.answer(), on);
+        let access = question(&token, &["20"], &[ReadJobs]);
+        let refused = service.gateway().authorization().authorize(access.clone()).await;
+        assert_eq!(refused.reason(), "job_token_not_in_scope");
         for enabled in [false, false, true, true] {
             client.update_scope(UpdateScopeRequest { id: "20".to_owned(), enabled }).await.answer();
-            assert_eq!(client.get_scope(scope()).await.answer().inbound_enabled, enabled);
-            let answer = service.gateway().authorization().authorize(ask()).await;
-            assert_eq!(answer.is_ok(), !enabled, "seen at once by the process that changed it");
+            assert_eq!(client.get_scope(get_scope.clone()).await.answer().inbound_enabled, enabled);
+            let answer = service.gateway().authorization().authorize(access.clone()).await;
+            assert_eq!(answer.is_ok(), !enabled, "at once in the process that changed it");
         }
     }
 
@@ -68,14 +105,9 @@ both_databases! {
         set_up(service);
         let (_, token) = service.running_job(10).await;
         let client = service.alice().scope();
-        let answer = async || {
-            let question = question(&token, &["20"], &[ReadJobs]);
-            let answer = service.gateway().authorization().authorize(question).await;
-            if answer.is_ok() { "allowed" } else { answer.reason() }
-        };
-        assert_eq!(answer().await, "job_token_not_in_scope");
+        assert_eq!(decision(service, &token).await, "job_token_not_in_scope");
         client.clone().allow_project(project(10)).await.answer();
-        assert_eq!(answer().await, "allowed");
+        assert_eq!(decision(service, &token).await, "allowed");
         let nothing = UpdateAllowedProjectRequest {
             id: "20".to_owned(),
             target_project_id: 10,
@@ -83,15 +115,15 @@ both_databases! {
             ..Default::default()
         };
         client.clone().update_allowed_project(nothing).await.answer();
-        assert_eq!(answer().await, "job_token_policy_missing");
+        assert_eq!(decision(service, &token).await, "job_token_policy_missing");
         client.clone().allow_group(group(5)).await.answer();
-        assert_eq!(answer().await, "job_token_policy_missing", "the entry of the project is nearer");
+        assert_eq!(decision(service, &token).await, "job_token_policy_missing", "the entry of the project is nearer");
         let entry = DisallowProjectRequest { id: "20".to_owned(), target_project_id: 10 };
         client.clone().disallow_project(entry).await.answer();
-        assert_eq!(answer().await, "allowed", "by the group");
+        assert_eq!(decision(service, &token).await, "allowed", "by the group");
         let entry = DisallowGroupRequest { id: "20".to_owned(), target_group_id: 5 };
         client.clone().disallow_group(entry).await.answer();
-        assert_eq!(answer().await, "job_token_not_in_scope");
+        assert_eq!(decision(service, &token).await, "job_token_not_in_scope");
     }
 
     async fn projects_are_allowed_changed_and_disallowed(service) {
@@ -133,54 +165,45 @@ both_databases! {
         });
         assert!(listed[0].default_permissions && listed[0].path.as_deref() == Some("charts"));
 
-        let change = |default_permissions, policies: &[i32]| UpdateAllowedProjectRequest {
-            id: "20".to_owned(),
-            target_project_id: 12,
-            default_permissions,
-            job_token_policies: policies.to_vec(),
-            update_mask: None,
-        };
-        let changed = client.update_allowed_project(change(None, &[ReadJobs.into()])).await.answer();
+        let changed = client.update_allowed_project(update_project(12, None, &[ReadJobs.into()])).await.answer();
         assert_eq!((changed.default_permissions, changed.job_token_policies), (false, vec![ReadJobs.into()]));
-        let changed = client.update_allowed_project(change(Some(true), &[])).await.answer();
+        let changed = client.update_allowed_project(update_project(12, Some(true), &[])).await.answer();
         assert_eq!((changed.source_project_id, changed.target_project_id), (20, 12));
         assert_eq!((changed.default_permissions, changed.job_token_policies), (true, vec![]));
-        let changed = client.update_allowed_project(change(Some(false), &[])).await.answer();
+        let changed = client.update_allowed_project(update_project(12, Some(false), &[])).await.answer();
         assert_eq!((changed.default_permissions, changed.job_token_policies), (false, vec![]), "it grants nothing");
 
         let gone = DisallowProjectRequest { id: "20".to_owned(), target_project_id: 12 };
         client.disallow_project(gone.clone()).await.answer();
         assert_eq!(client.disallow_project(gone).await.reason(), "allowlist_entry_not_found");
-        assert_eq!(client.update_allowed_project(change(Some(true), &[])).await.reason(), "allowlist_entry_not_found");
+        assert_eq!(client.update_allowed_project(update_project(12, Some(true), &[])).await.reason(), "allowlist_entry_not_found");
         assert_eq!(projects(service).await.len(), 2);
     }
 
-    async fn a_list_of_policies_is_lost_only_to_who_says_so(service) {
+    async fn a_list_of_policies_is_lost_only_when_the_mask_names_it(service) {
         set_up(service);
         let mut client = service.alice().scope();
         client.allow_project(project(10)).await.answer();
         client.allow_group(group(7)).await.answer();
-        let jobs = || vec![ReadJobs.into()];
-        let mask = |paths: &[&str]| {
-            Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
-        };
-        let (both, list) = (["default_permissions", "job_token_policies"], ["job_token_policies"]);
-        // What is sent, and what the entry then is; each follows on the one before.
+        let jobs: Vec<i32> = vec![ReadJobs.into()];
+        let both = ["default_permissions", "job_token_policies"];
+        let list = ["job_token_policies"];
+        // The request, and the entry after it. Each case begins with the entry of the case before.
         let cases = [
             (Some(false), vec![], mask(&both[..1]), (false, vec![])),
-            (None, jobs(), mask(&list), (false, jobs())),
-            (Some(false), vec![], mask(&both[..1]), (false, jobs())),
-            (Some(false), vec![], None, (false, jobs())),
+            (None, jobs.clone(), mask(&list), (false, jobs.clone())),
+            (Some(false), vec![], mask(&both[..1]), (false, jobs.clone())),
+            (Some(false), vec![], None, (false, jobs.clone())),
             (Some(false), vec![], mask(&both), (false, vec![])),
-            (Some(false), jobs(), mask(&both), (false, jobs())),
+            (Some(false), jobs.clone(), mask(&both), (false, jobs.clone())),
             (None, vec![], mask(&list), (false, vec![])),
-            (Some(false), jobs(), None, (false, jobs())),
+            (Some(false), jobs.clone(), None, (false, jobs.clone())),
             (Some(true), vec![], mask(&both), (true, vec![])),
             (None, vec![], mask(&list), (true, vec![])),
             (Some(false), vec![], mask(&both[..1]), (false, vec![])),
         ];
         for (default_permissions, job_token_policies, update_mask, expected) in cases {
-            let said = format!("{default_permissions:?} {job_token_policies:?} {update_mask:?}");
+            let request = format!("{default_permissions:?} {job_token_policies:?} {update_mask:?}");
             let of_group = UpdateAllowedGroupRequest {
                 id: "20".to_owned(),
                 target_group_id: 7,
@@ -196,12 +219,12 @@ both_databases! {
                 update_mask,
             };
             let changed = client.update_allowed_project(of_project).await.answer();
-            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{said}");
+            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{request}");
             let changed = client.update_allowed_group(of_group).await.answer();
-            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{said}");
+            assert_eq!((changed.default_permissions, changed.job_token_policies), expected, "{request}");
             let listed = (projects(service).await.remove(1), groups(service).await.remove(0));
-            assert_eq!((listed.0.default_permissions, listed.0.job_token_policies), expected, "{said}");
-            assert_eq!((listed.1.default_permissions, listed.1.job_token_policies), expected, "{said}");
+            assert_eq!((listed.0.default_permissions, listed.0.job_token_policies), expected, "{request}");
+            assert_eq!((listed.1.default_permissions, listed.1.job_token_policies), expected, "{request}");
         }
     }
 
@@ -210,7 +233,7 @@ both_databases! {
         for id in 1000..1200 {
             service.registry.project(id, &format!("many/p{id}"), None, Visibility::Public);
             service.registry.group(id, &format!("g{id}"), None, Visibility::Public);
-            // Of the two lists, as the service would write them.
+            // The rows of both allowlists, as the service would write them.
             for kind in ["project", "group"] {
                 let sql = format!("INSERT INTO allowlist_{kind}s VALUES (20, {id}, true, '', false, 1, 0)");
                 service.database.execute_unprepared(&sql).await.unwrap();
@@ -223,23 +246,18 @@ both_databases! {
             service.registry.delete_project(id);
             service.registry.delete_group(id);
         }
-        // That cannot be told while nobody answers, and then nothing is removed.
+        // Without runner-registry it is unknown what is deleted, and nothing is removed.
         service.registry.set_down(true);
         assert_eq!(client.allow_project(project(10)).await.fault(), "unavailable");
         service.registry.set_down(false);
         client.allow_project(project(10)).await.answer();
         client.allow_group(group(5)).await.answer();
-        let count = async |table: &str| {
-            let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE source_project_id = 20");
-            let statement = Statement::from_string(service.database.get_database_backend(), sql);
-            let row = service.database.query_one_raw(statement).await.unwrap().unwrap();
-            row.try_get::<i64>("", "n").unwrap()
-        };
-        assert_eq!((count("allowlist_projects").await, count("allowlist_groups").await), (199, 199));
+        assert_eq!(count_entries(service, "allowlist_projects").await, 199);
+        assert_eq!(count_entries(service, "allowlist_groups").await, 199);
         client.allow_project(project(12)).await.answer();
         assert_eq!(client.allow_project(project(10)).await.reason(), "allowlist_entry_exists");
         let mut root = service.root().scope();
-        assert_eq!(root.allow_project(project(11)).await.reason(), "allowlist_full", "nobody else is gone");
+        assert_eq!(root.allow_project(project(11)).await.reason(), "allowlist_full", "nothing else is deleted");
     }
 
     async fn groups_are_allowed_changed_and_disallowed(service) {
@@ -282,27 +300,22 @@ both_databases! {
         assert_eq!(client.update_allowed_group(change).await.reason(), "allowlist_entry_not_found");
     }
 
-    async fn what_is_wrong_with_an_entry_is_said(service) {
+    async fn invalid_entries_are_refused_with_the_reason(service) {
         set_up(service);
         let mut client = service.alice().scope();
         client.allow_project(project(10)).await.answer();
         client.allow_group(group(5)).await.answer();
         let exists = "400 Bad request - the target is already in the job token scope";
         let no_list = "job_token_policies can only be given when default_permissions is false";
-        let with = |default_permissions, policies: &[i32]| AllowProjectRequest {
-            default_permissions,
-            job_token_policies: policies.to_vec(),
-            ..project(12)
-        };
         let cases = [
             (project(10), exists),
             (project(20), exists),
             (project(11), "404 target_project_id not found Not Found"),
             (project(99), "404 target_project_id not found Not Found"),
-            (with(None, &[ReadJobs.into()]), no_list),
-            (with(Some(true), &[ReadJobs.into()]), no_list),
-            (with(Some(false), &[0]), "job_token_policies does not have a valid value"),
-            (with(Some(false), &[999]), "job_token_policies does not have a valid value"),
+            (project_with(None, ReadJobs.into()), no_list),
+            (project_with(Some(true), ReadJobs.into()), no_list),
+            (project_with(Some(false), 0), "job_token_policies does not have a valid value"),
+            (project_with(Some(false), 999), "job_token_policies does not have a valid value"),
         ];
         for (request, text) in cases {
             assert_eq!(client.allow_project(request).await.refusal().message(), text);
@@ -336,7 +349,8 @@ both_databases! {
                 (project.map(|_| ()), group.map(|_| ()))
             });
         }
-        let (mut projects, mut groups) = (0, 0);
+        let mut projects = 0;
+        let mut groups = 0;
         for (project, group) in adding.join_all().await {
             projects += u32::from(project.is_ok());
             groups += u32::from(group.is_ok());
@@ -356,7 +370,7 @@ both_databases! {
         assert_eq!((page.projects.len(), at.total, at.has_next), (1, Some(201), false), "two hundred and itself");
     }
 
-    async fn what_is_gone_or_hidden_stays_in_the_list_without_a_name(service) {
+    async fn deleted_and_hidden_targets_stay_in_the_list_without_a_name(service) {
         set_up(service);
         let mut root = service.root().scope();
         for id in [10, 11, 12] {
@@ -381,7 +395,7 @@ both_databases! {
             state: ObjectState::Hidden.into(),
             ..AllowedProject::default()
         };
-        assert_eq!(listed[2], nothing, "nothing of a hidden project is told");
+        assert_eq!(listed[2], nothing, "a hidden project has no details");
         let states: Vec<_> = groups(service).await.iter().map(|group| (group.id, group.state(), group.name.is_some())).collect();
         assert_eq!(states, [
             (5, ObjectState::Deleted, false),
@@ -404,25 +418,26 @@ both_databases! {
         ] {
             service.registry.project(20, "tools/charts", None, visibility);
             service.registry.role(ALICE, 20, role);
-            let id = || "20".to_owned();
+            let id = "20".to_owned();
             let reasons = [
-                client.get_scope(GetScopeRequest { id: id() }).await.err(),
-                client.update_scope(UpdateScopeRequest { id: id(), enabled: true }).await.err(),
-                client.list_allowed_projects(ListAllowedProjectsRequest { id: id(), ..Default::default() }).await.err(),
-                client.list_allowed_groups(ListAllowedGroupsRequest { id: id(), ..Default::default() }).await.err(),
+                client.get_scope(GetScopeRequest { id: id.clone() }).await.err(),
+                client.update_scope(UpdateScopeRequest { id: id.clone(), enabled: true }).await.err(),
+                client.list_allowed_projects(ListAllowedProjectsRequest { id: id.clone(), ..Default::default() }).await.err(),
+                client.list_allowed_groups(ListAllowedGroupsRequest { id: id.clone(), ..Default::default() }).await.err(),
             ];
             for error in reasons {
                 assert_eq!(error.map(code), expected, "{role:?} {visibility:?}");
             }
             let Some(expected) = expected else { continue };
-            let (target_project_id, target_group_id) = (10, 5);
+            let target_project_id = 10;
+            let target_group_id = 5;
             let reasons = [
                 client.allow_project(project(10)).await.err(),
                 client.allow_group(group(5)).await.err(),
-                client.update_allowed_project(UpdateAllowedProjectRequest { id: id(), target_project_id, ..Default::default() }).await.err(),
-                client.update_allowed_group(UpdateAllowedGroupRequest { id: id(), target_group_id, ..Default::default() }).await.err(),
-                client.disallow_project(DisallowProjectRequest { id: id(), target_project_id }).await.err(),
-                client.disallow_group(DisallowGroupRequest { id: id(), target_group_id }).await.err(),
+                client.update_allowed_project(UpdateAllowedProjectRequest { id: id.clone(), target_project_id, ..Default::default() }).await.err(),
+                client.update_allowed_group(UpdateAllowedGroupRequest { id: id.clone(), target_group_id, ..Default::default() }).await.err(),
+                client.disallow_project(DisallowProjectRequest { id: id.clone(), target_project_id }).await.err(),
+                client.disallow_group(DisallowGroupRequest { id: id.clone(), target_group_id }).await.err(),
             ];
             for error in reasons {
                 assert_eq!(error.map(code), Some(expected), "{role:?} {visibility:?}");
@@ -435,6 +450,6 @@ both_databases! {
     }
 }
 
-fn code(status: tonic::Status) -> &'static str {
+fn code(status: Status) -> &'static str {
     chassis::status::Rejection::from(status).spec().code
 }

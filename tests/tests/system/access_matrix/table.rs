@@ -223,7 +223,7 @@ pub const USER_ROWS: &[UserRow] = &[
     row("StreamAuthenticationLogCsv", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.csv"))),
     row("StreamAuthenticationLogJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log.jsonl"))),
     row("StreamAccessEventsJsonLines", READ, IN_PROJECT, |o| get(scope(o, "/authentication_log/events.jsonl"))),
-    row("RehearseAllowlist", API, IN_PROJECT, |o| get(scope(o, "/authentication_log/rehearse"))),
+    row("DryRunAllowlist", API, IN_PROJECT, |o| get(scope(o, "/authentication_log/rehearse"))),
     row("AutopopulateAllowlist", API, IN_PROJECT, |o| get(scope(o, "/autopopulate_allowlist"))),
 ];
 

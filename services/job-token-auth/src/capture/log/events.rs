@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbErr};
 use serde::Serialize;
 
 use super::rows::{ROWS_PER_STATEMENT, names, parameter, source, statement, text_list};
-use crate::policy;
+use crate::allowlist::policy;
 
 /// The columns of `access_events`. `unresolved_captures` has all but the last.
 const COLUMNS: [(&str, &str); 12] = [

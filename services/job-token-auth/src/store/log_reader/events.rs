@@ -2,23 +2,23 @@
 
 use sea_orm::{ConnectionTrait, ExprTrait as _, FromQueryResult, Order, sea_query::Expr};
 
-use super::{EVENTS, Filter};
+use super::filter::{EVENTS, LogFilter};
 use crate::error::Result;
 
-/// Which events to read, besides the [`Filter`].
+/// Which events to read, in addition to the [`LogFilter`].
 #[derive(Clone, Copy, Debug)]
-pub struct Events {
+pub struct EventFilter {
     /// Only accesses of this job.
     pub job_id: Option<i64>,
-    /// Only accesses of this user's jobs.
+    /// Only accesses of jobs of this user.
     pub user_id: Option<i64>,
-    /// Instead of accesses, those requests of which no verdict came in time.
+    /// Selects requests that got no verdict in time, instead of accesses.
     pub unresolved: bool,
 }
 
 /// One access, or a request without a verdict.
 #[derive(Clone, Debug, FromQueryResult)]
-pub struct Event {
+pub struct EventRow {
     /// The id of the capture.
     pub id: String,
     /// The project that was reached.
@@ -33,22 +33,22 @@ pub struct Event {
     pub route: String,
     /// The names of the policies, separated by commas.
     pub policies: String,
-    /// What the route promised, by its number in the contract.
+    /// The capture mode of the route, by its number in the contract.
     pub mode: i16,
-    /// When, in milliseconds.
+    /// The time of the access, in milliseconds.
     pub accessed_at: i64,
     /// The id of the request.
     pub request_id: String,
-    /// The address that it came from; empty: unknown.
+    /// The address of the client; empty: unknown.
     pub remote_ip: String,
-    /// The status of the answer; 0: there was no verdict.
+    /// The status of the response; 0: no verdict.
     pub status: i16,
 }
 
-/// The place of an event in its list.
+/// The position of an event in its list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventKey {
-    /// When, in milliseconds.
+pub struct EventPosition {
+    /// The time of the access, in milliseconds.
     pub at: i64,
     /// The id of the capture.
     pub id: String,
@@ -56,23 +56,23 @@ pub struct EventKey {
     pub target: i64,
 }
 
-impl Event {
-    /// The place in a list.
-    pub fn key(&self) -> EventKey {
-        EventKey { at: self.accessed_at, id: self.id.clone(), target: self.target_project_id }
+impl EventRow {
+    /// Returns the position in its list.
+    pub fn position(&self) -> EventPosition {
+        EventPosition { at: self.accessed_at, id: self.id.clone(), target: self.target_project_id }
     }
 }
 
-/// Events behind the given place, the latest first.
+/// Returns the events after a position, the latest first.
 pub async fn events(
     db: &impl ConnectionTrait,
-    filter: &Filter,
-    events: Events,
-    after: Option<&EventKey>,
+    filter: &LogFilter,
+    event_filter: EventFilter,
+    after: Option<&EventPosition>,
     limit: u64,
-) -> Result<Vec<Event>> {
-    let mut query = filter.of_events(if events.unresolved { "unresolved_captures" } else { EVENTS });
-    let key = ["accessed_at", "id", "target_project_id"];
+) -> Result<Vec<EventRow>> {
+    let mut query = filter.of_events(if event_filter.unresolved { "unresolved_captures" } else { EVENTS });
+    let sort_key = ["accessed_at", "id", "target_project_id"];
     query
         .columns([
             "id",
@@ -87,20 +87,20 @@ pub async fn events(
             "request_id",
             "remote_ip",
         ])
-        .and_where_option(events.job_id.map(|id| Expr::col("job_id").eq(id)))
-        .and_where_option(events.user_id.map(|id| Expr::col("user_id").eq(id)))
+        .and_where_option(event_filter.job_id.map(|id| Expr::col("job_id").eq(id)))
+        .and_where_option(event_filter.user_id.map(|id| Expr::col("user_id").eq(id)))
         .limit(limit);
-    match events.unresolved {
+    match event_filter.unresolved {
         true => query.expr_as(Expr::cust("CAST(0 AS SMALLINT)"), "status"),
         false => query.column("status"),
     };
-    for column in key {
+    for column in sort_key {
         query.order_by(column, Order::Desc);
     }
     if let Some(after) = after {
         let last = [Expr::val(after.at), Expr::val(after.id.as_str()), Expr::val(after.target)];
-        query.and_where(Expr::tuple(key.map(Expr::col)).lt(Expr::tuple(last)));
+        query.and_where(Expr::tuple(sort_key.map(Expr::col)).lt(Expr::tuple(last)));
     }
     let rows = db.query_all(&query).await?;
-    Ok(rows.iter().map(|row| Event::from_query_result(row, "")).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| EventRow::from_query_result(row, "")).collect::<Result<_, _>>()?)
 }

@@ -9,49 +9,49 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
 };
 
-/// Somebody who calls. Every client that it hands out signs its calls as this caller.
+/// A caller. All of its clients sign their calls as this caller.
 #[derive(Clone)]
 pub struct Actor {
     channel: PeerChannel,
     context: CallContext,
 }
 
-/// Gives every call the context of the actor.
+/// Adds the context of the actor to every call.
 #[derive(Clone)]
-pub struct Speak(CallContext);
+pub struct AddContext(CallContext);
 
-impl Interceptor for Speak {
+impl Interceptor for AddContext {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.extensions_mut().insert(self.0.clone());
         Ok(request)
     }
 }
 
-/// What carries the calls of an actor.
-pub type Voice = InterceptedService<PeerChannel, Speak>;
+/// The channel of an actor.
+pub type ActorChannel = InterceptedService<PeerChannel, AddContext>;
 
 impl Actor {
     pub fn new(channel: PeerChannel, context: CallContext) -> Self {
         Self { channel, context }
     }
 
-    fn voice(&self) -> Voice {
-        InterceptedService::new(self.channel.clone(), Speak(self.context.clone()))
+    fn channel(&self) -> ActorChannel {
+        InterceptedService::new(self.channel.clone(), AddContext(self.context.clone()))
     }
 
-    pub fn jobs(&self) -> JobServiceClient<Voice> {
-        JobServiceClient::new(self.voice())
+    pub fn jobs(&self) -> JobServiceClient<ActorChannel> {
+        JobServiceClient::new(self.channel())
     }
 
-    pub fn authorization(&self) -> AuthorizationServiceClient<Voice> {
-        AuthorizationServiceClient::new(self.voice())
+    pub fn authorization(&self) -> AuthorizationServiceClient<ActorChannel> {
+        AuthorizationServiceClient::new(self.channel())
     }
 
-    pub fn scope(&self) -> ScopeServiceClient<Voice> {
-        ScopeServiceClient::new(self.voice())
+    pub fn scope(&self) -> ScopeServiceClient<ActorChannel> {
+        ScopeServiceClient::new(self.channel())
     }
 
-    pub fn log(&self) -> AuthenticationLogServiceClient<Voice> {
-        AuthenticationLogServiceClient::new(self.voice())
+    pub fn log(&self) -> AuthenticationLogServiceClient<ActorChannel> {
+        AuthenticationLogServiceClient::new(self.channel())
     }
 }

@@ -1,15 +1,15 @@
 use chassis::status::{Refusal, Rejection};
 use tonic::{Response, Status};
 
-/// What a call must have ended with.
+/// The expected outcome of a call.
 pub trait Answer<T> {
-    /// The message of a success.
+    /// Returns the message of a call that succeeded.
     fn answer(self) -> T;
-    /// The refusal of a call that was refused; a fault fails the test.
+    /// Returns the refusal of a call that was refused; a fault fails the test.
     fn refusal(self) -> Refusal;
-    /// The code of the reason of a refusal.
+    /// Returns the code of the reason of a refusal.
     fn reason(self) -> &'static str;
-    /// The code of the reason of a fault; a refusal fails the test.
+    /// Returns the code of the reason of a fault; a refusal fails the test.
     fn fault(self) -> &'static str;
 }
 

@@ -1,5 +1,5 @@
-//! The real service on a port of its own, on each of the two databases, beside a runner-registry that knows what the test
-//! tells it, with a clock that the test holds, and clients that speak as somebody.
+//! The real service on a free port, on each of the two databases, with a fake runner-registry and a manual clock, and clients that
+//! call as a given caller.
 //!
 //! A test is written once, inside `both_databases!`, and takes `service: &Service`.
 
@@ -22,7 +22,7 @@ use chassis::{
 use job_token_auth::{
     Config, Deps, Error,
     config::{DEFAULTS, ProcessConfig},
-    keys::SigningKeys,
+    job_token::keys::SigningKeys,
     migration::Migrator,
 };
 use proto::paddock::{
@@ -44,7 +44,7 @@ pub use actor::Actor;
 pub use answer::Answer;
 pub use registry::Registry;
 
-/// Makes every test out of two: one per database. `with |config| …;` before the tests changes the settings of the
+/// Makes two tests of each test: one per database. `with |config| …;` before the tests changes the settings of the
 /// service.
 macro_rules! both_databases {
     ($(async fn $name:ident($service:ident) $body:block)*) => {
@@ -75,7 +75,7 @@ macro_rules! both_databases {
 }
 pub(crate) use both_databases;
 
-/// When every test begins.
+/// The time at which every test begins.
 pub const START: time::OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
 /// The administrator of every test.
@@ -84,18 +84,18 @@ pub const ROOT: i64 = 1;
 /// An ordinary user of every test.
 pub const ALICE: i64 = 2;
 
-/// How a test wants the service to differ from the default.
+/// A change of the default settings for a test.
 pub type Change = fn(&mut Config);
 
 /// A running service.
 pub struct Service {
-    /// A connection of its own to the tables of the service.
+    /// A separate connection to the tables of the service.
     pub database: DatabaseConnection,
-    /// The clock of everything.
+    /// The clock of all processes.
     pub clock: Clock,
-    /// The runner-registry beside it; it knows root and alice.
+    /// The fake runner-registry; it has root and alice.
     pub registry: Registry,
-    /// What the service signs with.
+    /// The keys that the service signs with.
     pub signing: SigningKeys,
     keys: IdentityKeys,
     registry_address: SocketAddr,
@@ -114,22 +114,23 @@ struct Replica {
 }
 
 impl Service {
-    /// The service on a SQLite file.
+    /// Starts the service on a SQLite file.
     pub async fn on_sqlite(change: Change) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let location = DatabaseLocation::Sqlite(folder.path().join("jobs.sqlite"));
         Self::start(location, folder, change).await
     }
 
-    /// The service on a Postgres database of its own; none if there is no server.
+    /// Starts the service on a new PostgreSQL database; none if there is no server.
     pub async fn on_postgres(change: Change) -> Option<Self> {
         let location = postgres::new_database::<Migrator>("job_token_auth").await?;
         Some(Self::start(location, tempfile::tempdir().unwrap(), change).await)
     }
 
     async fn start(location: DatabaseLocation, folder: TempDir, change: Change) -> Self {
-        let (clock, keys, shutdown) =
-            (Clock::manual(START), IdentityKeys::generate().unwrap(), CancellationToken::new());
+        let clock = Clock::manual(START);
+        let keys = IdentityKeys::generate().unwrap();
+        let shutdown = CancellationToken::new();
         let registry = Registry::default();
         registry.user(ROOT, "root", true);
         registry.user(ALICE, "alice", false);
@@ -164,25 +165,31 @@ impl Service {
         job_token_auth.captures.spool_folder = self.folder.path().join(format!("spool-{number}"));
         (self.change)(&mut job_token_auth);
         let config = ClientConfig { endpoint: format!("http://{}", self.registry_address), deadline_ms: 30_000 };
-        let (speaker, audience) = (Process::JobTokenAuth, Process::RunnerRegistry);
+        let registry = PeerChannel::new(
+            &config,
+            Process::JobTokenAuth,
+            Process::RunnerRegistry,
+            self.keys.clone(),
+            self.clock.clone(),
+        );
         let deps = Deps {
             config: job_token_auth,
             server,
             database: db::connect(&self.location, 10).await.unwrap(),
             keys: self.keys.clone(),
             signing: self.signing.clone(),
-            registry: PeerChannel::new(&config, speaker, audience, self.keys.clone(), self.clock.clone()).unwrap(),
+            registry: registry.unwrap(),
             redis_url: None,
             clock: self.clock.clone(),
         };
         let served = tokio::spawn(job_token_auth::run(deps, listener, self.shutdown.clone()));
         self.replicas.push(Replica { address, served });
-        // It answers when it has made its tables.
+        // It serves after it has made its tables.
         let keys = proto::paddock::job_token::v1::ListSigningKeysRequest {};
         self.on_replica(number, Caller::Anonymous).jobs().list_signing_keys(keys).await.unwrap();
     }
 
-    /// Stops the service, which must end well, and removes its database.
+    /// Stops the service, which must return without an error, and removes its database.
     pub async fn finish(mut self) {
         self.shutdown.cancel();
         for replica in std::mem::take(&mut self.replicas) {
@@ -193,22 +200,22 @@ impl Service {
         self.database.close().await.unwrap();
     }
 
-    /// Removes a Postgres database under the feet of the service; a SQLite file goes with its folder.
+    /// Removes a PostgreSQL database while the service runs. A SQLite file is removed with its folder.
     pub async fn drop_database(&self) {
         postgres::drop_database(&self.location).await;
     }
 
-    /// A client of one process of the service that speaks as a caller.
+    /// A client of one process of the service that calls as a caller.
     pub fn on_replica(&self, number: usize, caller: Caller) -> Actor {
         let endpoint = format!("http://{}", self.replicas[number].address);
         let config = ClientConfig { endpoint, deadline_ms: 30_000 };
-        let (speaker, audience) = (Process::Gateway, Process::JobTokenAuth);
-        let channel = PeerChannel::new(&config, speaker, audience, self.keys.clone(), self.clock.clone()).unwrap();
+        let channel =
+            PeerChannel::new(&config, Process::Gateway, Process::JobTokenAuth, self.keys.clone(), self.clock.clone());
         let peer_address = Some("192.0.2.7".parse().unwrap());
-        Actor::new(channel, CallContext { caller, request_id: "test-request".to_owned(), peer_address })
+        Actor::new(channel.unwrap(), CallContext { caller, request_id: "test-request".to_owned(), peer_address })
     }
 
-    /// A client that speaks as a caller.
+    /// A client that calls as a caller.
     pub fn speaking_as(&self, caller: Caller) -> Actor {
         self.on_replica(0, caller)
     }
@@ -229,41 +236,41 @@ impl Service {
         self.speaking_as(Caller::User(User { id, username: username.to_owned(), admin, scopes }))
     }
 
-    /// The gateway, for itself.
+    /// The gateway.
     pub fn gateway(&self) -> Actor {
         self.speaking_as(Caller::Process(Process::Gateway))
     }
 
-    /// Whoever holds a job token.
+    /// The holder of a job token.
     pub fn job(&self) -> Actor {
         self.speaking_as(Caller::Bearer(CredentialKind::JobToken))
     }
 
-    /// A private project, in a group or alone, of which alice is a maintainer.
+    /// Creates a private project, with or without a group, of which alice is a maintainer.
     pub fn project(&self, id: i64, full_path: &str, group_id: Option<i64>) {
         self.registry.project(id, full_path, group_id, Visibility::Private);
         self.registry.role(ALICE, id, Some(40));
     }
 
-    /// A running job of alice's, and its token.
+    /// Issues a running job of alice; returns it and its token.
     pub async fn running_job(&self, project_id: i64) -> (Job, String) {
         let request = IssueJobTokenRequest { project_id, user_id: ALICE, ..Default::default() };
         let issued = self.gateway().jobs().issue_job_token(request).await.answer();
         (issued.job.unwrap(), issued.token)
     }
 
-    /// Ends a job.
+    /// Finishes a job.
     pub async fn finish_job(&self, id: i64) {
         self.gateway().jobs().finish_job(FinishJobRequest { id }).await.answer();
     }
 
-    /// Lets all jobs of a project reach another one.
+    /// Allows jobs of the origin to reach the target.
     pub async fn allow(&self, target: i64, origin: i64) {
         let request = AllowProjectRequest { id: target.to_string(), target_project_id: origin, ..Default::default() };
         self.root().scope().allow_project(request).await.answer();
     }
 
-    /// Whether the allowlists of a project decide.
+    /// Sets whether the allowlists of a project apply.
     pub async fn enforce(&self, project: i64, enabled: bool) {
         let request = UpdateScopeRequest { id: project.to_string(), enabled };
         self.root().scope().update_scope(request).await.answer();
@@ -275,7 +282,7 @@ pub fn settings() -> ProcessConfig {
     config::load(&[chassis::config::DEFAULTS, DEFAULTS], None::<PathBuf>.as_deref()).unwrap()
 }
 
-/// A question of the gateway.
+/// A request of the gateway.
 pub fn question(token: &str, projects: &[&str], policies: &[JobTokenPolicy]) -> AuthorizeRequest {
     AuthorizeRequest {
         token: token.to_owned(),

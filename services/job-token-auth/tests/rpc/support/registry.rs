@@ -1,10 +1,10 @@
-//! A runner-registry that knows what a test tells it. The real one is tested on its own.
+//! A fake runner-registry whose content the test sets. The real one has its own tests.
 
 use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
@@ -29,26 +29,26 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// What the registry knows. Clones share it.
+/// A fake runner-registry. Clones share its content.
 #[derive(Clone, Default)]
-pub struct Registry(Arc<Known>);
+pub struct Registry(Arc<Shared>);
 
 #[derive(Default)]
-struct Known {
-    facts: Mutex<Facts>,
+struct Shared {
+    directory: Mutex<Directory>,
     down: AtomicBool,
     calls: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Facts {
+struct Directory {
     users: HashMap<i64, UserDescription>,
     /// Each with its parent.
     groups: HashMap<i64, Group>,
     projects: HashMap<i64, ProjectRow>,
     /// By user and project.
     project_roles: HashMap<(i64, i64), i32>,
-    /// By user and group; they count for seeing the group only.
+    /// By user and group. They only make the group visible.
     group_roles: HashMap<(i64, i64), i32>,
 }
 
@@ -73,13 +73,13 @@ impl Registry {
         (address, tokio::spawn(server.serve(listener, shutdown)))
     }
 
-    /// There is this user.
+    /// Adds a user.
     pub fn user(&self, id: i64, username: &str, is_admin: bool) {
         let name = format!("{username} the user");
-        self.facts().users.insert(id, UserDescription { id, username: username.to_owned(), name, is_admin });
+        self.directory().users.insert(id, UserDescription { id, username: username.to_owned(), name, is_admin });
     }
 
-    /// There is this group.
+    /// Adds a group.
     pub fn group(&self, id: i64, full_path: &str, parent_id: Option<i64>, visibility: Visibility) {
         let path = full_path.rsplit('/').next().unwrap().to_owned();
         let group = Group {
@@ -91,10 +91,10 @@ impl Registry {
             visibility: visibility.into(),
             ..Group::default()
         };
-        self.facts().groups.insert(id, group);
+        self.directory().groups.insert(id, group);
     }
 
-    /// There is this project.
+    /// Adds a project, or replaces it.
     pub fn project(&self, id: i64, full_path: &str, group_id: Option<i64>, visibility: Visibility) {
         let path = full_path.rsplit('/').next().unwrap().to_owned();
         let project = Project {
@@ -107,62 +107,62 @@ impl Registry {
             created_at: Some(Timestamp { seconds: 1_700_000_000 + id, nanos: 0 }),
             ..Project::default()
         };
-        self.facts().projects.insert(id, ProjectRow { project, group_id });
+        self.directory().projects.insert(id, ProjectRow { project, group_id });
     }
 
-    /// The user has this role in the project; none: has lost it.
+    /// Sets the role of a user in a project; none removes it.
     pub fn role(&self, user_id: i64, project_id: i64, role: Option<i32>) {
-        let roles = &mut self.facts().project_roles;
+        let roles = &mut self.directory().project_roles;
         match role {
             Some(role) => roles.insert((user_id, project_id), role),
             None => roles.remove(&(user_id, project_id)),
         };
     }
 
-    /// The user has this role in the group.
+    /// Sets the role of a user in a group.
     pub fn group_role(&self, user_id: i64, group_id: i64, role: i32) {
-        self.facts().group_roles.insert((user_id, group_id), role);
+        self.directory().group_roles.insert((user_id, group_id), role);
     }
 
-    /// The project is gone.
+    /// Deletes a project.
     pub fn delete_project(&self, id: i64) {
-        self.facts().projects.remove(&id);
+        self.directory().projects.remove(&id);
     }
 
-    /// The group is gone.
+    /// Deletes a group.
     pub fn delete_group(&self, id: i64) {
-        self.facts().groups.remove(&id);
+        self.directory().groups.remove(&id);
     }
 
-    /// The user is gone.
+    /// Deletes a user.
     pub fn delete_user(&self, id: i64) {
-        self.facts().users.remove(&id);
+        self.directory().users.remove(&id);
     }
 
-    /// Whether it answers.
+    /// Sets whether all calls fail.
     pub fn set_down(&self, down: bool) {
         self.0.down.store(down, SeqCst);
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     pub fn calls(&self) -> usize {
         self.0.calls.load(SeqCst)
     }
 
-    fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
-        self.0.facts.lock().unwrap()
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.0.directory.lock().unwrap()
     }
 
-    fn answer(&self) -> Result<std::sync::MutexGuard<'_, Facts>, Status> {
+    fn answer(&self) -> Result<MutexGuard<'_, Directory>, Status> {
         self.0.calls.fetch_add(1, SeqCst);
         if self.0.down.load(SeqCst) {
             return Err(Fault::unavailable("the test says so").into());
         }
-        Ok(self.facts())
+        Ok(self.directory())
     }
 }
 
-impl Facts {
+impl Directory {
     fn find(&self, reference: &str) -> Option<&ProjectRow> {
         match reference.parse() {
             Ok(id) => self.projects.get(&id),
@@ -179,8 +179,8 @@ impl Facts {
     }
 }
 
-/// As few objects in one call as the contract says.
-fn check(ids: &[i64]) -> Result<(), Status> {
+/// Refuses more ids than the contract allows in one call.
+fn check_count(ids: &[i64]) -> Result<(), Status> {
     if ids.len() <= 100 { Ok(()) } else { Err(Refusal::new(Reason::ParameterInvalid).into()) }
 }
 
@@ -190,14 +190,14 @@ impl DirectoryService for Registry {
         &self,
         request: Request<GetProjectAccessRequest>,
     ) -> Result<Response<GetProjectAccessResponse>, Status> {
-        let facts = self.answer()?;
+        let directory = self.answer()?;
         let GetProjectAccessRequest { project, user_id } = request.into_inner();
-        let row = facts.find(&project).ok_or_else(|| Refusal::new(Reason::ProjectNotFound))?;
-        let user = user_id.and_then(|id| facts.users.get(&id));
+        let row = directory.find(&project).ok_or_else(|| Refusal::new(Reason::ProjectNotFound))?;
+        let user = user_id.and_then(|id| directory.users.get(&id));
         Ok(Response::new(GetProjectAccessResponse {
             project: Some(row.project.clone()),
-            ancestor_group_ids: facts.ancestors(row.group_id),
-            access_level: user.and_then(|user| facts.project_roles.get(&(user.id, row.project.id)).copied()),
+            ancestor_group_ids: directory.ancestors(row.group_id),
+            access_level: user.and_then(|user| directory.project_roles.get(&(user.id, row.project.id)).copied()),
             user_exists: user.is_some(),
             user_is_admin: user.is_some_and(|user| user.is_admin),
             username: user.map(|user| user.username.clone()).unwrap_or_default(),
@@ -208,21 +208,21 @@ impl DirectoryService for Registry {
         &self,
         request: Request<DescribeProjectsRequest>,
     ) -> Result<Response<DescribeProjectsResponse>, Status> {
-        let facts = self.answer()?;
+        let directory = self.answer()?;
         let DescribeProjectsRequest { ids, viewer_id, viewer_is_admin, names_only } = request.into_inner();
-        check(&ids)?;
-        let describe = |row: &ProjectRow| {
-            let has_role = viewer_id.is_some_and(|user| facts.project_roles.contains_key(&(user, row.project.id)));
-            ProjectDescription {
-                visible: facts.sees(row.project.visibility(), has_role, viewer_is_admin),
+        check_count(&ids)?;
+        let mut projects = Vec::new();
+        for row in ids.iter().filter_map(|id| directory.projects.get(id)) {
+            let has_role = viewer_id.is_some_and(|user| directory.project_roles.contains_key(&(user, row.project.id)));
+            projects.push(ProjectDescription {
+                visible: directory.sees(row.project.visibility(), has_role, viewer_is_admin),
                 project: Some(match names_only {
                     true => Project { name_with_namespace: String::new(), ..row.project.clone() },
                     false => row.project.clone(),
                 }),
-                ancestor_group_ids: facts.ancestors(row.group_id),
-            }
-        };
-        let projects = ids.iter().filter_map(|id| facts.projects.get(id)).map(describe).collect();
+                ancestor_group_ids: directory.ancestors(row.group_id),
+            });
+        }
         Ok(Response::new(DescribeProjectsResponse { projects }))
     }
 
@@ -230,15 +230,15 @@ impl DirectoryService for Registry {
         &self,
         request: Request<DescribeGroupsRequest>,
     ) -> Result<Response<DescribeGroupsResponse>, Status> {
-        let facts = self.answer()?;
+        let directory = self.answer()?;
         let DescribeGroupsRequest { ids, viewer_id, viewer_is_admin } = request.into_inner();
-        check(&ids)?;
-        let describe = |group: &Group| {
-            let has_role = viewer_id.is_some_and(|user| facts.group_roles.contains_key(&(user, group.id)));
-            let visible = facts.sees(group.visibility(), has_role, viewer_is_admin);
-            GroupDescription { visible, group: Some(group.clone()) }
-        };
-        let groups = ids.iter().filter_map(|id| facts.groups.get(id)).map(describe).collect();
+        check_count(&ids)?;
+        let mut groups = Vec::new();
+        for group in ids.iter().filter_map(|id| directory.groups.get(id)) {
+            let has_role = viewer_id.is_some_and(|user| directory.group_roles.contains_key(&(user, group.id)));
+            let visible = directory.sees(group.visibility(), has_role, viewer_is_admin);
+            groups.push(GroupDescription { visible, group: Some(group.clone()) });
+        }
         Ok(Response::new(DescribeGroupsResponse { groups }))
     }
 
@@ -246,9 +246,9 @@ impl DirectoryService for Registry {
         &self,
         request: Request<DescribeUsersRequest>,
     ) -> Result<Response<DescribeUsersResponse>, Status> {
-        let facts = self.answer()?;
-        check(&request.get_ref().ids)?;
-        let users = request.get_ref().ids.iter().filter_map(|id| facts.users.get(id)).cloned().collect();
+        let directory = self.answer()?;
+        check_count(&request.get_ref().ids)?;
+        let users = request.get_ref().ids.iter().filter_map(|id| directory.users.get(id)).cloned().collect();
         Ok(Response::new(DescribeUsersResponse { users }))
     }
 }

@@ -1,0 +1,4 @@
+//! The file formats of the authentication log.
+
+pub mod csv;
+pub mod jsonl;
