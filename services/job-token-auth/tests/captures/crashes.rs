@@ -60,7 +60,7 @@ async fn a_crash_in_every_life(world: &World, mode: CaptureMode) {
     for ((before, _, _), capture) in &lives {
         take_steps(&running, before, capture).await;
     }
-    running.kill();
+    running.kill().await;
     let running = world.start().await;
     for ((_, after, _), capture) in &lives {
         take_steps(&running, after, capture).await;
@@ -110,7 +110,7 @@ every_store! {
             calls.iter().for_each(tokio::task::JoinHandle::abort);
             futures::future::join_all(calls).await;
             accepted.extend(answered.lock().unwrap().drain(..));
-            Arc::into_inner(running).unwrap().kill();
+            Arc::into_inner(running).unwrap().kill().await;
         }
         let running = world.start().await;
         world.logs_also(&accepted).await;
@@ -124,7 +124,7 @@ every_store! {
         let running = world.start().await;
         let load = captures(Spool, 50);
         assert_eq!(flush_all(&running, &load).await.len(), 50);
-        running.kill();
+        running.kill().await;
         world.unblock(blocked).await;
         let running = world.start().await;
         world.logs(&ids(&load)).await;

@@ -61,7 +61,7 @@ redis_store! {
         let running = world.start().await;
         five_in_the_log_and_seven_in_redis(world, &running).await;
         are_noted(world, 12).await;
-        running.kill();
+        running.kill().await;
         lose_everything(world).await;
         let one = world.start().await;
         let other = world.start_other().await;
@@ -88,7 +88,7 @@ redis_store! {
         let running = world.start().await;
         let load = five_in_the_log_and_seven_in_redis(world, &running).await;
         are_noted(world, 12).await;
-        running.kill();
+        running.kill().await;
         world.redis().kill();
         world.redis().restart().await;
         let running = world.start().await;

@@ -257,7 +257,7 @@ redis_store! {
         assert_eq!(pending, kept as i64);
         world.clock.advance(Duration::days(1));
         eventually("those are unresolved", async || world.unresolved().await.len() == kept).await;
-        running.kill();
+        running.kill().await;
     }
 
     async fn what_is_in_partitions_that_are_no_longer_used_comes_to_its_end(world) {
@@ -271,7 +271,7 @@ redis_store! {
             }
             world.let_flushers_read(false).await;
             assert_eq!(flush_all(&running, &flushed).await.len(), 40);
-            running.kill();
+            running.kill().await;
             world.let_flushers_read(true).await;
 
             world.config.redis.partitions = after;

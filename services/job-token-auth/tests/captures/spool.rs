@@ -14,7 +14,7 @@ async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {
     let running = world.start().await;
     let load = captures(Spool, count);
     assert_eq!(flush_all(&running, &load).await.len(), count);
-    running.kill();
+    running.kill().await;
     world.unblock(blocked).await;
     // A part may have been on its way to the store; only the files shall count.
     let mut segments = segments(world);
@@ -99,7 +99,7 @@ every_store! {
         assert_eq!(flush_all(&running, &more).await.len(), 20);
         expected.extend(ids(&more));
         world.logs(&expected).await;
-        running.kill();
+        running.kill().await;
     }
 
     async fn a_segment_that_another_program_deletes_delays_no_other(world) {

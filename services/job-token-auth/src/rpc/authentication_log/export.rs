@@ -38,16 +38,15 @@ pub struct Export {
     filter: LogFilter,
     call: UserCall,
     format: ExportFormat,
-    next_chunk: NextChunk,
+    progress: ExportProgress,
 }
 
 /// Where the next chunk begins.
-enum NextChunk {
-    First,
+enum ExportProgress {
+    Start,
     AfterPair(i64),
     AfterEvent(EventPosition),
-    /// The file is complete.
-    None,
+    Complete,
 }
 
 impl State {
@@ -62,7 +61,7 @@ impl State {
     /// As [`State::log_filter`].
     pub(super) async fn export<M: LogMessage>(&self, request: LogRequest<M>, format: ExportFormat) -> Result<Export> {
         let filter = self.log_filter(&request).await?;
-        Ok(Export { state: self.clone(), filter, call: request.call, format, next_chunk: NextChunk::First })
+        Ok(Export { state: self.clone(), filter, call: request.call, format, progress: ExportProgress::Start })
     }
 }
 
@@ -96,18 +95,18 @@ impl Export {
 
     /// Writes the next chunk; none if the file is complete.
     async fn next_chunk(&mut self) -> Result<Option<Vec<u8>>> {
-        if matches!(self.next_chunk, NextChunk::None) {
+        if matches!(self.progress, ExportProgress::Complete) {
             return Ok(None);
         }
-        let mut chunk = match (&self.format, &self.next_chunk) {
-            (ExportFormat::Csv, NextChunk::First) => csv::header().map_err(Error::internal)?,
+        let mut chunk = match (&self.format, &self.progress) {
+            (ExportFormat::Csv, ExportProgress::Start) => csv::header().map_err(Error::internal)?,
             _ => Vec::new(),
         };
         chunk.extend(match self.format {
             ExportFormat::EventJsonLines(_, event_filter) => self.event_chunk(event_filter).await?,
             ExportFormat::Csv | ExportFormat::JsonLines(_) => self.pair_chunk().await?,
         });
-        if matches!(self.next_chunk, NextChunk::None)
+        if matches!(self.progress, ExportProgress::Complete)
             && let ExportFormat::JsonLines(lines) | ExportFormat::EventJsonLines(lines, _) = &self.format
         {
             chunk.extend(lines.end().into_bytes());
@@ -116,15 +115,15 @@ impl Export {
     }
 
     async fn pair_chunk(&mut self) -> Result<Vec<u8>> {
-        let after = match self.next_chunk {
-            NextChunk::AfterPair(other_project_id) => Some(other_project_id),
+        let after = match self.progress {
+            ExportProgress::AfterPair(other_project_id) => Some(other_project_id),
             _ => None,
         };
         let filter = &self.filter;
         let pairs = log_reader::pairs_by_project(&self.state.database, filter, after, CHUNK_ROWS.into()).await?;
-        self.next_chunk = match pairs.last() {
-            Some(last) if is_full(&pairs) => NextChunk::AfterPair(last.other(filter.side)),
-            _ => NextChunk::None,
+        self.progress = match pairs.last() {
+            Some(last) if is_full(&pairs) => ExportProgress::AfterPair(last.other(filter.side)),
+            _ => ExportProgress::Complete,
         };
         let entries = self.state.log_entries(filter, pairs, &self.call).await?;
         match &mut self.format {
@@ -134,15 +133,15 @@ impl Export {
     }
 
     async fn event_chunk(&mut self, event_filter: EventFilter) -> Result<Vec<u8>> {
-        let after = match &self.next_chunk {
-            NextChunk::AfterEvent(position) => Some(position),
+        let after = match &self.progress {
+            ExportProgress::AfterEvent(position) => Some(position),
             _ => None,
         };
         let rows = log_reader::events(&self.state.database, &self.filter, event_filter, after, CHUNK_ROWS.into());
         let rows = rows.await?;
-        self.next_chunk = match rows.last() {
-            Some(last) if is_full(&rows) => NextChunk::AfterEvent(EventRow::position(last)),
-            _ => NextChunk::None,
+        self.progress = match rows.last() {
+            Some(last) if is_full(&rows) => ExportProgress::AfterEvent(EventRow::position(last)),
+            _ => ExportProgress::Complete,
         };
         let events = self.state.access_events(rows, event_filter, &self.call).await?;
         match &mut self.format {

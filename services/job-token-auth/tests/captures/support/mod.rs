@@ -6,7 +6,8 @@ pub mod redis;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    fs::File,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicI64, Ordering},
     time::Duration,
 };
@@ -27,6 +28,7 @@ use proto::{
     paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy},
     timestamp,
 };
+use rustix::fs::{FlockOperation, flock};
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -117,6 +119,7 @@ pub struct Running {
     pub database: DatabaseConnection,
     stopped: CancellationToken,
     runtime: Option<Runtime>,
+    spool: PathBuf,
 }
 
 impl World {
@@ -180,7 +183,10 @@ impl World {
             Captures::start(&config, url.as_ref(), log, clock, stop).await.map(|captures| (captures, database))
         });
         match captures.await.unwrap() {
-            Ok((captures, database)) => Ok(Running { captures, database, stopped, runtime: Some(runtime) }),
+            Ok((captures, database)) => {
+                let spool = self.spool();
+                Ok(Running { captures, database, stopped, runtime: Some(runtime), spool })
+            }
             Err(error) => {
                 // Dropping a runtime blocks, which is not allowed in a task.
                 runtime.shutdown_background();
@@ -369,10 +375,19 @@ impl Running {
         self.runtime.take().unwrap().shutdown_background();
     }
 
-    /// Ends as a process does after SIGKILL: no task goes on.
-    pub fn kill(self) {
+    /// Ends as a process does after SIGKILL: no task goes on, and the lock of the spool is free.
+    pub async fn kill(self) {
+        let spool = self.spool.clone();
         drop(self);
+        // The threads of a runtime end a moment later; those of a process are gone at once.
+        eventually("the spool is unlocked", async || is_unlocked(&spool)).await;
     }
+}
+
+/// Reports whether no process holds the lock of a spool.
+fn is_unlocked(spool: &Path) -> bool {
+    let Ok(lock) = File::open(spool.join("lock")) else { return true };
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
 impl Drop for Running {

@@ -156,7 +156,7 @@ impl Service {
         service
     }
 
-    /// Starts another process of the service beside those that run.
+    /// Starts another process of the service.
     pub async fn add_replica(&mut self) {
         let number = self.replicas.len();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
