@@ -1,18 +1,17 @@
 //! The answer to a request: its body is in memory, or comes as a stream from an upstream or a service.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header::CONNECTION};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use tower::BoxError;
 
-use crate::connection::activity::ActiveRequest;
-use crate::output::document_stream::DocumentStream;
-use crate::proxy::body::ResponseBody;
+use crate::{connection::activity::ActiveRequest, output::document_stream::DocumentStream, proxy::body::ResponseBody};
 
 /// The answer to a request.
 pub type Answer = Response<AnswerBody>;

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use chassis::client::ClientConfig;
-use chassis::config::{Problems, Validate, is_listen_address};
-use chassis::secrets::SecretsConfig;
-use chassis::telemetry::TelemetryConfig;
+use chassis::{
+    client::ClientConfig,
+    config::{Problems, Validate, is_listen_address},
+    secrets::SecretsConfig,
+    telemetry::TelemetryConfig,
+};
 use serde::Deserialize;
 
-use crate::connection::forwarded_for::TrustedProxies;
-use crate::credential::exchange;
-use crate::proxy::ProxySettings;
-use crate::proxy::body::PauseLimits;
-use crate::proxy::upstream::{self, Protocol, UpstreamSettings};
+use crate::{
+    connection::forwarded_for::TrustedProxies,
+    credential::exchange,
+    proxy::{
+        ProxySettings,
+        body::PauseLimits,
+        upstream::{self, Protocol, UpstreamSettings},
+    },
+};
 
 /// The documented default settings.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");

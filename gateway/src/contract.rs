@@ -4,11 +4,13 @@
 //! This is no part of `rest/`, which stands on top: requests, responses and credentials are planned from here too.
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, MethodDescriptor,
-    ReflectMessage as _,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MethodDescriptor, ReflectMessage as _,
 };
-use proto::contract::MethodSpec;
-use proto::paddock::contract::v1::FieldContract;
+use proto::{
+    contract::MethodSpec,
+    json::{PlanError, descriptor_pool},
+    paddock::contract::v1::FieldContract,
+};
 
 /// Why the contract cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +21,12 @@ impl ContractError {
     /// Returns an error with this text: what is wrong, and with what.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+}
+
+impl From<PlanError> for ContractError {
+    fn from(error: PlanError) -> Self {
+        Self::new(error.to_string())
     }
 }
 
@@ -47,8 +55,7 @@ impl Descriptors {
     /// # Errors
     /// Fails if they cannot be decoded or lack an option.
     pub fn load() -> Result<Self, ContractError> {
-        let pool =
-            DescriptorPool::decode(proto::DESCRIPTOR_SET).map_err(|error| ContractError::new(error.to_string()))?;
+        let pool = descriptor_pool()?;
         let http = extension(&pool, "google.api.http")?;
         let field = extension(&pool, "paddock.contract.v1.field")?;
         Ok(Self { pool, http, field })
@@ -106,21 +113,6 @@ impl Descriptors {
 
 fn extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, ContractError> {
     pool.get_extension_by_name(name).ok_or_else(|| ContractError::new(format!("no option {name}")))
-}
-
-/// Returns the names of an enumeration as REST writes them, with their numbers. The unspecified value has none.
-///
-/// `RUNNER_TYPE_GROUP_TYPE` of `RunnerType` is `group_type`.
-pub fn enum_names(descriptor: &EnumDescriptor) -> Vec<(String, i32)> {
-    let zero = descriptor.default_value().name().to_owned();
-    let prefix = zero.strip_suffix("UNSPECIFIED").unwrap_or_default();
-    let mut names = Vec::new();
-    for value in descriptor.values().filter(|value| value.number() != 0) {
-        let name = value.name();
-        let name = name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase();
-        names.push((name, value.number()));
-    }
-    names
 }
 
 /// Returns the gRPC path of a method: `/package.Service/Method`.

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use chassis::status::{Refusal, Rejection};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use proto::contract::{MethodSpec, ReasonSpec};
-use proto::paddock::contract::v1::Reason;
+use proto::{
+    contract::{MethodSpec, ReasonSpec},
+    paddock::contract::v1::Reason,
+};
 use serde::Serialize;
 
-use crate::credential::carriers;
-use crate::output::JSON;
+use crate::{credential::carriers, output::JSON};
 
 /// The body of a refusal or fault.
 #[derive(Serialize)]

@@ -1,48 +1,45 @@
 //! Handles one request from its head to its answer: route, body, credential, parameters, call, response.
 
-use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{net::IpAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chassis::access::{CallContext, Caller};
-use chassis::clock::Clock;
-use chassis::status::{Fault, Refusal, Rejection};
-use chassis::telemetry;
+use chassis::{
+    access::{CallContext, Caller},
+    clock::Clock,
+    status::{Fault, Refusal, Rejection},
+    telemetry,
+};
 use futures::{FutureExt as _, StreamExt as _};
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Body;
 use prost_reflect::{DynamicMessage, Value};
-use proto::contract::MethodSpec;
-use proto::paddock::contract::v1::Reason;
+use proto::{contract::MethodSpec, paddock::contract::v1::Reason};
 use tower::BoxError;
 use tracing::Instrument as _;
 
-use crate::answer::{self, Answer, AnswerBody};
-use crate::config::Config;
-use crate::credential::exchange::UserTokenExchange;
-use crate::credential::redact;
-use crate::credential::token::Token;
-use crate::health::Health;
-use crate::input::builder::MessageBuilder;
-use crate::observe::access_log::AccessRecord;
-use crate::output::document;
-use crate::output::document_stream::DocumentStream;
-use crate::output::plan::BodyPlan;
-use crate::peers::Peers;
-use crate::proxy::table::Table;
-use crate::proxy::table::route::ProtectedRoute;
-use crate::proxy::{Proxy, ProxyResponse};
-use crate::request::body::BodyReader;
-use crate::request::head;
-use crate::rest::call::{self, CallResponse};
-use crate::rest::routes::{Endpoint, OwnPage, Route, Routes};
-use crate::routing::{Lookup, RouteLabel};
-use crate::{error, input, openapi, output};
+use crate::{
+    answer::{self, Answer, AnswerBody},
+    config::Config,
+    credential::{exchange::UserTokenExchange, redact, token::Token},
+    error,
+    health::Health,
+    input::{self, builder::MessageBuilder},
+    observe::access_log::AccessRecord,
+    openapi,
+    output::{self, document, document_stream::DocumentStream, plan::BodyPlan},
+    peers::Peers,
+    proxy::{
+        Proxy, ProxyResponse,
+        table::{Table, route::ProtectedRoute},
+    },
+    request::{body::BodyReader, head},
+    rest::{
+        call::{self, CallResponse},
+        routes::{Endpoint, OwnPage, Route, Routes},
+    },
+    routing::{Lookup, RouteLabel},
+};
 
 /// The state that all requests share.
 pub struct Gateway {

@@ -6,14 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
-use proto::contract::DIGEST;
-use proto::paddock::contract::v1::Process;
+use proto::{contract::DIGEST, paddock::contract::v1::Process};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
-use crate::output::JSON;
-use crate::peers::Peers;
+use crate::{output::JSON, peers::Peers};
 
 /// How long a result is cached. Anyone may ask for it, so that asking must cost the services nothing.
 const MAX_AGE: Duration = Duration::from_secs(1);

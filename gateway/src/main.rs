@@ -1,14 +1,15 @@
 //! The process `gateway`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::anyhow;
-use chassis::clock::Clock;
-use chassis::identity::IdentityKeys;
-use chassis::process::{announce_ready, listen, shutdown_signal};
-use chassis::secrets::SecretStore;
-use chassis::telemetry;
+use chassis::{
+    clock::Clock,
+    identity::IdentityKeys,
+    process::{announce_ready, listen, shutdown_signal},
+    secrets::SecretStore,
+    telemetry,
+};
 use clap::Parser;
 use gateway::ProcessConfig;
 use proto::paddock::contract::v1::Process;

@@ -1,9 +1,11 @@
 //! The services that the gateway calls.
 
-use chassis::client::{ClientConfig, PeerChannel};
-use chassis::clock::Clock;
-use chassis::identity::IdentityKeys;
-use chassis::status::Fault;
+use chassis::{
+    client::{ClientConfig, PeerChannel},
+    clock::Clock,
+    identity::IdentityKeys,
+    status::Fault,
+};
 use proto::paddock::contract::v1::Process;
 
 use crate::config::Config;

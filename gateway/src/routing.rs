@@ -1,8 +1,7 @@
 //! Routing by path and verb, for both kinds of routes: those of the contract and the protected ones. It reads path
 //! templates, finds what serves a request, and answers which verbs a path has.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderValue, Method};
 

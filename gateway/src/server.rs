@@ -1,31 +1,40 @@
 //! Accepts connections and serves HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a limit on every resource
 //! that a client can use up, and drains on shutdown.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use chassis::process;
 use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::Config;
-use crate::connection::activity::Activity;
-use crate::connection::forwarded_for::TrustedProxies;
-use crate::connection::socket::Socket;
-use crate::connection::version::{self, HttpVersion};
-use crate::handler::Gateway;
-use crate::proxy::table::Table;
+use crate::{
+    config::Config,
+    connection::{
+        activity::Activity,
+        forwarded_for::TrustedProxies,
+        socket::Socket,
+        version::{self, HttpVersion},
+    },
+    handler::Gateway,
+    proxy::table::Table,
+};
 
 /// How long to wait after the operating system refused a connection, mostly because file descriptors were used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,8 +1,12 @@
 //! Measures how long a connection has had no request.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 /// Counts the requests of one connection.
 #[derive(Clone, Debug, Default)]

@@ -3,15 +3,19 @@
 //! Hyper stops reading an HTTP/1 connection while a request is under way and bytes of the next one are waiting. The
 //! server then does not see that the connection has ended; the operating system does.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::{
+    io::{self, IoSlice},
+    net::Shutdown,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use futures::FutureExt as _;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
+};
 
 /// The socket. Clones share it; one of them is read and written.
 #[derive(Clone, Debug)]

@@ -1,9 +1,11 @@
 //! Detects by the first bytes of a connection whether the client speaks HTTP/1 or HTTP/2 with prior knowledge (RFC
 //! 9113, 3.4).
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};

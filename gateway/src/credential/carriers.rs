@@ -2,8 +2,7 @@
 //! see what stands there.
 
 use http::{HeaderName, header};
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{contract::Place, paddock::contract::v1::CredentialKind};
 
 use crate::path;
 

@@ -3,17 +3,21 @@
 //! The registry answers. Its answers, refusals included, are cached for at most a second under the digest of the token.
 //! Concurrent requests with one token share one call.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use chassis::access::{CallContext, Caller, User};
-use chassis::client::PeerChannel;
-use chassis::clock::Clock;
-use chassis::status::{Fault, Refusal, Rejection};
+use chassis::{
+    access::{CallContext, Caller, User},
+    client::PeerChannel,
+    clock::Clock,
+    status::{Fault, Refusal, Rejection},
+};
 use moka::future::Cache;
-use proto::paddock::contract::v1::{Process, Reason, TokenScope};
-use proto::paddock::directory::v1::user_service_client::UserServiceClient;
-use proto::paddock::directory::v1::{AuthenticateUserTokenRequest, AuthenticateUserTokenResponse};
+use proto::paddock::{
+    contract::v1::{Process, Reason, TokenScope},
+    directory::v1::{
+        AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, user_service_client::UserServiceClient,
+    },
+};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 

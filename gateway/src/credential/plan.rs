@@ -3,17 +3,19 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use chassis::status::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use proto::contract::{CredentialSpec, MethodSpec, Place};
-use proto::paddock::contract::v1::{CredentialKind, Reason};
+use proto::{
+    contract::{CredentialSpec, MethodSpec, Place},
+    paddock::contract::v1::{CredentialKind, Reason},
+};
 
-use super::carriers;
-use super::token::Token;
-use crate::contract::ContractError;
-use crate::path::{self, Malformed};
+use super::{carriers, token::Token};
+use crate::{
+    contract::ContractError,
+    path::{self, Malformed},
+};
 
 /// The one kind of credential that a method takes, and what carries it.
 #[derive(Debug)]

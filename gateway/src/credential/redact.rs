@@ -1,8 +1,7 @@
 //! Keeps credentials out of logs and links. A value is hidden if the name of its parameter says that it is secret, or
 //! if it contains the prefix of a credential.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use percent_encoding::percent_decode_str;
 

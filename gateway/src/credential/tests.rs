@@ -1,11 +1,12 @@
 //! The rules of carriers, as tables over what the contract declares.
 
 use http::{HeaderMap, header};
-use proto::contract::{Carrier, METHODS, MethodSpec, Place};
-use proto::paddock::contract::v1::{CredentialForm, CredentialKind, Reason};
+use proto::{
+    contract::{Carrier, METHODS, MethodSpec, Place},
+    paddock::contract::v1::{CredentialForm, CredentialKind, Reason},
+};
 
-use super::plan::CredentialPlan;
-use super::token::Token;
+use super::{plan::CredentialPlan, token::Token};
 use crate::contract::ContractError;
 
 /// The plan of some method that accepts these kinds.

@@ -3,8 +3,10 @@
 
 use prost_reflect::{DynamicMessage, Value};
 
-use super::coerce::{self, Flaw, Scalar};
-use super::plan::{FieldPlan, InputPlan, MessagePlan, Shape};
+use super::{
+    coerce::{self, Flaw, Scalar},
+    plan::{FieldPlan, InputPlan, MessagePlan, Shape},
+};
 use crate::credential::token::Token;
 
 /// A flaw of a parameter, under its name in REST: `info[name]` for one inside another.

@@ -6,10 +6,11 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures::stream;
 
-use super::builder::MessageBuilder;
-use super::coerce::Flaw;
-use crate::credential::token::Token;
-use crate::path::{self, Malformed};
+use super::{builder::MessageBuilder, coerce::Flaw};
+use crate::{
+    credential::token::Token,
+    path::{self, Malformed},
+};
 
 /// The most names in brackets. A name with more of them is no parameter.
 const MAX_BRACKETS: usize = 8;

@@ -17,9 +17,11 @@ use chassis::status::Refusal;
 use http::HeaderMap;
 use proto::paddock::contract::v1::Reason;
 
-use self::builder::{MessageBuilder, Problem};
-use self::coerce::Flaw;
-use self::media::Media;
+use self::{
+    builder::{MessageBuilder, Problem},
+    coerce::Flaw,
+    media::Media,
+};
 
 /// Reads body and query into the message, in this order of precedence.
 ///

@@ -1,10 +1,9 @@
 //! The plan of a request message, made at start: its parameters, their types, and the rules of each.
 
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{contract::Place, json::enum_names, paddock::contract::v1::CredentialKind};
 
-use crate::contract::{ContractError, Descriptors, enum_names};
+use crate::contract::{ContractError, Descriptors};
 
 /// The deepest nesting of messages. The contract has two levels; the limit stops a message that contains itself.
 const MAX_LEVELS: usize = 8;

@@ -1,20 +1,18 @@
 //! The access log: one line per request, with the field names of GitLab's API log. A request that is dropped without an
 //! answer gets its line too: its client has gone.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use chassis::access::User;
-use chassis::status::Rejection;
-use http::request::Parts;
-use http::{HeaderMap, Method, Uri, header};
+use chassis::{access::User, status::Rejection};
+use http::{HeaderMap, Method, Uri, header, request::Parts};
 use proto::paddock::contract::v1::LogLevel;
 
-use super::cut_off::CutOff;
-use super::metrics;
-use crate::credential::redact;
-use crate::routing::RouteLabel;
+use super::{cut_off::CutOff, metrics};
+use crate::{credential::redact, routing::RouteLabel};
 
 /// The status of a request whose client did not wait for the answer, as nginx writes it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;

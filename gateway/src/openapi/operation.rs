@@ -1,20 +1,22 @@
 //! One operation of the document: the parameters of a route and its responses.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use http::Method;
-use proto::contract::Success;
-use proto::paddock::contract::v1::Reason;
+use proto::{contract::Success, paddock::contract::v1::Reason};
 use serde_json::{Map, Value, json};
 
-use super::comments::{Comments, first_sentence};
-use super::schema::{self, Schemas};
-use super::security;
-use crate::input::plan::FieldPlan;
-use crate::output::plan::BodyPlan;
-use crate::request::head::REQUEST_ID;
-use crate::rest::routes::{OwnPage, Route};
+use super::{
+    comments::{Comments, first_sentence},
+    schema::{self, Schemas},
+    security,
+};
+use crate::{
+    input::plan::FieldPlan,
+    output::plan::BodyPlan,
+    request::head::REQUEST_ID,
+    rest::routes::{OwnPage, Route},
+};
 
 /// The headers of a page, and what they hold.
 const PAGE_HEADERS: [(&str, &str, &str); 7] = [

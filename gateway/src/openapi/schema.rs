@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use prost_reflect::Kind;
+use proto::json::{JsonField, JsonMessage, JsonShape};
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
 use crate::input::plan::{FieldPlan, MessagePlan, Shape as InputShape};
-use crate::output::plan::{OutputField, OutputMessage, Shape as OutputShape};
 
 /// The schemas that others refer to, by name.
 #[derive(Default)]
@@ -20,7 +20,7 @@ impl Schemas {
     }
 
     /// Returns the schema of a field of a response.
-    pub fn output(&mut self, field: &OutputField, comments: &mut Comments) -> Value {
+    pub fn output(&mut self, field: &JsonField, comments: &mut Comments) -> Value {
         let mut schema = self.element(field, comments);
         if field.repeated {
             schema = json!({"type": "array", "items": schema});
@@ -32,7 +32,7 @@ impl Schemas {
     }
 
     /// Returns the schema of a response that is a message.
-    pub fn output_message(&mut self, message: &OutputMessage, comments: &mut Comments) -> Value {
+    pub fn output_message(&mut self, message: &JsonMessage, comments: &mut Comments) -> Value {
         let mut properties = Map::new();
         for field in &message.fields {
             properties.insert(field.descriptor.name().to_owned(), self.output(field, comments));
@@ -42,16 +42,16 @@ impl Schemas {
         json!({"type": "object", "properties": properties, "required": required})
     }
 
-    fn element(&mut self, field: &OutputField, comments: &mut Comments) -> Value {
+    fn element(&mut self, field: &JsonField, comments: &mut Comments) -> Value {
         match &field.shape {
-            OutputShape::Plain => plain(&field.descriptor.kind()),
-            OutputShape::Enum(names) => {
+            JsonShape::Plain => plain(&field.descriptor.kind()),
+            JsonShape::Enum(names) => {
                 let names =
                     names.iter().map(|(_, quoted)| String::from_utf8_lossy(quoted).trim_matches('"').to_owned());
                 json!({"type": "string", "enum": names.collect::<Vec<_>>()})
             }
-            OutputShape::Timestamp { .. } => json!({"type": "string", "format": "date-time"}),
-            OutputShape::Message(message) => {
+            JsonShape::Timestamp { .. } => json!({"type": "string", "format": "date-time"}),
+            JsonShape::Message(message) => {
                 let kind = field.descriptor.kind();
                 let name = kind.as_message().map(|kind| kind.name().to_owned()).unwrap_or_default();
                 if !self.0.contains_key(&name) {

@@ -1,7 +1,9 @@
 //! The carriers of credentials as OpenAPI security schemes.
 
-use proto::contract::{Carrier, Place};
-use proto::paddock::contract::v1::CredentialKind;
+use proto::{
+    contract::{Carrier, Place},
+    paddock::contract::v1::CredentialKind,
+};
 use serde_json::{Map, Value, json};
 
 /// Returns every carrier of every kind, as components.

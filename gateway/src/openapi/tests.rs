@@ -1,7 +1,6 @@
 //! The document of the real contract.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::{collections::HashSet, sync::LazyLock};
 
 use proto::contract::{METHODS, Success};
 

@@ -1,9 +1,11 @@
 //! A file that a service streams. Each message is sent on as one chunk, only as fast as the client takes it, so that
 //! the length of the file costs no memory.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use chassis::status::{Fault, Rejection};
@@ -14,9 +16,10 @@ use tonic::Status;
 use tower::BoxError;
 
 use super::document;
-use crate::connection::activity::ActiveRequest;
-use crate::observe::access_log::AccessRecord;
-use crate::observe::cut_off::CutOff;
+use crate::{
+    connection::activity::ActiveRequest,
+    observe::{access_log::AccessRecord, cut_off::CutOff},
+};
 
 /// The messages that hold the chunks.
 type Messages = BoxStream<'static, Result<DynamicMessage, Status>>;

@@ -3,7 +3,6 @@
 mod cursor;
 pub mod document;
 pub mod document_stream;
-mod json;
 mod paging;
 pub mod plan;
 
@@ -12,6 +11,7 @@ use chassis::status::Fault;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use prost_reflect::DynamicMessage;
+use proto::json::{write_field, write_message};
 
 use self::plan::{BodyPlan, OutputPlan, StatusPlan};
 
@@ -61,8 +61,8 @@ pub fn response(
             document::write(&mut response, field, message);
             return Ok(response);
         }
-        BodyPlan::Field(field) => json::write_field(&mut body, field, message),
-        BodyPlan::Message(fields) => json::write_message(&mut body, fields, message),
+        BodyPlan::Field(field) => write_field(&mut body, field, message),
+        BodyPlan::Message(fields) => write_message(&mut body, fields, message),
     }
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     *response.body_mut() = Full::from(body);
@@ -79,3 +79,7 @@ fn add_headers(headers: &mut HeaderMap, plan: &OutputPlan, message: &DynamicMess
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

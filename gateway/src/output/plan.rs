@@ -1,15 +1,14 @@
 //! The plan of a response, made at start: which fields make the body, which become headers, and how each is written.
 
 use http::HeaderName;
-use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
-use proto::contract::Success;
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use proto::{
+    contract::Success,
+    json::{JsonField, JsonMessage},
+};
 
-use crate::contract::{ContractError, Descriptors, enum_names};
+use crate::contract::{ContractError, Descriptors};
 
-/// The deepest nesting of messages. The limit stops a message that contains itself.
-const MAX_LEVELS: usize = 8;
-
-const TIMESTAMP: &str = "google.protobuf.Timestamp";
 const PAGE: &str = "paddock.page.v1.Page";
 const CURSOR: &str = "paddock.page.v1.Cursor";
 const DOCUMENT: &str = "paddock.document.v1.Document";
@@ -44,51 +43,11 @@ pub enum StatusPlan {
 #[derive(Debug)]
 pub enum BodyPlan {
     /// One field is the whole body.
-    Field(OutputField),
+    Field(JsonField),
     /// The message, less the fields that stand elsewhere.
-    Message(OutputMessage),
+    Message(JsonMessage),
     /// A file, written as it is.
     Document(FieldDescriptor),
-}
-
-/// How a message is written.
-#[derive(Debug)]
-pub struct OutputMessage {
-    /// Its fields, in the order of their declaration.
-    pub fields: Vec<OutputField>,
-}
-
-/// How a field is written.
-#[derive(Debug)]
-pub struct OutputField {
-    /// The field.
-    pub descriptor: FieldDescriptor,
-    /// Its name, quoted and with a colon.
-    pub key: Vec<u8>,
-    /// What it holds.
-    pub shape: Shape,
-    /// Whether it is a list.
-    pub repeated: bool,
-    /// Whether it is `null` when unset; otherwise its default is written.
-    pub nullable: bool,
-}
-
-/// How a value is written.
-#[derive(Debug)]
-pub enum Shape {
-    /// Truth values, numbers and text.
-    Plain,
-    /// One of these quoted names, by its number.
-    Enum(Vec<(i32, Vec<u8>)>),
-    /// A time.
-    Timestamp {
-        /// Seconds since the Unix epoch.
-        seconds: FieldDescriptor,
-        /// Nanoseconds of the second.
-        nanos: FieldDescriptor,
-    },
-    /// An object.
-    Message(OutputMessage),
 }
 
 impl OutputPlan {
@@ -127,8 +86,8 @@ impl OutputPlan {
         }
         let body = match response_body.map(|name| find_field(message, name)).transpose()? {
             Some(field) if is_message(&field, DOCUMENT) && !field.is_list() => BodyPlan::Document(field),
-            Some(field) => BodyPlan::Field(OutputField::new(field, 0)?),
-            None => BodyPlan::Message(OutputMessage::new(fields.into_iter(), 0)?),
+            Some(field) => BodyPlan::Field(JsonField::new(field)?),
+            None => BodyPlan::Message(JsonMessage::of_fields(fields)?),
         };
         let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
         Ok(Self { body, headers, page, cursor, status, id })
@@ -142,44 +101,6 @@ fn find_field(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor
 
 fn is_message(field: &FieldDescriptor, name: &str) -> bool {
     field.kind().as_message().is_some_and(|kind| kind.full_name() == name)
-}
-
-impl OutputMessage {
-    fn new(fields: impl Iterator<Item = FieldDescriptor>, level: usize) -> Result<Self, ContractError> {
-        Ok(Self { fields: fields.map(|field| OutputField::new(field, level)).collect::<Result<_, _>>()? })
-    }
-}
-
-/// Returns the names of an enumeration in quotes, by their numbers.
-fn quoted_names(kind: &EnumDescriptor) -> Vec<(i32, Vec<u8>)> {
-    let names = enum_names(kind).into_iter();
-    names.map(|(name, number)| (number, format!("\"{name}\"").into_bytes())).collect()
-}
-
-impl OutputField {
-    fn new(descriptor: FieldDescriptor, level: usize) -> Result<Self, ContractError> {
-        let not_shown = ContractError::new(format!("{}: JSON cannot show it", descriptor.full_name()));
-        if level > MAX_LEVELS || descriptor.is_map() {
-            return Err(not_shown);
-        }
-        let shape = match descriptor.kind() {
-            Kind::Bytes => return Err(not_shown),
-            Kind::Enum(kind) => Shape::Enum(quoted_names(&kind)),
-            Kind::Message(kind) if kind.full_name() == TIMESTAMP => match (kind.get_field(1), kind.get_field(2)) {
-                (Some(seconds), Some(nanos)) => Shape::Timestamp { seconds, nanos },
-                _ => return Err(not_shown),
-            },
-            Kind::Message(kind) => Shape::Message(OutputMessage::new(kind.fields(), level + 1)?),
-            _ => Shape::Plain,
-        };
-        Ok(Self {
-            key: format!("\"{}\":", descriptor.name()).into_bytes(),
-            shape,
-            repeated: descriptor.is_list(),
-            nullable: descriptor.supports_presence(),
-            descriptor,
-        })
-    }
 }
 
 #[cfg(test)]

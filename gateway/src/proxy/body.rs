@@ -1,25 +1,27 @@
 //! Bodies that stream through the gateway, in both directions, frame by frame and only as fast as the receiver takes
 //! them.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, combinators::UnsyncBoxBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tower::BoxError;
 
 use super::slot::Slot;
-use crate::connection::activity::ActiveRequest;
-use crate::observe::access_log::AccessRecord;
-use crate::observe::cut_off::CutOff;
-use crate::request::body::drain_in_background;
+use crate::{
+    connection::activity::ActiveRequest,
+    observe::{access_log::AccessRecord, cut_off::CutOff},
+    request::body::drain_in_background,
+};
 
 /// The body of a request, on its way to the upstream. Trailers of the client are dropped: only headers in front of the
 /// body are checked for identities. If the upstream does not read all of it, the rest is drained for a while, so that

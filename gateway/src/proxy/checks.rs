@@ -1,8 +1,7 @@
 //! Refuses requests that an upstream could read in another way than the gateway, before their access is decided.
 
 use chassis::status::Refusal;
-use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, header, request::Parts};
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
 

@@ -1,19 +1,27 @@
 //! Connections to upstreams. Each one knows whether it was used before and whether any byte of a response has come. So
 //! a request that met a connection which was just being closed can be told from a request that the upstream has begun.
 
-use std::future::Future;
-use std::io::{self, ErrorKind, IoSlice};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::{
+    future::Future,
+    io::{self, ErrorKind, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
 
 use http::{Extensions, Uri};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use hyper_util::{
+    client::legacy::connect::{CaptureConnection, Connected, Connection, HttpConnector},
+    rt::TokioIo,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 use tower::{BoxError, Service};
 
 /// Makes connections, with or without TLS.

@@ -7,17 +7,17 @@ use bytes::Bytes;
 use chassis::status::Refusal;
 use form_urlencoded::Serializer;
 use futures::stream;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
 
-use super::checks;
-use super::table::route::ProtectedRoute;
-use crate::credential::{carriers, redact};
-use crate::input::media::{self, Media};
-use crate::path::{self, Malformed};
-use crate::request::body::{BodyReader, ReadBody};
+use super::{checks, table::route::ProtectedRoute};
+use crate::{
+    credential::{carriers, redact},
+    input::media::{self, Media},
+    path::{self, Malformed},
+    request::body::{BodyReader, ReadBody},
+};
 
 /// The most fields of a form. Each is read several times before the client is authenticated.
 const MAX_FIELDS: usize = 4096;

@@ -2,15 +2,13 @@
 //! upstream may see: if it took another one, it would serve somebody else than the gateway has authorized.
 
 use chassis::status::{Fault, Refusal};
-use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts, uri::PathAndQuery};
 use proto::paddock::contract::v1::Reason;
 
-use crate::credential::plan::CredentialPlan;
-use crate::credential::token::Token;
-use crate::credential::{carriers, redact};
-use crate::path::{self, Malformed};
+use crate::{
+    credential::{carriers, plan::CredentialPlan, redact, token::Token},
+    path::{self, Malformed},
+};
 
 /// The credential that an upstream may see, with the plan that finds it.
 #[derive(Clone, Copy)]

@@ -14,40 +14,50 @@ mod upgrade;
 pub mod upstream;
 mod verdict;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use chassis::access::{CallContext, Caller};
-use chassis::client::PeerChannel;
-use chassis::status::{Fault, Refusal, Rejection};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use chassis::{
+    access::{CallContext, Caller},
+    client::PeerChannel,
+    status::{Fault, Refusal, Rejection},
+};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONTENT_LENGTH, EXPECT},
+    request::Parts,
+};
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
-use proto::paddock::contract::v1::{Process, Reason};
-use proto::paddock::job_token::v1::AuthorizeRequest;
+use proto::paddock::{
+    contract::v1::{Process, Reason},
+    job_token::v1::AuthorizeRequest,
+};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::BoxError;
 use uuid::Uuid;
 
-use self::body::{BodyFailure, PauseLimits, RequestBody, ResponseBody};
-use self::form::{Form, IncomingBody};
-use self::headers::RequestOrigin;
-use self::job_token::ForwardedToken;
-use self::slot::Slot;
-use self::table::route::ProtectedRoute;
-use self::upgrade::Upgrade;
-use self::upstream::Upstream;
-use self::verdict::{AllowedAccess, AuthorizationClient, PendingCapture};
-use crate::connection::socket::Socket;
-use crate::credential::token::Token;
-use crate::observe::access_log::{AccessRecord, ReachedProjects};
-use crate::request::body::{BodyReader, ReadBody, drain_in_background};
-use crate::request::head;
+use self::{
+    body::{BodyFailure, PauseLimits, RequestBody, ResponseBody},
+    form::{Form, IncomingBody},
+    headers::RequestOrigin,
+    job_token::ForwardedToken,
+    slot::Slot,
+    table::route::ProtectedRoute,
+    upgrade::Upgrade,
+    upstream::Upstream,
+    verdict::{AllowedAccess, AuthorizationClient, PendingCapture},
+};
+use crate::{
+    connection::socket::Socket,
+    credential::token::Token,
+    observe::access_log::{AccessRecord, ReachedProjects},
+    request::{
+        body::{BodyReader, ReadBody, drain_in_background},
+        head,
+    },
+};
 
 /// The settings of the proxy.
 #[derive(Clone, Debug)]

@@ -1,9 +1,13 @@
 //! The slots of an upstream: how many requests it serves at the same time.
 
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use chassis::status::Fault;
 use proto::paddock::contract::v1::Reason;

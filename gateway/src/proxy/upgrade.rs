@@ -2,17 +2,20 @@
 //! upstream has accepted that protocol and the access is recorded. The gateway does not look at the bytes in the
 //! tunnel.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use chassis::status::{Fault, Refusal};
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, Upgraded},
+};
 use hyper_util::rt::TokioIo;
 use proto::paddock::contract::v1::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

@@ -1,26 +1,32 @@
 //! The upstreams behind protected routes: one pool of connections for each.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
-use chassis::config::is_server_address;
-use chassis::status::Fault;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, Method, Request, Response, Uri, Version};
+use chassis::{config::is_server_address, status::Fault};
+use http::{
+    HeaderName, Method, Request, Response, Uri, Version,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use hyper_util::{
+    client::legacy::{
+        Client, Error,
+        connect::{HttpConnector, capture_connection},
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use serde::Deserialize;
 
-use super::body::RequestBody;
-use super::connection::{self, Connector};
-use super::slot::{Slot, Slots};
+use super::{
+    body::RequestBody,
+    connection::{self, Connector},
+    slot::{Slot, Slots},
+};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,20 +1,24 @@
 //! The decision on an access, and the verdict on it: an access is recorded exactly if the upstream responded with
 //! success. A request that ends without a response, for any reason, discards its pending capture.
 
-use std::future::Future;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{future::Future, sync::Arc, time::Duration};
 
-use chassis::access::CallContext;
-use chassis::client::{PeerChannel, Retry};
-use chassis::status::{Fault, Rejection};
-use proto::paddock::contract::v1::Reason;
-use proto::paddock::job_token::v1::authorization_service_client::AuthorizationServiceClient;
-use proto::paddock::job_token::v1::{
-    AuthorizeRequest, AuthorizeResponse, Capture, CaptureMode, DiscardRequest, FlushRequest,
+use chassis::{
+    access::CallContext,
+    client::{PeerChannel, Retry},
+    status::{Fault, Rejection},
 };
-use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use proto::paddock::{
+    contract::v1::Reason,
+    job_token::v1::{
+        AuthorizeRequest, AuthorizeResponse, Capture, CaptureMode, DiscardRequest, FlushRequest,
+        authorization_service_client::AuthorizationServiceClient,
+    },
+};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Status};
 use tracing::Instrument as _;

@@ -1,18 +1,18 @@
 //! Reads the bodies of requests, within the limits of one and of all, and drains what a client still sends of a body
 //! that is not read.
 
-use std::pin::pin;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use chassis::status::Refusal;
-use http::HeaderMap;
-use http::header::EXPECT;
+use http::{HeaderMap, header::EXPECT};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use proto::paddock::contract::v1::Reason;
-use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, SemaphorePermit},
+};
 
 /// How much of a body that is too large is read and thrown away, in bytes, so that the client reads the refusal instead
 /// of seeing its connection reset while it still writes.

@@ -1,10 +1,7 @@
 //! The head of a request: its id, its host and its address.
 
 use chassis::status::Refusal;
-use http::header::HOST;
-use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header::HOST, request::Parts, uri::Authority};
 use proto::paddock::contract::v1::Reason;
 use uuid::Uuid;
 

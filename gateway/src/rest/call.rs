@@ -1,15 +1,18 @@
 //! One gRPC call of a method that is known only by its descriptor.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use chassis::access::CallContext;
-use chassis::client::{PeerChannel, Retry};
-use chassis::status::{Fault, Refusal, Rejection};
+use chassis::{
+    access::CallContext,
+    client::{PeerChannel, Retry},
+    status::{Fault, Refusal, Rejection},
+};
 use http::uri::PathAndQuery;
-use prost_reflect::prost::Message as _;
-use prost_reflect::{DynamicMessage, MessageDescriptor};
+use prost_reflect::{DynamicMessage, MessageDescriptor, prost::Message as _};
 use proto::paddock::contract::v1::Reason;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Request, Status, Streaming};
+use tonic::{
+    Request, Status, Streaming,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
 
 /// The largest message that a service reads, in bytes: the default of gRPC.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;

@@ -9,9 +9,11 @@ use prost_reflect::DynamicMessage;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use self::values::{ElementValue, Ignored, KeySeed, Keys, ScalarSeed, next_depth};
-use super::builder::{MessageBuilder, Parsed, Problem, nested_name};
-use super::coerce::{self, Flaw, Scalar};
-use super::plan::{FieldPlan, MessagePlan, Shape};
+use super::{
+    builder::{MessageBuilder, Parsed, Problem, nested_name},
+    coerce::{self, Flaw, Scalar},
+    plan::{FieldPlan, MessagePlan, Shape},
+};
 use crate::credential::token::Token;
 
 /// Reads a body. An empty one and `null` have no parameters.

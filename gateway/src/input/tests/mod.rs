@@ -5,21 +5,22 @@ mod random;
 use std::sync::LazyLock;
 
 use futures::FutureExt as _;
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::{HeaderValue, header::CONTENT_TYPE};
 use prost_reflect::DynamicMessage;
-use proto::contract::Place;
-use proto::paddock::contract::v1::CredentialKind;
-use proto::paddock::directory::v1::{CreateProjectRequest, CreateUserRequest, UpdateSettingsRequest};
-use proto::paddock::runner::v1::{
-    AssignRunnerRequest, CreateRunnerRequest, ListProjectRunnersRequest, ListRunnersRequest, RegisterRunnerRequest,
-    UnregisterRunnerManagerRequest, UpdateRunnerRequest, VerifyRunnerRequest,
+use proto::{
+    contract::Place,
+    paddock::{
+        contract::v1::CredentialKind,
+        directory::v1::{CreateProjectRequest, CreateUserRequest, UpdateSettingsRequest},
+        runner::v1::{
+            AssignRunnerRequest, CreateRunnerRequest, ListProjectRunnersRequest, ListRunnersRequest,
+            RegisterRunnerRequest, UnregisterRunnerManagerRequest, UpdateRunnerRequest, VerifyRunnerRequest,
+        },
+    },
 };
 
-use super::plan::InputPlan;
-use super::*;
-use crate::contract::Descriptors;
-use crate::credential::token::Token;
+use super::{plan::InputPlan, *};
+use crate::{contract::Descriptors, credential::token::Token};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";

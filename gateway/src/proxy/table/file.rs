@@ -1,7 +1,6 @@
 //! The file with the table of protected routes, in TOML: its form, and how it becomes upstreams and routes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderName, Method};
 use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
@@ -9,10 +8,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::route::ProtectedRoute;
-use crate::credential::plan::CredentialPlan;
-use crate::proxy::upstream::{MAX_CONNECTIONS, Protocol, Upstream, UpstreamSettings};
-use crate::rest::routes::Routes;
-use crate::routing::{Lookup, PathTemplate, RouteLabel};
+use crate::{
+    credential::plan::CredentialPlan,
+    proxy::upstream::{MAX_CONNECTIONS, Protocol, Upstream, UpstreamSettings},
+    rest::routes::Routes,
+    routing::{Lookup, PathTemplate, RouteLabel},
+};
 
 /// The upstream that takes its address from `gateway.upstream`.
 const DEFAULT_UPSTREAM: &str = "default";

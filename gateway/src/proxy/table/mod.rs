@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use http::Method;
 
-use self::file::File;
-use self::route::ProtectedRoute;
-use super::path as strict_path;
-use super::upstream::{MAX_IDLE, Upstream, UpstreamSettings};
-use crate::path::{self, Malformed};
-use crate::rest::routes::Routes;
-use crate::routing::{DuplicateRoute, Lookup, RouteMatch, VerbRouter};
+use self::{file::File, route::ProtectedRoute};
+use super::{
+    path as strict_path,
+    upstream::{MAX_IDLE, Upstream, UpstreamSettings},
+};
+use crate::{
+    path::{self, Malformed},
+    rest::routes::Routes,
+    routing::{DuplicateRoute, Lookup, RouteMatch, VerbRouter},
+};
 
 /// The table that is shipped.
 const SHIPPED: &str = include_str!("../../../protected_routes.default.toml");

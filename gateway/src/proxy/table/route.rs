@@ -5,9 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
 
-use crate::credential::plan::CredentialPlan;
-use crate::proxy::upstream::Upstream;
-use crate::routing::RouteLabel;
+use crate::{credential::plan::CredentialPlan, proxy::upstream::Upstream, routing::RouteLabel};
 
 /// A route to an upstream that takes job tokens.
 #[derive(Debug)]

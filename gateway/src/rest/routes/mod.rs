@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use http::Method;
-use http::uri::PathAndQuery;
+use http::{Method, uri::PathAndQuery};
 use prost_reflect::MethodDescriptor;
 use proto::contract::MethodSpec;
 
 use super::call::CallPlan;
-use crate::contract::{Binding, ContractError, Descriptors, grpc_path};
-use crate::credential::plan::CredentialPlan;
-use crate::input::plan::InputPlan;
-use crate::output::plan::{BodyPlan, OutputPlan};
-use crate::path;
-use crate::routing::{DuplicateRoute, Lookup, PathTemplate, RouteLabel, RouteMatch, VerbRouter, VerbRouterBuilder};
+use crate::{
+    contract::{Binding, ContractError, Descriptors, grpc_path},
+    credential::plan::CredentialPlan,
+    input::plan::InputPlan,
+    output::plan::{BodyPlan, OutputPlan},
+    path,
+    routing::{DuplicateRoute, Lookup, PathTemplate, RouteLabel, RouteMatch, VerbRouter, VerbRouterBuilder},
+};
 
 /// A route of the contract, with the plans for its requests.
 #[derive(Debug)]

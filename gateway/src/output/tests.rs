@@ -10,8 +10,10 @@ use proto::paddock::runner::v1::{
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::contract::Descriptors;
-use crate::output::plan::{BodyPlan, OutputPlan};
+use crate::{
+    contract::Descriptors,
+    output::plan::{BodyPlan, OutputPlan},
+};
 
 static DESCRIPTORS: LazyLock<Descriptors> = LazyLock::new(|| Descriptors::load().unwrap());
 
