@@ -138,7 +138,8 @@ pub async fn send(request: RequestBuilder) -> Answer {
     // A query may hold a token, and messages of tests are read by many.
     let shown = format!("{} {}", request.method(), request.url().path());
     let response = client.execute(request).await.unwrap_or_else(|error| panic!("{shown}: no answer: {error:?}"));
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let text = response.text().await.unwrap_or_else(|error| panic!("{shown}: no whole answer: {error:?}"));
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     Answer { status, headers, text, body, request: shown }

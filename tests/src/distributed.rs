@@ -77,7 +77,8 @@ impl Registry {
     #[must_use]
     pub fn start(database: &Database, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         write_secrets(&folder.path().join("secrets"), database);
         let own = [
             ("PADDOCK_SECRETS__FOLDER", path(folder.path(), "secrets")),
@@ -120,7 +121,8 @@ impl JobTokenAuth {
     /// Starts it beside a registry, with captures in Redis or in its database, and waits until it serves.
     #[must_use]
     pub fn start(registry: &Registry, database: &Database, redis: Option<&Redis>, settings: &[(&str, &str)]) -> Self {
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         let folder = registry.folder.path();
         if let Some(redis) = redis {
             write_secret(&registry.secrets(), spec(Secret::CapturesRedisUrl), &redis.url());
@@ -165,7 +167,8 @@ impl Distributed {
     pub fn start_with(database: &Database, redis: Option<&Redis>, settings: &[(&str, &str)]) -> Self {
         let registry = Registry::start(database, settings);
         let auth = JobTokenAuth::start(&registry, database, redis, settings);
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         let own = [
             ("PADDOCK_SECRETS__FOLDER", path(registry.folder.path(), "secrets")),
             ("PADDOCK_GATEWAY__LISTEN", format!("127.0.0.1:{port}")),

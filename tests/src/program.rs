@@ -95,11 +95,10 @@ impl Program {
     /// Starts a program of the machine.
     #[must_use]
     pub fn start_other(path: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self::spawn(Start {
             path: path.to_owned(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
-            settings: settings.iter().map(owned).collect(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         })
     }
 

@@ -29,12 +29,13 @@ impl Redis {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (port, place) = (free_port(), folder.path().to_str().expect("a path in UTF-8"));
+        let port = free_port();
+        let directory = folder.path().to_str().expect("a path in UTF-8");
         let port_text = port.to_string();
         let arguments = [
             ["--port", &port_text],
             ["--bind", "127.0.0.1"],
-            ["--dir", place],
+            ["--dir", directory],
             ["--appendonly", "yes"],
             ["--appendfsync", "always"],
             ["--save", ""],

@@ -174,7 +174,9 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
         }
         if memory.keeps_requests {
             let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-            let (verb, headers, status) = (head.method.to_string(), head.headers, wish.status);
+            let verb = head.method.to_string();
+            let headers = head.headers;
+            let status = wish.status;
             memory.requests.push(Received { verb, target, headers, body, status });
         }
     }
@@ -200,12 +202,11 @@ struct Wish {
 impl Wish {
     fn of(query: &str) -> Self {
         let values: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-        let number = |name: &str, default: u64| values.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         Self {
-            status: u16::try_from(number("answer", 302)).unwrap_or(302),
+            status: number(&values, "answer").unwrap_or(302),
             location: (*values.get("location").unwrap_or(&LOCATION)).to_owned(),
-            bytes: usize::try_from(number("bytes", 16)).unwrap_or(16),
-            pause: Duration::from_millis(number("pause", 0)),
+            bytes: number(&values, "bytes").unwrap_or(16),
+            pause: Duration::from_millis(number(&values, "pause").unwrap_or(0)),
             streams: values.contains_key("streams"),
             breaks: values.contains_key("breaks"),
         }
@@ -228,7 +229,8 @@ impl Wish {
     }
 
     fn body(&self) -> stream::BoxStream<'static, Result<Frame<Bytes>, &'static str>> {
-        let (length, breaks) = (self.bytes, self.breaks);
+        let length = self.bytes;
+        let breaks = self.breaks;
         if breaks {
             let half = Frame::data(Bytes::from(vec![b'x'; length / 2]));
             // Later, so that the head is on its way before it breaks.
@@ -243,6 +245,11 @@ impl Wish {
         }
         stream::iter([Ok(Frame::data(Bytes::from(vec![b'x'; length])))]).boxed()
     }
+}
+
+/// The number that a parameter gives.
+fn number<N: std::str::FromStr>(values: &HashMap<&str, &str>, name: &str) -> Option<N> {
+    values.get(name)?.parse().ok()
 }
 
 /// Four pieces with pauses between them.

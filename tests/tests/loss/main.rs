@@ -42,17 +42,21 @@ pub struct Scale {
 
 impl Scale {
     fn from_environment() -> Self {
-        let number = |name: &str, default: u64| {
-            let text = std::env::var(name).ok();
-            text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-        };
         Self {
-            requests: number("LOSS_REQUESTS", 20_000),
-            kills: number("LOSS_KILLS", 21),
-            faults: number("LOSS_FAULTS", 1),
-            pause_seconds: number("LOSS_PAUSE_SECONDS", 2),
-            seed: number("LOSS_SEED", u64::from(std::process::id())),
+            requests: from_variable("LOSS_REQUESTS", 20_000),
+            kills: from_variable("LOSS_KILLS", 21),
+            faults: from_variable("LOSS_FAULTS", 1),
+            pause_seconds: from_variable("LOSS_PAUSE_SECONDS", 2),
+            seed: from_variable("LOSS_SEED", u64::from(std::process::id())),
         }
+    }
+}
+
+/// The number in a variable of the environment.
+fn from_variable(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => default,
     }
 }
 

@@ -125,7 +125,8 @@ pub struct Callers {
 
 impl Callers {
     pub async fn make(paddock: &Paddock) -> Self {
-        let (root, anonymous) = (paddock.root(), paddock.anonymous());
+        let root = paddock.root();
+        let anonymous = paddock.anonymous();
         let [owner, stranger, leaver] = [world::user(&root).await, world::user(&root).await, world::user(&root).await];
         let unknown = world::user_token(&root, leaver, "unknown", &["api"]).await;
         root.delete(&format!("/users/{leaver}")).await.ok(204);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, UseTree, Visibility};
+use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, Meta, UseTree, Visibility};
 
 /// The names that were looked up in a module on the way to a definition, so that re-exports in a ring end.
 type Seen = BTreeSet<(ModuleId, String)>;
@@ -411,9 +411,9 @@ fn plain_name(ident: &proc_macro2::Ident) -> String {
 
 /// Reports whether the item is compiled for tests only.
 fn is_test_code(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let is_cfg_test = |list: &syn::MetaList| list.tokens.to_string() == "test";
-        attribute.path().is_ident("cfg") && attribute.meta.require_list().is_ok_and(is_cfg_test)
+    attributes.iter().any(|attribute| match &attribute.meta {
+        Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
+        Meta::Path(_) | Meta::NameValue(_) => false,
     })
 }
 
