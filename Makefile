@@ -20,7 +20,7 @@ test: ## installs what the tests need and runs every test
 	scripts/setup-test
 	scripts/test
 
-soak: ## runs the long form of the loss harness: a million requests, two hundred kills
+soak: ## runs the long forms of the tests, and a million requests with two hundred kills
 	scripts/soak
 
 lint: ## checks format, clippy, sizes and style, the contract, the dependencies
@@ -33,7 +33,7 @@ lint: ## checks format, clippy, sizes and style, the contract, the dependencies
 fmt: ## formats the Rust code
 	$(CARGO) fmt --all
 
-bench: ## runs the benchmarks beside the peers named in them
+bench: ## runs the benchmarks of the product and its peers
 	scripts/bench
 
 proto: ## writes proto/src/gen again, after a change of a .proto file

@@ -51,7 +51,7 @@ impl Api {
         Self { token: None, ..self.clone() }
     }
 
-    /// The same caller on a connection of its own.
+    /// The same caller on a new connection.
     #[must_use]
     pub fn on_new_connection(&self) -> Self {
         Self { token: self.token.clone(), ..Self::anonymous(&self.base) }

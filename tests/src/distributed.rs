@@ -1,4 +1,4 @@
-//! The services as processes of their own, as a deployment runs them.
+//! The services as separate processes, as a deployment runs them.
 
 use std::fs;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use crate::{Api, Program, Redis, free_port};
 /// Where the records are.
 #[derive(Clone, Debug)]
 pub enum Database {
-    /// Files in a folder of their own.
+    /// Files in a temporary folder.
     Sqlite,
     /// Databases of a PostgreSQL server, by their URLs.
     Postgres {
@@ -46,7 +46,7 @@ pub struct Registry {
     folder: TempDir,
 }
 
-/// A running `job-token-auth` beside its registry.
+/// A running `job-token-auth` that asks a registry.
 #[derive(Debug)]
 pub struct JobTokenAuth {
     /// The process.
@@ -57,7 +57,7 @@ pub struct JobTokenAuth {
     pub metrics_port: u16,
 }
 
-/// A running `gateway` beside the services.
+/// A running `gateway` in front of the services.
 #[derive(Debug)]
 pub struct Distributed {
     /// The process that faces the clients. It stops first.
@@ -118,7 +118,7 @@ impl Registry {
 }
 
 impl JobTokenAuth {
-    /// Starts it beside a registry, with captures in Redis or in its database, and waits until it serves.
+    /// Starts it for a registry, with captures in Redis or in its database, and waits until it serves.
     #[must_use]
     pub fn start(registry: &Registry, database: &Database, redis: Option<&Redis>, settings: &[(&str, &str)]) -> Self {
         let port = free_port();

@@ -1,4 +1,4 @@
-//! `paddock serve`, as `make run` starts it, on a free port and a folder of its own.
+//! `paddock serve`, as `make run` starts it, on a free port and with a temporary folder.
 
 use std::path::{Path, PathBuf};
 

@@ -52,7 +52,7 @@ struct State {
 }
 
 impl Lines {
-    /// Reads to the end in a thread of its own, so that the process never waits for a reader.
+    /// Reads to the end on a separate thread, so that the process never waits for a reader.
     fn read(pipe: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let kept = Arc::clone(&lines);

@@ -1,4 +1,4 @@
-//! A real Redis, on a free port and a folder of its own, that writes every change to disk before it answers.
+//! A real Redis on a free port, with a temporary folder. It writes every change to disk before it answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

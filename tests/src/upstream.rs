@@ -1,4 +1,4 @@
-//! A server behind protected routes: it answers as the query of a request asks it to, and remembers what it was asked.
+//! A server behind protected routes. The query of a request says how to answer it; the server remembers all requests.
 //!
 //! `?answer=302` gives the status; `&location=URL` the header; `&bytes=N` the length of the body; `&pause=MILLISECONDS` a pause
 //! before the head; `&streams=true` a body in pieces with pauses between them; `&breaks=true` a body that ends early. Without
@@ -79,7 +79,7 @@ impl Upstream {
         Self::start_at(([127, 0, 0, 1], 0).into(), false)
     }
 
-    /// It has a thread of its own, so that nothing that a test does keeps it from answering.
+    /// Runs it on a separate thread, so that a test that blocks does not stop it from answering.
     fn start_at(address: SocketAddr, keeps_requests: bool) -> Self {
         let memory = Arc::new(Mutex::new(Memory { keeps_requests, ..Memory::default() }));
         let (stop, stopped) = oneshot::channel();
@@ -124,7 +124,7 @@ impl Upstream {
         self.memory.lock().unwrap().statuses.get(request_id).cloned().unwrap_or_default()
     }
 
-    /// Stops it. Whoever calls it now is refused by the system.
+    /// Stops it. Connections are then refused.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -1,4 +1,4 @@
-//! Clients that send requests one after another, each with an id of its own, and write down what they were answered.
+//! Clients that send one request after another, each with its own id, and write down the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,7 +117,7 @@ impl Clients {
             });
             assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
             self.shared.ledger.saw(&id, access, 200, "");
-            // By its job: the clock was wrong, and the log is in the order of the times that it was told.
+            // By its job: the clock was wrong, and the log is ordered by the times of that clock.
             let events = format!("/projects/{target}/job_token_scope/authentication_log/events");
             let path = format!("{events}?per_page=100&job_id={}", job.id);
             let arrived = within(PATIENCE, async || {

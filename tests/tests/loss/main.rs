@@ -10,9 +10,9 @@
 //!
 //! Nor may a process tell of a loss where there is none.
 //!
-//! A test of its own, so that nothing else runs beside it. `make soak` runs the long form: `LOSS_REQUESTS` requests and `LOSS_KILLS`
-//! kills, with `LOSS_PAUSE_SECONDS` for the pause of Redis and `LOSS_SEED` to repeat a run. Somebody is also killed in the middle of
-//! every fault that lasts.
+//! A separate test binary, so that nothing else runs at the same time. `make soak` runs the long form: `LOSS_REQUESTS` requests and
+//! `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of Redis and `LOSS_SEED` to repeat a run. A process is also killed in
+//! the middle of every fault that lasts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

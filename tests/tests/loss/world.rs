@@ -1,4 +1,4 @@
-//! Everything that takes part, each on ports and in folders of its own, and what can happen to it.
+//! The processes that take part, and the faults that can be injected into them.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -33,7 +33,7 @@ pub struct Job {
 /// The world.
 pub struct World {
     pub system: Distributed,
-    /// A second job-token-auth, which nobody asks: it brings records into the log as the first one does.
+    /// A second job-token-auth. It gets no requests, but ships records into the log as the first one does.
     pub peer: JobTokenAuth,
     pub upstream: Upstream,
     pub redis: Redis,
@@ -42,7 +42,7 @@ pub struct World {
     pub clock: FakeClock,
     /// One for each project that reaches others.
     pub jobs: Vec<Job>,
-    /// One of a project of its own, whose accesses can be found among many.
+    /// The job of a separate project, whose accesses can be found among many.
     pub last_job: Option<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
@@ -168,7 +168,7 @@ impl World {
         lines.next().and_then(|count| count.parse().ok()).expect("a count")
     }
 
-    /// Faults may be logged as errors; a panic is a bug whatever happens, and so is a loss that is told where none was.
+    /// Faults may be logged as errors. A panic is always a bug, and so is the report of a loss that did not happen.
     pub fn assert_nothing_forbidden(&self) {
         let programs =
             [&self.system.gateway, &self.system.auth.program, &self.peer.program, &self.system.registry.program];
@@ -211,7 +211,7 @@ fn text_of(path: &Path) -> String {
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// The folder of the spool, on a small file system of its own where the machine allows it.
+/// The folder of the spool, on a small separate file system if the machine allows it.
 pub struct Spool {
     folder: PathBuf,
     is_mounted: bool,
@@ -288,7 +288,7 @@ impl FakeClock {
         ]
     }
 
-    /// Sets it to so many seconds from the true time. False: it cannot be set.
+    /// Sets it to this many seconds from the true time. Returns false if it cannot be set.
     pub fn set(&self, offset: i64) -> bool {
         let unfinished = self.file.with_extension("unfinished");
         fs::write(&unfinished, format!("{offset:+}s\n"))

@@ -67,7 +67,7 @@ async fn a_runner_lives_on_postgres() {
     }
 }
 
-/// An outage is 503: a client that is told 401 or 403 throws a good token away.
+/// An outage is 503: a client that gets 401 or 403 throws a good token away.
 #[tokio::test]
 async fn without_the_registry_the_gateway_says_that_it_is_unavailable() {
     let mut system = Distributed::start(&Database::Sqlite, &[]);
@@ -78,13 +78,13 @@ async fn without_the_registry_the_gateway_says_that_it_is_unavailable() {
 
     assert_unavailable(&anonymous.post("/runners/verify", json!({ "token": token })).await);
     assert_unavailable(&rotate(&anonymous, &token).await);
-    // What is malformed is told without the registry.
+    // A malformed token is refused without the registry.
     anonymous.post("/runners/verify", json!({ "token": "x" })).await.refused(Reason::RunnerTokenMalformed);
     assert_eq!(anonymous.get_outside("/-/liveness").await.status, 200, "the gateway itself lives");
     assert_eq!(anonymous.get_outside("/-/readiness").await.status, 503);
 }
 
-/// The settings of a gateway before this registry, with secrets of its own.
+/// The settings of a gateway in front of this registry, with separate secrets.
 fn gateway_settings(registry: &Registry, secrets: &str, port: u16) -> Vec<(&'static str, String)> {
     vec![
         ("PADDOCK_SECRETS__FOLDER", secrets.to_owned()),

@@ -1,5 +1,5 @@
-//! A name that the contract declares is written nowhere else: not in source, scripts, charts or test code. Whoever needs it
-//! reads it from `proto::contract`, so that a rename reaches every place.
+//! A name that the contract declares is written nowhere else: not in source, scripts, charts or test code. Code reads it from
+//! `proto::contract`, so that a rename reaches every use.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, pages nobody.
+//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, causes no alert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! No token ever stands in a log line or a metric, at whatever level, wherever in a request it stood.
+//! No token appears in a log line or a metric, at any level, wherever it was in a request.
 
 use base64::Engine as _;
 use proto::contract::Place;

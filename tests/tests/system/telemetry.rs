@@ -175,7 +175,7 @@ async fn a_request_is_one_trace_through_all_processes() {
     }
 }
 
-/// Health is told at three levels, without any credential.
+/// Health has three levels and needs no credential.
 #[tokio::test]
 async fn health_pages_tell_the_state() {
     let paddock = Paddock::start();

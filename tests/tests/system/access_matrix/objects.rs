@@ -1,4 +1,4 @@
-//! What the callers ask for. It belongs to the owner; nobody else may see it.
+//! The objects that the callers ask for. They belong to the owner, and no other user may see them.
 
 use serde_json::json;
 

@@ -23,7 +23,7 @@ fn names(text: &str, mark: char) -> BTreeSet<String> {
 #[test]
 fn the_page_of_metrics_names_every_one_of_the_source() {
     let mut in_source = BTreeSet::new();
-    for folder in ["services", "gateway"] {
+    for folder in ["services", "gateway", "paddock"] {
         for file in system::files_below(&system::root().join(folder)) {
             let is_source = file.extension().is_some_and(|extension| extension == "rs");
             if is_source && !file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "target") {

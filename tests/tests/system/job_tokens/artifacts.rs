@@ -225,7 +225,7 @@ async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     paddock.stop();
 }
 
-/// The gateway dies while the upstream thinks: whether there was an access, nobody knows. It is shown as that.
+/// The gateway dies while the upstream works. It is unknown whether there was an access, so the log shows it as unresolved.
 #[tokio::test]
 async fn a_request_without_a_verdict_is_unresolved_and_no_access() {
     let upstream = Upstream::start();

@@ -17,7 +17,7 @@ fn developer(user: i64) -> Value {
     json!({ "user_id": user, "access_level": 30 })
 }
 
-/// A job of another project of the same user, in a group of its own: the group, the project, the token.
+/// Starts a job of the same user in another project, which is in a new group. Returns the group, the project and the token.
 async fn another(story: &Story) -> (i64, i64, String) {
     let root = &story.installation.root;
     let group = world::group(root).await;
@@ -66,11 +66,11 @@ async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
     download(&story, &token).await.ok(302);
     nobody.get_as_job(&package, &story.token).await.ok(200);
     root.delete(&format!("/projects/{target}/members/{}", story.user)).await.ok(204);
-    // Roles are kept by another process, and believed for a second at most.
+    // Roles come from another process and are cached for a second at most.
     let closed = system::within(VISIBLE, async || (download(&story, &token).await.status == 404).then_some(())).await;
     assert!(closed.is_some(), "a user without a role does not see a private project");
 
-    // Five were let in, and nobody else.
+    // Exactly five were let in.
     let log = system::within(VISIBLE, async || {
         let rows = story.log("").await;
         (rows.iter().filter_map(|row| row["access_count"].as_i64()).sum::<i64>() >= 4).then_some(rows)
@@ -129,7 +129,7 @@ async fn exports(root: &Api, story: &Story, other: i64) {
     assert!(lines[0].starts_with("Origin Project Path,Last Authorized At (UTC),"), "{}", csv.text);
     assert_eq!(lines.len(), 3, "{}", csv.text);
     let path = world::text(&root.get(&format!("/projects/{other}")).await.ok(200)["path_with_namespace"]);
-    // The pairs stand in the order of the ids of their origins, and that of the story is older.
+    // The pairs are ordered by the ids of their origins, and that of the story is older.
     assert!(lines[2].starts_with(&path) && lines[2].contains("read_jobs"), "{}", csv.text);
 
     let whole = root.get(&format!("{log}.jsonl")).await;

@@ -17,7 +17,7 @@ use crate::world;
 /// The product's promise: within this time an access is in the log.
 pub const VISIBLE: Duration = Duration::from_secs(2);
 
-/// An installation, by what its operator has of it.
+/// An installation as its operator sees it: the API as root, and the command line.
 pub struct Installation {
     pub root: Api,
     url: String,
@@ -37,7 +37,7 @@ impl From<&Distributed> for Installation {
 }
 
 impl Installation {
-    /// Runs `paddock job` until it ends: whether it succeeded, what it printed, and what it said beside that.
+    /// Runs `paddock job` until it ends. Returns whether it succeeded, its standard output and its standard error.
     pub fn job(&self, arguments: &[&str]) -> (bool, String, String) {
         let token_file = self.token_file.to_str().expect("a path in UTF-8");
         let target = ["--server", &self.url, "--token-file", token_file];
@@ -123,7 +123,7 @@ impl Story {
     }
 }
 
-/// `paddock serve` before an upstream.
+/// `paddock serve` in front of an upstream.
 pub fn paddock_before(upstream: &Upstream, settings: &[(&str, &str)]) -> Paddock {
     Paddock::start_with(&[&[("PADDOCK_UPSTREAM", upstream.url().as_str())], settings].concat())
 }

@@ -129,7 +129,7 @@ async fn without_redis_a_spooling_route_goes_on_and_the_log_catches_up() {
     stage.assert_log(&given).await;
 }
 
-/// Lets nobody write into the log, so that records stay in Redis.
+/// Locks the log, so that records stay in Redis.
 async fn hold_log(stage: &Stage) -> SqliteConnection {
     let file = stage.system.registry.root_token_file().with_file_name("job-token-auth.sqlite");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("the database opens");
@@ -159,7 +159,7 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
     lose(&mut stage.redis);
     held.close().await.expect("the log is free again");
 
-    // What the process had read before Redis lost it gets into the log; everything else is missed, and told.
+    // What the process had read before Redis lost it gets into the log. Everything else is lost and reported.
     let last = stage.recover().await;
     stage.story.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
     let told = within(RECOVERY, async || {

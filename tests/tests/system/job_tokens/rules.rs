@@ -73,7 +73,7 @@ async fn a_job_is_started_with_a_token_and_ends_with_the_role_of_its_user() {
     paddock.stop();
 }
 
-/// The answer with this status, as soon as what was believed before is old.
+/// Waits until cached answers have expired, and returns the answer with this status.
 async fn refused_with(nobody: &Api, path: &str, token: &str, status: u16) -> Answer {
     let refused = within(Duration::from_secs(20), async || {
         let answer = nobody.get_as_job(path, token).await;

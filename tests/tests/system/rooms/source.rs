@@ -283,7 +283,7 @@ impl ModuleReader {
         self.mentions.push(Mention { segments, line });
     }
 
-    /// Adds what a `use` imports. A re-export is no use: whoever uses what is re-exported points at the file that defines it.
+    /// Adds what a `use` imports. A re-export is not a use: a file that uses the name points at the file that defines it.
     fn import(&mut self, tree: &UseTree, before: &[String], is_reexport: bool) {
         match tree {
             UseTree::Path(path) => {
