@@ -20,7 +20,7 @@ test: ## installs what the tests need and runs every test
 	scripts/setup-test
 	scripts/test
 
-soak: ## runs the long form of the loss harness: a million requests, two hundred kills
+soak: ## runs the long forms of the tests, and a million requests with two hundred kills
 	scripts/soak
 
 lint: ## checks format, clippy, sizes and style, the contract, the dependencies
@@ -33,12 +33,12 @@ lint: ## checks format, clippy, sizes and style, the contract, the dependencies
 fmt: ## formats the Rust code
 	$(CARGO) fmt --all
 
-bench: ## runs the benchmarks beside the peers named in them
+bench: ## measures the product and comparable programs in one run
 	scripts/bench
 
-proto: ## writes proto/src/gen again, after a change of a .proto file
+proto: ## regenerates proto/src/gen after a change of a .proto file
 	$(CARGO) run --locked --package codegen
 
-docs: ## writes docs/reference again, after a change of the contract or of a default file
+docs: ## regenerates docs/reference after a change of the contract or of a default file
 	$(CARGO) build --locked --workspace --bins
 	UPDATE_GENERATED=1 $(CARGO) test --locked --package system --test system docs::pages

@@ -51,7 +51,7 @@ impl Api {
         Self { token: None, ..self.clone() }
     }
 
-    /// The same caller on a connection of its own.
+    /// The same caller on a new connection.
     #[must_use]
     pub fn on_new_connection(&self) -> Self {
         Self { token: self.token.clone(), ..Self::anonymous(&self.base) }
@@ -138,7 +138,8 @@ pub async fn send(request: RequestBuilder) -> Answer {
     // A query may hold a token, and messages of tests are read by many.
     let shown = format!("{} {}", request.method(), request.url().path());
     let response = client.execute(request).await.unwrap_or_else(|error| panic!("{shown}: no answer: {error:?}"));
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let text = response.text().await.unwrap_or_else(|error| panic!("{shown}: no whole answer: {error:?}"));
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
     Answer { status, headers, text, body, request: shown }

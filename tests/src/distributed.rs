@@ -1,4 +1,4 @@
-//! The services as processes of their own, as a deployment runs them.
+//! The services as separate processes, as a deployment runs them.
 
 use std::fs;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use crate::{Api, Program, Redis, free_port};
 /// Where the records are.
 #[derive(Clone, Debug)]
 pub enum Database {
-    /// Files in a folder of their own.
+    /// Files in a temporary folder.
     Sqlite,
     /// Databases of a PostgreSQL server, by their URLs.
     Postgres {
@@ -46,7 +46,7 @@ pub struct Registry {
     folder: TempDir,
 }
 
-/// A running `job-token-auth` beside its registry.
+/// A running `job-token-auth` that asks a registry.
 #[derive(Debug)]
 pub struct JobTokenAuth {
     /// The process.
@@ -57,7 +57,7 @@ pub struct JobTokenAuth {
     pub metrics_port: u16,
 }
 
-/// A running `gateway` beside the services.
+/// A running `gateway` in front of the services.
 #[derive(Debug)]
 pub struct Distributed {
     /// The process that faces the clients. It stops first.
@@ -77,7 +77,8 @@ impl Registry {
     #[must_use]
     pub fn start(database: &Database, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         write_secrets(&folder.path().join("secrets"), database);
         let own = [
             ("PADDOCK_SECRETS__FOLDER", path(folder.path(), "secrets")),
@@ -117,10 +118,11 @@ impl Registry {
 }
 
 impl JobTokenAuth {
-    /// Starts it beside a registry, with captures in Redis or in its database, and waits until it serves.
+    /// Starts it for a registry, with captures in Redis or in its database, and waits until it serves.
     #[must_use]
     pub fn start(registry: &Registry, database: &Database, redis: Option<&Redis>, settings: &[(&str, &str)]) -> Self {
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         let folder = registry.folder.path();
         if let Some(redis) = redis {
             write_secret(&registry.secrets(), spec(Secret::CapturesRedisUrl), &redis.url());
@@ -165,7 +167,8 @@ impl Distributed {
     pub fn start_with(database: &Database, redis: Option<&Redis>, settings: &[(&str, &str)]) -> Self {
         let registry = Registry::start(database, settings);
         let auth = JobTokenAuth::start(&registry, database, redis, settings);
-        let (port, metrics_port) = (free_port(), free_port());
+        let port = free_port();
+        let metrics_port = free_port();
         let own = [
             ("PADDOCK_SECRETS__FOLDER", path(registry.folder.path(), "secrets")),
             ("PADDOCK_GATEWAY__LISTEN", format!("127.0.0.1:{port}")),

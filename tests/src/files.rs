@@ -1,4 +1,4 @@
-//! Where things stand in the work tree.
+//! Paths in the work tree.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `paddock serve`, as `make run` starts it, on a free port and a folder of its own.
+//! `paddock serve`, as `make run` starts it, on a free port and with a temporary folder.
 
 use std::path::{Path, PathBuf};
 
@@ -35,8 +35,10 @@ impl Paddock {
     /// The same in a folder that outlives it.
     #[must_use]
     pub fn start_in(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let (port, metrics_port) = (free_port(), free_port());
-        let (port_text, metrics) = (port.to_string(), format!("127.0.0.1:{metrics_port}"));
+        let port = free_port();
+        let metrics_port = free_port();
+        let port_text = port.to_string();
+        let metrics = format!("127.0.0.1:{metrics_port}");
         let folder = data.to_str().expect("a path in UTF-8");
         let own = [
             ("PADDOCK_PORT", port_text.as_str()),

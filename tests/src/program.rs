@@ -52,7 +52,7 @@ struct State {
 }
 
 impl Lines {
-    /// Reads to the end in a thread of its own, so that the process never waits for a reader.
+    /// Reads to the end on a separate thread, so that the process never waits for a reader.
     fn read(pipe: impl Read + Send + 'static) -> Arc<Self> {
         let lines = Arc::new(Self::default());
         let kept = Arc::clone(&lines);
@@ -95,11 +95,10 @@ impl Program {
     /// Starts a program of the machine.
     #[must_use]
     pub fn start_other(path: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self::spawn(Start {
             path: path.to_owned(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
-            settings: settings.iter().map(owned).collect(),
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         })
     }
 

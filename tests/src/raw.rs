@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Sends the bytes on a connection of their own and reads until the server closes it: status, head, body.
+/// Sends the bytes on a new connection and reads until the server closes it. Returns status, head and body.
 pub async fn exchange(port: u16, request: &[u8]) -> (u16, String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens");
     // A server that refuses early may close before it has read everything.

@@ -1,4 +1,4 @@
-//! A real Redis, on a free port and a folder of its own, that writes every change to disk before it answers.
+//! A real Redis on a free port, with a temporary folder. It writes every change to disk before it answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -29,12 +29,13 @@ impl Redis {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (port, place) = (free_port(), folder.path().to_str().expect("a path in UTF-8"));
+        let port = free_port();
+        let directory = folder.path().to_str().expect("a path in UTF-8");
         let port_text = port.to_string();
         let arguments = [
             ["--port", &port_text],
             ["--bind", "127.0.0.1"],
-            ["--dir", place],
+            ["--dir", directory],
             ["--appendonly", "yes"],
             ["--appendfsync", "always"],
             ["--save", ""],

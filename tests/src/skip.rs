@@ -6,7 +6,7 @@ use std::io::Write as _;
 /// skipped, so there it fails.
 pub fn skipped(what: &str) {
     assert!(std::env::var_os("CI").is_none(), "in CI nothing may be skipped: {what}");
-    // Nobody can be told that nobody can be told.
+    // If standard error is closed, there is no other way to report it.
     let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }
 

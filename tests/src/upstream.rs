@@ -1,4 +1,4 @@
-//! A server behind protected routes: it answers as the query of a request asks it to, and remembers what it was asked.
+//! A server behind protected routes. The query of a request says how to answer it; the server remembers all requests.
 //!
 //! `?answer=302` gives the status; `&location=URL` the header; `&bytes=N` the length of the body; `&pause=MILLISECONDS` a pause
 //! before the head; `&streams=true` a body in pieces with pauses between them; `&breaks=true` a body that ends early. Without
@@ -79,7 +79,7 @@ impl Upstream {
         Self::start_at(([127, 0, 0, 1], 0).into(), false)
     }
 
-    /// It has a thread of its own, so that nothing that a test does keeps it from answering.
+    /// Runs it on a separate thread, so that a test that blocks does not stop it from answering.
     fn start_at(address: SocketAddr, keeps_requests: bool) -> Self {
         let memory = Arc::new(Mutex::new(Memory { keeps_requests, ..Memory::default() }));
         let (stop, stopped) = oneshot::channel();
@@ -124,7 +124,7 @@ impl Upstream {
         self.memory.lock().unwrap().statuses.get(request_id).cloned().unwrap_or_default()
     }
 
-    /// Stops it. Whoever calls it now is refused by the system.
+    /// Stops it. Connections are then refused.
     pub fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -174,7 +174,9 @@ async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Resul
         }
         if memory.keeps_requests {
             let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-            let (verb, headers, status) = (head.method.to_string(), head.headers, wish.status);
+            let verb = head.method.to_string();
+            let headers = head.headers;
+            let status = wish.status;
             memory.requests.push(Received { verb, target, headers, body, status });
         }
     }
@@ -200,12 +202,11 @@ struct Wish {
 impl Wish {
     fn of(query: &str) -> Self {
         let values: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-        let number = |name: &str, default: u64| values.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
         Self {
-            status: u16::try_from(number("answer", 302)).unwrap_or(302),
+            status: number(&values, "answer").unwrap_or(302),
             location: (*values.get("location").unwrap_or(&LOCATION)).to_owned(),
-            bytes: usize::try_from(number("bytes", 16)).unwrap_or(16),
-            pause: Duration::from_millis(number("pause", 0)),
+            bytes: number(&values, "bytes").unwrap_or(16),
+            pause: Duration::from_millis(number(&values, "pause").unwrap_or(0)),
             streams: values.contains_key("streams"),
             breaks: values.contains_key("breaks"),
         }
@@ -228,7 +229,8 @@ impl Wish {
     }
 
     fn body(&self) -> stream::BoxStream<'static, Result<Frame<Bytes>, &'static str>> {
-        let (length, breaks) = (self.bytes, self.breaks);
+        let length = self.bytes;
+        let breaks = self.breaks;
         if breaks {
             let half = Frame::data(Bytes::from(vec![b'x'; length / 2]));
             // Later, so that the head is on its way before it breaks.
@@ -243,6 +245,11 @@ impl Wish {
         }
         stream::iter([Ok(Frame::data(Bytes::from(vec![b'x'; length])))]).boxed()
     }
+}
+
+/// The number that a parameter gives.
+fn number<N: std::str::FromStr>(values: &HashMap<&str, &str>, name: &str) -> Option<N> {
+    values.get(name)?.parse().ok()
 }
 
 /// Four pieces with pauses between them.

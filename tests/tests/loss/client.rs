@@ -1,4 +1,4 @@
-//! Clients that send requests one after another, each with an id of its own, and write down what they were answered.
+//! Clients that send one request after another, each with its own id, and write down the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,11 +88,13 @@ impl Clients {
 
     /// Starts them: the number of requests that are done, and the thread that all clients run on.
     pub fn start(&self) -> (Arc<AtomicU64>, JoinHandle<()>) {
-        let (shared, seed) = (Arc::clone(&self.shared), self.scale.seed);
+        let shared = Arc::clone(&self.shared);
+        let seed = self.scale.seed;
         let running = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let client = |number| run(Arc::clone(&shared), StdRng::seed_from_u64(seed.wrapping_add(number)), number);
-            runtime.block_on(futures::future::join_all((0..CLIENTS).map(client)));
+            let clients = (0..CLIENTS)
+                .map(|number| run(Arc::clone(&shared), StdRng::seed_from_u64(seed.wrapping_add(number)), number));
+            runtime.block_on(futures::future::join_all(clients));
         });
         (Arc::clone(&self.shared.done), running)
     }
@@ -104,7 +106,8 @@ impl Clients {
         let not_spooled = world.spool_failures().await;
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
-            let (target, job) = (self.shared.targets[0], &self.shared.last_job);
+            let target = self.shared.targets[0];
+            let job = &self.shared.last_job;
             let path = format!("/api/v4/projects/{target}/{mode}/{id}?answer=200");
             let access = Access { target, origin: job.project, job: job.id, mode };
             let plan = Plan { id: id.clone(), path, token: job.token.clone(), gives_up: false, access };
@@ -114,7 +117,7 @@ impl Clients {
             });
             assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
             self.shared.ledger.saw(&id, access, 200, "");
-            // By its job: the clock was wrong, and the log is in the order of the times that it was told.
+            // By its job: the clock was wrong, and the log is ordered by the times of that clock.
             let events = format!("/projects/{target}/job_token_scope/authentication_log/events");
             let path = format!("{events}?per_page=100&job_id={}", job.id);
             let arrived = within(PATIENCE, async || {

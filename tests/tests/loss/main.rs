@@ -10,9 +10,9 @@
 //!
 //! Nor may a process tell of a loss where there is none.
 //!
-//! A test of its own, so that nothing else runs beside it. `make soak` runs the long form: `LOSS_REQUESTS` requests and `LOSS_KILLS`
-//! kills, with `LOSS_PAUSE_SECONDS` for the pause of Redis and `LOSS_SEED` to repeat a run. Somebody is also killed in the middle of
-//! every fault that lasts.
+//! A separate test binary, so that nothing else runs at the same time. `make soak` runs the long form: `LOSS_REQUESTS` requests and
+//! `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of Redis and `LOSS_SEED` to repeat a run. A process is also killed in
+//! the middle of every fault that lasts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -42,17 +42,21 @@ pub struct Scale {
 
 impl Scale {
     fn from_environment() -> Self {
-        let number = |name: &str, default: u64| {
-            let text = std::env::var(name).ok();
-            text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-        };
         Self {
-            requests: number("LOSS_REQUESTS", 20_000),
-            kills: number("LOSS_KILLS", 21),
-            faults: number("LOSS_FAULTS", 1),
-            pause_seconds: number("LOSS_PAUSE_SECONDS", 2),
-            seed: number("LOSS_SEED", u64::from(std::process::id())),
+            requests: from_variable("LOSS_REQUESTS", 20_000),
+            kills: from_variable("LOSS_KILLS", 21),
+            faults: from_variable("LOSS_FAULTS", 1),
+            pause_seconds: from_variable("LOSS_PAUSE_SECONDS", 2),
+            seed: from_variable("LOSS_SEED", u64::from(std::process::id())),
         }
+    }
+}
+
+/// The number in a variable of the environment.
+fn from_variable(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => default,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and when: after so many requests, in an order that the seed decides.
+//! Which faults are injected, and after how many requests. The seed decides the order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ enum Fault {
     PauseRedis,
     RestartPostgres,
     FillSpool,
-    /// By so many seconds.
+    /// By this many seconds.
     MoveClock(i64),
     /// The second job-token-auth stands still, perhaps in the middle of a transaction.
     FreezePeer,
@@ -78,8 +78,10 @@ impl Nemesis {
 
     /// What was to be injected and could not be.
     pub fn left_out(&self) -> Vec<String> {
-        let missing = |fault: &Fault| self.scale.faults > 0 && !self.done.contains_key(fault);
-        others().into_iter().filter(missing).map(|fault| format!("{fault:?}")).collect()
+        if self.scale.faults == 0 {
+            return Vec::new();
+        }
+        others().into_iter().filter(|fault| !self.done.contains_key(fault)).map(|fault| format!("{fault:?}")).collect()
     }
 
     /// What was injected, and how often.
@@ -136,7 +138,7 @@ impl Nemesis {
         true
     }
 
-    /// The fault lasts so long, and in the middle of it somebody is killed.
+    /// The fault lasts this long, and a process is killed in the middle of it.
     async fn pass(&mut self, time: Duration, world: &mut World) {
         wait(time / 2).await;
         let victim = VICTIMS[self.next % VICTIMS.len()];

@@ -75,10 +75,19 @@ pub struct Findings {
     unresolved: usize,
 }
 
+/// As many of them as are worth showing.
+fn first_of(found: &[String]) -> &[String] {
+    &found[..found.len().min(SHOWN)]
+}
+
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (lost, invented, duplicates) = (self.lost.len(), self.invented.len(), self.duplicates.len());
-        let (successes, events, unresolved) = (self.successes, self.events, self.unresolved);
+        let lost = self.lost.len();
+        let invented = self.invented.len();
+        let duplicates = self.duplicates.len();
+        let successes = self.successes;
+        let events = self.events;
+        let unresolved = self.unresolved;
         write!(f, "{successes} successes, {events} events, {unresolved} unresolved | ")?;
         write!(f, "lost {lost}, invented {invented}, duplicates {duplicates}, misreported {}", self.misreported.len())
     }
@@ -87,11 +96,10 @@ impl fmt::Display for Findings {
 impl Findings {
     /// The promise.
     pub fn hold(&self, scale: Scale, nemesis: &Nemesis) {
-        let show = |ids: &[String]| ids.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-        assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", show(&self.lost));
-        assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", show(&self.invented));
-        assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", show(&self.duplicates));
-        assert!(self.misreported.is_empty(), "misreported: {:?} {scale:?}", show(&self.misreported));
+        assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", first_of(&self.lost));
+        assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", first_of(&self.invented));
+        assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", first_of(&self.duplicates));
+        assert!(self.misreported.is_empty(), "misreported: {:?} {scale:?}", first_of(&self.misreported));
         // A run in which little succeeds or little happens proves little.
         let successes = u64::try_from(self.successes).expect("a count");
         assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
@@ -112,7 +120,7 @@ pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findi
     for target in &world.targets {
         let log = format!("/projects/{target}/job_token_scope/authentication_log");
         let mut by_origin: BTreeMap<i64, u64> = BTreeMap::new();
-        let judge = |event: &Value| {
+        every(clients, &format!("{log}/events?per_page=100"), |event| {
             *by_origin.entry(project(event, "origin_project")).or_default() += 1;
             findings.events += 1;
             let id = event["request_id"].as_str().unwrap_or_default().to_owned();
@@ -125,10 +133,11 @@ pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findi
             if !logged.insert(id.clone()) && !id.starts_with("last-") {
                 findings.duplicates.push(id);
             }
-        };
-        every(clients, &format!("{log}/events?per_page=100"), judge).await;
+        })
+        .await;
         every(clients, &format!("{log}?per_page=100"), |pair| {
-            let (origin, count) = (project(pair, "origin_project"), pair["access_count"].as_u64());
+            let origin = project(pair, "origin_project");
+            let count = pair["access_count"].as_u64();
             let events = by_origin.remove(&origin);
             if events != count {
                 findings.duplicates.push(format!("{origin} to {target}: {count:?} counted, {events:?} events"));

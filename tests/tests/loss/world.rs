@@ -1,4 +1,4 @@
-//! Everything that takes part, each on ports and in folders of its own, and what can happen to it.
+//! The processes that take part, and the faults that can be injected into them.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -33,7 +33,7 @@ pub struct Job {
 /// The world.
 pub struct World {
     pub system: Distributed,
-    /// A second job-token-auth, which nobody asks: it brings records into the log as the first one does.
+    /// A second job-token-auth. It gets no requests, but ships records into the log as the first one does.
     pub peer: JobTokenAuth,
     pub upstream: Upstream,
     pub redis: Redis,
@@ -42,7 +42,7 @@ pub struct World {
     pub clock: FakeClock,
     /// One for each project that reaches others.
     pub jobs: Vec<Job>,
-    /// One of a project of its own, whose accesses can be found among many.
+    /// The job of a separate project, whose accesses can be found among many.
     pub last_job: Option<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
@@ -64,15 +64,15 @@ impl World {
             None => Database::Sqlite,
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (upstream, spool) = (Upstream::start_for_many(), Spool::new(&folder.path().join("spool")));
+        let upstream = Upstream::start_for_many();
+        let spool = Spool::new(&folder.path().join("spool"));
         let clock = FakeClock::new(&folder.path().join("clock"));
         let routes = folder.path().join("routes.toml");
         fs::write(&routes, routes_file()).expect("the table of routes");
-        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
         let mut settings = vec![
-            ("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", text(&routes)),
+            ("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", text_of(&routes)),
             ("PADDOCK_GATEWAY__UPSTREAM", upstream.url()),
-            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", text(&spool.folder)),
+            ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", text_of(&spool.folder)),
             ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "60".to_owned()),
             ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__REDIS__PARTITIONS", PARTITIONS.to_string()),
             ("PADDOCK_TELEMETRY__LOG_FILTER", "warn".to_owned()),
@@ -80,7 +80,7 @@ impl World {
         settings.extend(clock.settings());
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let system = Distributed::start_with(&database, Some(&redis), &settings);
-        let other_spool = text(&folder.path().join("spool of the peer"));
+        let other_spool = text_of(&folder.path().join("spool of the peer"));
         settings.push(("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", &other_spool));
         let peer = JobTokenAuth::start(&system.registry, &database, Some(&redis), &settings);
         let root = system.root();
@@ -116,8 +116,10 @@ impl World {
             // Longer than the clock will jump.
             let job = json!({"project_id": origin, "user_id": 1, "timeout": 864_000});
             let issued = root.post("/admin/jobs", job).await.ok(201);
-            let (id, token) = (issued["job"]["id"].as_i64(), issued["token"].as_str());
-            let (id, token) = (id.expect("an id"), token.expect("a token").to_owned());
+            let id = issued["job"]["id"].as_i64();
+            let token = issued["token"].as_str();
+            let id = id.expect("an id");
+            let token = token.expect("a token").to_owned();
             self.jobs.push(Job { id, project: origin, token });
         }
         self.last_job = self.jobs.pop();
@@ -151,11 +153,11 @@ impl World {
 
     /// Waits until nothing in Redis is on its way into the log. What a process that was killed had taken comes back after a while.
     pub async fn drain(&self) {
-        let is_empty = |partition| {
-            let length = self.redis.ask(&format!("XLEN {{paddock:{partition}}}:stream"));
-            length.as_deref() == Some(":0")
-        };
-        let drained = within(RECOVERY, async || (0..PARTITIONS).all(is_empty).then_some(()));
+        let drained = within(RECOVERY, async || {
+            let mut lengths =
+                (0..PARTITIONS).map(|partition| self.redis.ask(&format!("XLEN {{paddock:{partition}}}:stream")));
+            lengths.all(|length| length.as_deref() == Some(":0")).then_some(())
+        });
         assert!(drained.await.is_some(), "records stay in Redis");
     }
 
@@ -166,7 +168,7 @@ impl World {
         lines.next().and_then(|count| count.parse().ok()).expect("a count")
     }
 
-    /// Faults may be logged as errors; a panic is a bug whatever happens, and so is a loss that is told where none was.
+    /// Faults may be logged as errors. A panic is always a bug, and so is the report of a loss that did not happen.
     pub fn assert_nothing_forbidden(&self) {
         let programs =
             [&self.system.gateway, &self.system.auth.program, &self.peer.program, &self.system.registry.program];
@@ -186,8 +188,8 @@ pub enum Victim {
 
 fn forbidden(program: &Program) -> Vec<String> {
     let everything = program.everything();
-    let is_forbidden = |line: &&str| line.contains("panicked at") || line.contains("captures are lost");
-    everything.lines().filter(is_forbidden).map(ToOwned::to_owned).collect()
+    let found = everything.lines().filter(|line| line.contains("panicked at") || line.contains("captures are lost"));
+    found.map(ToOwned::to_owned).collect()
 }
 
 async fn project(root: &Api, name: &str) -> i64 {
@@ -196,16 +198,20 @@ async fn project(root: &Api, name: &str) -> i64 {
 }
 
 fn routes_file() -> String {
-    let route = |mode: &str| {
+    let routes = ["strict", "spool"].map(|mode| {
         format!(
             "[[routes]]\nmethod = \"GET\"\npath = \"/api/v4/projects/{{id}}/{mode}/{{name}}\"\nprojects = [\"id\"]\n\
              policies = [\"read_jobs\"]\ncapture = \"{mode}\"\n"
         )
-    };
-    format!("{}\n{}", route("strict"), route("spool"))
+    });
+    routes.join("\n")
 }
 
-/// The folder of the spool, on a small file system of its own where the machine allows it.
+fn text_of(path: &Path) -> String {
+    path.to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// The folder of the spool, on a small separate file system if the machine allows it.
 pub struct Spool {
     folder: PathBuf,
     is_mounted: bool,
@@ -282,7 +288,7 @@ impl FakeClock {
         ]
     }
 
-    /// Sets it to so many seconds from the true time. False: it cannot be set.
+    /// Sets it to this many seconds from the true time. Returns false if it cannot be set.
     pub fn set(&self, offset: i64) -> bool {
         let unfinished = self.file.with_extension("unfinished");
         fs::write(&unfinished, format!("{offset:+}s\n"))

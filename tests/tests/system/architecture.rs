@@ -136,7 +136,7 @@ fn domain_identifiers(source: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// The line without comments and texts; a text that goes over several lines is not told apart, chassis has none.
+/// The line without comments and texts. Texts of several lines are not recognized; chassis has none.
 fn without_texts(line: &str) -> String {
     let code = line.split("//").next().unwrap_or_default().replace("\\\"", "");
     code.split('"').step_by(2).collect::<Vec<_>>().join(" ")

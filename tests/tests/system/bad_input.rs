@@ -272,7 +272,7 @@ async fn every_bad_input_is_refused_with_its_reason() {
     paddock.stop();
 }
 
-/// What cannot even be read as HTTP gets a status of the client's, or a closed connection, and harms nobody.
+/// What cannot be read as HTTP gets a 4xx status or a closed connection, and does no harm.
 #[tokio::test]
 async fn what_is_no_http_harms_nobody() {
     let paddock = Paddock::start();
@@ -298,7 +298,7 @@ async fn what_is_no_http_harms_nobody() {
     paddock.stop();
 }
 
-/// What clients really send beside what is documented is taken.
+/// Requests that clients really send, although they are not documented, are accepted.
 #[tokio::test]
 async fn what_published_clients_send_is_taken() {
     let paddock = Paddock::start();
@@ -326,7 +326,7 @@ async fn what_published_clients_send_is_taken() {
         request("POST /api/v4/runners/verify", &[(Api::user_header(), &with.runner)], b""),
         // The media type of a body that is not there.
         request(&format!("POST {path}"), &[("content-type", JSON)], b""),
-        // A body that says nothing beside parameters in the query, as python-gitlab sends it.
+        // An empty body, and parameters in the query, as python-gitlab sends it.
         request(&format!("POST {path}"), &[("content-type", JSON)], b"{}"),
         // The reset by id of gitlab-runner has the body `null`.
         with.ask("POST /projects?name=from-the-query", JSON, b"null"),

@@ -18,7 +18,8 @@ fn run(program: &Path, arguments: &[&str], folder: &str, environment: &[(&str, &
         .env("NO_PROXY", "127.0.0.1")
         .output()
         .expect("the session starts");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{folder}: {}\n{out}\n{err}", output.status);
     assert!(out.contains("passed"), "{folder}: the session did not come to its end:\n{out}\n{err}");
 }
@@ -42,7 +43,8 @@ fn end(paddock: Paddock) {
 fn python_gitlab() {
     let Some(python) = python() else { return };
     let paddock = Paddock::start();
-    let (url, token) = (paddock.url(), paddock.root_token());
+    let url = paddock.url();
+    let token = paddock.root_token();
     run(&python, &["python_gitlab.py"], "python", &[("PADDOCK_URL", &url), ("PADDOCK_ROOT_TOKEN", &token)]);
     end(paddock);
 }
@@ -62,7 +64,8 @@ fn gitbeaker() {
         return system::skipped("the session of the JavaScript client: `make test` installs it where npm is");
     }
     let paddock = Paddock::start();
-    let (url, token) = (paddock.url(), paddock.root_token());
+    let url = paddock.url();
+    let token = paddock.root_token();
     run(Path::new("node"), &["session.mjs"], "javascript", &[("PADDOCK_URL", &url), ("PADDOCK_ROOT_TOKEN", &token)]);
     end(paddock);
 }

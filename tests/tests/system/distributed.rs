@@ -9,23 +9,30 @@ use system::{Answer, Api, Database, Distributed, Program, Registry, free_port};
 
 use crate::{database, world};
 
+async fn rotate(anonymous: &Api, token: &str) -> Answer {
+    anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await
+}
+
+/// Holds an answer to say that a service is unavailable.
+fn assert_unavailable(answer: &Answer) {
+    assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")), "{}", answer.text);
+    assert!(answer.body["request_id"].is_string(), "{}", answer.text);
+}
+
 /// A runner's life.
 async fn session(system: &Distributed) {
-    let (root, anonymous) = (system.root(), system.anonymous());
+    let root = system.root();
+    let anonymous = system.anonymous();
     let project = world::project(&root).await;
     let (id, first) = world::runner(&root, project).await;
     let verified =
         anonymous.post("/runners/verify", json!({ "token": first, "system_id": "s_0123456789ab" })).await.ok(200);
     assert_eq!((&verified["id"], &verified["token"]), (&json!(id), &json!(first)));
 
-    let rotate = |token: String| {
-        let anonymous = anonymous.clone();
-        async move { anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await }
-    };
-    let second = world::text(&rotate(first.clone()).await.ok(201)["token"]);
-    assert_eq!(rotate(first.clone()).await.ok(201)["token"], second.as_str(), "asked again, the same successor");
+    let second = world::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
+    assert_eq!(rotate(&anonymous, &first).await.ok(201)["token"], second.as_str(), "asked again, the same successor");
     anonymous.post("/jobs/request", json!({ "token": second })).await.ok(204);
-    rotate(first).await.refused(Reason::RunnerTokenSuperseded);
+    rotate(&anonymous, &first).await.refused(Reason::RunnerTokenSuperseded);
 
     let third = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
     anonymous.post("/runners/verify", json!({ "token": second })).await.refused(Reason::RunnerTokenRevoked);
@@ -36,7 +43,7 @@ async fn session(system: &Distributed) {
     );
 
     root.delete(&format!("/projects/{project}")).await.ok(204);
-    rotate(world::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
+    rotate(&anonymous, &world::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
     anonymous.delete(&format!("/runners?token={}", third["token"].as_str().unwrap_or_default())).await.ok(204);
     root.get(&format!("/runners/{id}")).await.refused(Reason::RunnerNotFound);
 }
@@ -60,27 +67,24 @@ async fn a_runner_lives_on_postgres() {
     }
 }
 
-/// An outage is 503: a client that is told 401 or 403 throws a good token away.
+/// An outage is 503: a client that gets 401 or 403 throws a good token away.
 #[tokio::test]
 async fn without_the_registry_the_gateway_says_that_it_is_unavailable() {
     let mut system = Distributed::start(&Database::Sqlite, &[]);
-    let (root, anonymous) = (system.root(), system.anonymous());
+    let root = system.root();
+    let anonymous = system.anonymous();
     let (_, token) = world::runner(&root, world::project(&root).await).await;
     system.registry.program.stop();
 
-    let unavailable = |answer: Answer| {
-        assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")), "{}", answer.text);
-        assert!(answer.body["request_id"].is_string(), "{}", answer.text);
-    };
-    unavailable(anonymous.post("/runners/verify", json!({ "token": token })).await);
-    unavailable(anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await);
-    // What is malformed is told without the registry.
+    assert_unavailable(&anonymous.post("/runners/verify", json!({ "token": token })).await);
+    assert_unavailable(&rotate(&anonymous, &token).await);
+    // A malformed token is refused without the registry.
     anonymous.post("/runners/verify", json!({ "token": "x" })).await.refused(Reason::RunnerTokenMalformed);
     assert_eq!(anonymous.get_outside("/-/liveness").await.status, 200, "the gateway itself lives");
     assert_eq!(anonymous.get_outside("/-/readiness").await.status, 503);
 }
 
-/// The settings of a gateway before this registry, with secrets of its own.
+/// The settings of a gateway in front of this registry, with separate secrets.
 fn gateway_settings(registry: &Registry, secrets: &str, port: u16) -> Vec<(&'static str, String)> {
     vec![
         ("PADDOCK_SECRETS__FOLDER", secrets.to_owned()),

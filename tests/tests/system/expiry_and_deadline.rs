@@ -23,21 +23,24 @@ fn with_times(project: i64, expiry: Option<String>, deadline: Option<String>) ->
     body
 }
 
+fn in_days(days: i64) -> Option<String> {
+    Some(ahead(Duration::days(days)))
+}
+
 #[tokio::test]
 async fn times_that_make_no_sense_are_refused_with_the_reason() {
     let paddock = Paddock::start();
     let root = paddock.root();
     let project = world::project(&root).await;
-    let day = |days: i64| Some(ahead(Duration::days(days)));
     let cases = [
-        (None, day(1), "token_expires_at is required when token_rotation_deadline is specified"),
+        (None, in_days(1), "token_expires_at is required when token_rotation_deadline is specified"),
         (Some("soon".to_owned()), None, "token_expires_at must be a valid time"),
         (Some(ahead(Duration::minutes(4))), None, "token_expires_at must be at least 5 minutes in the future"),
-        (day(-1), None, "token_expires_at must be at least 5 minutes in the future"),
-        (day(16), None, "token_expires_at is too far in the future (maximum is "),
-        (day(2), Some("soon".to_owned()), "token_rotation_deadline must be a valid time"),
-        (day(2), day(-1), "token_rotation_deadline cannot be in the past"),
-        (day(2), day(3), "token_rotation_deadline must be less than or equal to token_expires_at"),
+        (in_days(-1), None, "token_expires_at must be at least 5 minutes in the future"),
+        (in_days(16), None, "token_expires_at is too far in the future (maximum is "),
+        (in_days(2), Some("soon".to_owned()), "token_rotation_deadline must be a valid time"),
+        (in_days(2), in_days(-1), "token_rotation_deadline cannot be in the past"),
+        (in_days(2), in_days(3), "token_rotation_deadline must be less than or equal to token_expires_at"),
     ];
     for (expiry, deadline, text) in cases {
         let answer = root.post("/user/runners", with_times(project, expiry, deadline)).await;
@@ -61,7 +64,8 @@ async fn limited_runner(root: &Api) -> (i64, String) {
 #[tokio::test]
 async fn a_rotation_before_the_deadline_clears_it_and_forgets_the_explicit_expiry() {
     let paddock = Paddock::start();
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
     let (id, token) = limited_runner(&root).await;
     let rotated = anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await.ok(201);
     assert_eq!(rotated["token_expires_at"], Value::Null, "the settings give no limit");
@@ -74,7 +78,8 @@ async fn a_rotation_before_the_deadline_clears_it_and_forgets_the_explicit_expir
 #[tokio::test]
 async fn after_the_deadline_a_token_authenticates_and_does_not_rotate() {
     let paddock = Paddock::start();
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
     let (id, token) = limited_runner(&root).await;
     database::run(&paddock, "UPDATE runner_tokens SET rotation_deadline = created_at").await;
     let body = json!({ "token": token });
@@ -91,7 +96,8 @@ async fn after_the_deadline_a_token_authenticates_and_does_not_rotate() {
 #[tokio::test]
 async fn after_its_expiry_a_token_neither_authenticates_nor_rotates() {
     let paddock = Paddock::start();
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
     let (id, token) = limited_runner(&root).await;
     database::run(&paddock, "UPDATE runner_tokens SET expires_at = created_at").await;
     for path in ["/runners/verify", "/runners/reset_authentication_token", "/jobs/request", "/runners"] {

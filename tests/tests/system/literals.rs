@@ -1,5 +1,5 @@
-//! A name that the contract declares is written nowhere else: not in source, scripts, charts or test code. Whoever needs it
-//! reads it from `proto::contract`, so that a rename reaches every place.
+//! A name that the contract declares is written nowhere else: not in source, scripts, charts or test code. Code reads it from
+//! `proto::contract`, so that a rename reaches every use.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -51,11 +51,14 @@ fn find(text: &str, names: &BTreeMap<String, String>) -> Vec<(usize, String, Str
     found
 }
 
+fn is_part_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '-' || c == '_'
+}
+
 /// Whether the name is not merely the inside of a longer word. What ends in a dash is a prefix and may go on.
 fn stands_alone(line: &str, at: usize, name: &str) -> bool {
-    let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-    let before = line[..at].chars().next_back().is_some_and(is_word);
-    let after = !name.ends_with('-') && line[at + name.len()..].chars().next().is_some_and(is_word);
+    let before = line[..at].chars().next_back().is_some_and(is_part_of_word);
+    let after = !name.ends_with('-') && line[at + name.len()..].chars().next().is_some_and(is_part_of_word);
     !before && !after
 }
 

@@ -16,6 +16,7 @@ mod literals;
 mod operator;
 mod quick_start;
 mod restart;
+mod rooms;
 mod rotation_storm;
 mod secrets_never_logged;
 mod style;

@@ -89,8 +89,8 @@ fn what_is_broken_is_named_with_a_remedy() {
 fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
-    let spec = |secret: Secret| secret.spec().expect("a secret of the contract");
-    let (redis, seal) = (spec(Secret::CapturesRedisUrl).file, spec(Secret::SuccessorSealKeyPrevious).file);
+    let redis = Secret::CapturesRedisUrl.spec().expect("a secret of the contract").file;
+    let seal = Secret::SuccessorSealKeyPrevious.spec().expect("a secret of the contract").file;
     let in_redis = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
     let routes = [("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", "/nonexistent")];
     type Case<'a> = (&'a [(&'a str, &'a str)], Option<(&'a str, &'a str)>, &'a str, &'a str);
@@ -108,16 +108,17 @@ fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
             file
         });
         let (good, findings) = check_with(folder.path(), free_port(), "", settings);
-        let is_told = |finding: &Value| {
+        let is_found = findings.iter().any(|finding| {
             let text = finding["finding"].as_str().unwrap_or_default();
             finding["severity"] == "bad"
                 && finding["check"] == name
                 && text.contains(told)
                 && finding["remedy"].is_string()
-        };
-        assert!(!good && findings.iter().any(is_told), "{told}: {findings:#?}");
+        });
+        assert!(!good && is_found, "{told}: {findings:#?}");
 
-        let (port, data) = (free_port().to_string(), folder.path().to_str().unwrap());
+        let port = free_port().to_string();
+        let data = folder.path().to_str().unwrap();
         let own = [("PADDOCK_PORT", port.as_str()), ("PADDOCK_DATA", data), ("PADDOCK_PADDOCK__METRICS_LISTEN", "")];
         let mut program = Program::start("paddock", &["serve"], &[&own, settings].concat());
         assert!(!program.wait().success(), "{told}");
@@ -125,6 +126,20 @@ fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
         assert!(!program.output().contains("ready"), "{}", program.everything());
         file.into_iter().for_each(|file| fs::remove_file(file).unwrap());
     }
+}
+
+/// Checks an installation whose captures are in Redis, and holds it to find this of Redis.
+fn assert_redis_found(data: &Path, severity: &str, text: &str) {
+    let store = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
+    let (_, findings) = check_with(data, free_port(), "", &store);
+    let found = findings.into_iter().find(|finding| finding["check"] == "redis").expect("a finding");
+    assert_eq!(found["severity"], severity, "{text}: {found:#}");
+    assert!(found["finding"].as_str().is_some_and(|finding| finding.contains(text)), "{text}: {found:#}");
+}
+
+/// Sets an option of a running Redis.
+fn set_option(redis: &Redis, name: &str, value: &str) {
+    assert_eq!(redis.ask(&format!("CONFIG SET {name} {value}")).as_deref(), Some("+OK"));
 }
 
 #[test]
@@ -136,34 +151,24 @@ fn redis_is_looked_at_when_captures_are_there() {
     let file = folder.path().join("secrets").join(file);
     fs::write(&file, redis.url()).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let found = || {
-        let store = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
-        let (_, findings) = check_with(folder.path(), free_port(), "", &store);
-        let found = findings.into_iter().find(|finding| finding["check"] == "redis").expect("a finding");
-        (found["severity"].as_str().unwrap().to_owned(), found["finding"].as_str().unwrap().to_owned())
-    };
-    let holds = |severity: &str, told: &str| {
-        let found = found();
-        assert!(found.0 == severity && found.1.contains(told), "{told}: {found:?}");
-    };
-    holds("good", "redis answers");
+    assert_redis_found(folder.path(), "good", "redis answers");
     for (setting, wrong, right) in [
         ("appendfsync", "everysec", "always"),
         ("appendonly", "no", "yes"),
         ("maxmemory-policy", "allkeys-lru", "noeviction"),
     ] {
-        let set = |value: &str| assert_eq!(redis.ask(&format!("CONFIG SET {setting} {value}")).as_deref(), Some("+OK"));
-        set(wrong);
-        holds("bad", &format!("{setting} {wrong}"));
-        set(right);
+        set_option(&redis, setting, wrong);
+        assert_redis_found(folder.path(), "bad", &format!("{setting} {wrong}"));
+        set_option(&redis, setting, right);
     }
     redis.kill();
-    holds("bad", "does not answer");
+    assert_redis_found(folder.path(), "bad", "does not answer");
 }
 
 #[tokio::test]
 async fn the_metrics_of_another_instance_are_not_believed() {
-    let (one, other) = (Paddock::start(), Paddock::start());
+    let one = Paddock::start();
+    let other = Paddock::start();
     for (metrics, severity) in [(one.metrics_listen(), "good"), (other.metrics_listen(), "warning")] {
         let (_, findings) = check(one.data(), one.port(), &metrics);
         assert!(with_severity(&findings, severity).contains(&"captures".to_owned()), "{findings:#?}");
@@ -190,8 +195,9 @@ fn mistakes_are_told_by_the_names_that_the_operator_used() {
         let starts = format!("{name}: ");
         let found =
             findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|told| told.starts_with(&starts));
-        let is_clear = |told: &str| name.ends_with("LIMT") || (told.contains("must be") && told.contains(value));
-        assert!(found.is_some_and(is_clear), "{name}: {findings:#?}");
+        let found = found.unwrap_or_else(|| panic!("{name}: {findings:#?}"));
+        let names_value = found.contains("must be") && found.contains(value);
+        assert!(name.ends_with("LIMT") || names_value, "{name}: {findings:#?}");
     }
 }
 
@@ -221,17 +227,21 @@ fn only_the_owner_reads_secrets_and_token() {
     paddock.stop();
 }
 
+/// Starts the command that replaces the token of root.
+fn replace_root_token(data: &Path) -> Program {
+    Program::start("paddock", &["root-token"], &[("PADDOCK_DATA", data.to_str().unwrap())])
+}
+
 #[tokio::test]
 async fn a_leaked_or_lost_root_token_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let paddock = Paddock::start_in(folder.path(), &[]);
-    let replace = || Program::start("paddock", &["root-token"], &[("PADDOCK_DATA", folder.path().to_str().unwrap())]);
-    assert!(!replace().wait().success(), "not while another process serves from the folder");
+    assert!(!replace_root_token(folder.path()).wait().success(), "not while another process serves from the folder");
     let old = paddock.root_token();
     paddock.root().get("/user").await.ok(200);
     paddock.stop();
 
-    assert!(replace().wait().success());
+    assert!(replace_root_token(folder.path()).wait().success());
     let paddock = Paddock::start_in(folder.path(), &[]);
     assert_ne!(paddock.root_token(), old);
     assert_eq!(paddock.root().get("/user").await.ok(200)["username"], "root");

@@ -1,4 +1,4 @@
-//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, pages nobody.
+//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, causes no alert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,8 @@ async fn storm(port: u16, token: &str) -> Vec<(u16, String)> {
     let sent = Arc::new(AtomicU32::new(0));
     let mut connections = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (body, sent) = (json!({ "token": token }).to_string(), Arc::clone(&sent));
+        let body = json!({ "token": token }).to_string();
+        let sent = Arc::clone(&sent);
         connections.spawn(async move {
             let mut connection = Connection::open(port).await;
             let mut answers = Vec::new();
@@ -93,7 +94,8 @@ async fn rotations_at_the_same_moment_agree_on_the_successor() {
     let (_, token) = world::runner(&root, project).await;
     let mut rotations = JoinSet::new();
     for _ in 0..20 {
-        let (api, token) = (root.on_new_connection(), token.clone());
+        let api = root.on_new_connection();
+        let token = token.clone();
         rotations.spawn(async move {
             api.post("/runners/reset_authentication_token", json!({ "token": token })).await.ok(201)["token"]
                 .to_string()

@@ -1,4 +1,4 @@
-//! No token ever stands in a log line or a metric, at whatever level, wherever in a request it stood.
+//! No token appears in a log line or a metric, at any level, wherever it was in a request.
 
 use base64::Engine as _;
 use proto::contract::Place;
@@ -12,7 +12,8 @@ use crate::world;
 
 /// Every token that a session hands out.
 async fn session(paddock: &Paddock) -> Vec<String> {
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
     let me = world::id(&root.get("/user").await.ok(200));
     let user_token = world::user_token(&root, me, "canary", &["api"]).await;
     let (id, first) = world::runner(&root, world::project(&root).await).await;
@@ -26,8 +27,10 @@ async fn session(paddock: &Paddock) -> Vec<String> {
 
 /// A job that reaches another project, with its token in every place where one may stand. Returns the token.
 async fn jobs(paddock: &Paddock, user: i64) -> String {
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
-    let (origin, target) = (world::project(&root).await, world::project(&root).await);
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
+    let origin = world::project(&root).await;
+    let target = world::project(&root).await;
     let entry = json!({ "target_project_id": origin });
     root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
     let (id, token) = world::job(&root, origin, user).await;

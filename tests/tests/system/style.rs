@@ -58,19 +58,91 @@ fn each_rule_is_found_and_nothing_else() {
 }
 
 #[test]
+fn dense_code_is_counted_over_the_whole_tree() {
+    if is_python_missing() {
+        return;
+    }
+    let dense = [
+        "let (a, b) = (1, 2);",
+        "let (a, b): (u8, Vec<(u8, u8)>) = (1, f(2, 3));",
+        "let (Some(a), mut b) = (c, [1, 2]) else { return };",
+        "let (a, b) =\n    (1,\n     2);",
+        "let is_a = |b| b == 1;",
+        "let mut f: Box<A> = async move |(a, b): (u8, u8)| a;",
+        "let f = &|| 1;",
+    ];
+    let plain = [
+        "let (a, b) = f(1, 2);",
+        "let (a, b) = (1, 2).swap();",
+        "let (a, b) = (f(1, 2));",
+        "// let (a, b) = (1, 2);",
+        "const A: &str = \"let f = |a| a;\";",
+        "let a = b || c; let a = b.map(|b| b + 1);",
+    ];
+    for code in dense {
+        let file = format!("fn a() {{\n    {code}\n}}\n");
+        let (passed, printed) = lint(&[("src/a.rs", file.clone())]);
+        assert!(!passed && printed.starts_with("src/a.rs:2: a "), "{code}: {printed}");
+        // One in 2,000 lines is allowed, two are not.
+        let long = ["src/b.rs", "src/c.rs", "src/d.rs", "src/e.rs"].map(|name| (name, rust_lines(500)));
+        let (passed, printed) = lint(&[&long[..], &[("src/a.rs", file.clone())]].concat());
+        assert!(passed, "{code}: {printed}");
+        let (passed, printed) = lint(&[&long[..], &[("src/a.rs", file.repeat(2))]].concat());
+        assert!(!passed, "{code}: {printed}");
+    }
+    for code in plain {
+        let (passed, printed) = lint(&[("src/a.rs", format!("fn a() {{\n    {code}\n}}\n"))]);
+        assert!(passed, "{code}: {printed}");
+    }
+}
+
+#[test]
+fn retired_names_are_found_as_whole_words() {
+    if is_python_missing() {
+        return;
+    }
+    let cases = [
+        ("src/a.rs", "use crate::fa@cts;", "src/a.rs:1: the retired name fa@cts"),
+        ("src/a.rs", "fn a() {\n    pe@nd(1);\n}", "src/a.rs:2: the retired name pe@nd"),
+        ("src/a.rs", "fn depend() {} // pe@nd, \"fa@cts\"", ""),
+        ("src/a.rs", "const A: &str = \"fa@cts\";", ""),
+        ("src/a.rs", "enum Pl@ace { A }", "src/a.rs:1: the retired name Pl@ace"),
+        ("src/a.rs", "fn a(b: Pl@ace) {}", ""),
+        ("proto/src/contract.rs", "enum Pl@ace { A }", ""),
+        ("proto/a.proto", "message Rehe@arsed {}", "proto/a.proto:1: the retired name Rehe@arsed"),
+        ("proto/a.proto", "option (post) = \"/rehe@arse\";", ""),
+        ("src/proxy/li@nk.rs", "", "src/proxy/li@nk.rs:1: a retired path"),
+        ("src/hyperli@nk.rs", "", ""),
+    ];
+    for (name, text, expected) in cases {
+        let (passed, printed) = lint(&[(&plain(name), plain(text) + "\n")]);
+        assert_eq!(passed, expected.is_empty(), "{name}: {text}: {printed}");
+        assert!(printed.starts_with(&plain(expected)), "{name}: {text}: {printed}");
+    }
+}
+
+/// A file of `count` lines.
+fn rust_lines(count: usize) -> String {
+    format!("//! A.\n{}", "\n".repeat(count - 1))
+}
+
+/// A function of `count` lines.
+fn rust_function(count: usize) -> String {
+    format!("fn a() {{\n{}}}\n", "    b();\n".repeat(count - 2))
+}
+
+#[test]
 fn sizes_are_measured() {
     if is_python_missing() {
         return;
     }
-    let lines = |count: usize| format!("//! A.\n{}", "\n".repeat(count - 1));
-    let function = |count: usize| format!("fn a() {{\n{}}}\n", "    b();\n".repeat(count - 2));
     for (name, text, passes) in [
-        ("src/a.rs", lines(500), true),
-        ("src/a.rs", lines(501), false),
-        ("tests/a.rs", lines(800), true),
-        ("tests/a.rs", lines(801), false),
-        ("src/b.rs", function(80), true),
-        ("src/b.rs", function(81), false),
+        ("src/a.rs", rust_lines(500), true),
+        ("src/a.rs", rust_lines(501), false),
+        ("tests/a.rs", rust_lines(800), true),
+        ("tests/a.rs", rust_lines(801), false),
+        ("src/b.rs", rust_function(80), true),
+        ("src/b.rs", rust_function(81), false),
         ("src/c.rs", "\n".repeat(101), false),
     ] {
         let (passed, printed) = lint(&[(name, text)]);

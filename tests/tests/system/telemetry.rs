@@ -24,7 +24,8 @@ fn lines(log: &[Value], id: &str) -> Vec<Value> {
 #[tokio::test]
 async fn every_request_leaves_one_line_with_its_fields() {
     let paddock = Paddock::start();
-    let (root, anonymous) = (paddock.root(), paddock.anonymous());
+    let root = paddock.root();
+    let anonymous = paddock.anonymous();
     let (runner, token) = world::runner(&root, world::project(&root).await).await;
     let asked: Vec<(Answer, Value)> = vec![
         (
@@ -74,18 +75,23 @@ async fn the_id_that_a_client_sends_is_kept() {
     paddock.stop();
 }
 
+/// The value of the first series whose line has all these parts; 0 if there is none.
+fn count_in(metrics: &str, parts: &[&str]) -> f64 {
+    let line = metrics.lines().find(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
 #[tokio::test]
 async fn metrics_have_their_own_port_and_know_every_route() {
     let paddock = Paddock::start();
     paddock.root().get("/user").await.ok(200);
     paddock.anonymous().get("/user").await;
     let metrics = paddock.metrics().await;
-    let count = |wanted: &[&str]| {
-        let line = metrics.lines().find(|line| !line.starts_with('#') && wanted.iter().all(|part| line.contains(part)));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or_default()
-    };
-    assert!(count(&["paddock_http_requests_total", "/api/v4/user\"", "status=\"200\""]) >= 1.0, "{metrics}");
-    assert!(count(&["paddock_refusals_total", "credential_missing"]) >= 1.0, "{metrics}");
+    assert!(
+        count_in(&metrics, &["paddock_http_requests_total", "/api/v4/user\"", "status=\"200\""]) >= 1.0,
+        "{metrics}"
+    );
+    assert!(count_in(&metrics, &["paddock_refusals_total", "credential_missing"]) >= 1.0, "{metrics}");
     assert_eq!(paddock.anonymous().get_outside("/metrics").await.status, 404, "clients do not see metrics");
     paddock.stop();
 }
@@ -134,6 +140,10 @@ impl Collector {
     }
 }
 
+fn names_of(spans: &[Span]) -> Vec<&str> {
+    spans.iter().map(|span| span.name.as_str()).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_one_trace_through_all_processes() {
     let collector = Collector::default();
@@ -150,9 +160,8 @@ async fn a_request_is_one_trace_through_all_processes() {
 
     let gateway = collector.spans("gateway", &trace);
     let registry = collector.spans("runner-registry", &trace);
-    let names = |spans: &[Span]| spans.iter().map(|span| span.name.clone()).collect::<Vec<_>>();
     let root = gateway.iter().find(|span| span.parent_span_id == [0, 0, 0, 0, 0, 0, 0, 0xaa]);
-    assert!(root.is_some(), "the gateway goes on with the caller's trace: {:?}", names(&gateway));
+    assert!(root.is_some(), "the gateway goes on with the caller's trace: {:?}", names_of(&gateway));
     assert!(!registry.is_empty(), "the registry has spans of the trace");
     for span in &registry {
         let linked = gateway.iter().chain(&registry).any(|parent| parent.span_id == span.parent_span_id);
@@ -160,13 +169,13 @@ async fn a_request_is_one_trace_through_all_processes() {
             linked,
             "{} hangs in the air; gateway: {:?}, registry: {:?}",
             span.name,
-            names(&gateway),
-            names(&registry)
+            names_of(&gateway),
+            names_of(&registry)
         );
     }
 }
 
-/// Health is told at three levels, without any credential.
+/// Health has three levels and needs no credential.
 #[tokio::test]
 async fn health_pages_tell_the_state() {
     let paddock = Paddock::start();

@@ -125,7 +125,8 @@ pub struct Callers {
 
 impl Callers {
     pub async fn make(paddock: &Paddock) -> Self {
-        let (root, anonymous) = (paddock.root(), paddock.anonymous());
+        let root = paddock.root();
+        let anonymous = paddock.anonymous();
         let [owner, stranger, leaver] = [world::user(&root).await, world::user(&root).await, world::user(&root).await];
         let unknown = world::user_token(&root, leaver, "unknown", &["api"]).await;
         root.delete(&format!("/users/{leaver}")).await.ok(204);
@@ -170,7 +171,7 @@ impl Callers {
         if caller == Caller::UserOnRunnerRoute { self.owner.clone() } else { self.anonymous.clone() }
     }
 
-    /// The runner token that the caller presents, of a runner of its own: a method may use it up.
+    /// The runner token that the caller presents. Each call gets a new runner, because a method may use the token up.
     pub async fn runner_token(&self, caller: Caller, paddock: &Paddock) -> Option<String> {
         let (id, token) = world::runner(&self.owner, world::project(&self.owner).await).await;
         let manager = json!({ "token": token, "system_id": super::table::SYSTEM_ID });
@@ -199,12 +200,12 @@ impl Callers {
         Some(token)
     }
 
-    /// The job token that stands in its own place of a request.
+    /// The job token that is sent in the header of job tokens.
     pub fn beside(&self, caller: Caller) -> Option<&str> {
         (caller == Caller::JobOnUserRoute).then_some(self.job.as_str())
     }
 
-    /// What the caller presents as a job token, of a job of its own.
+    /// What the caller presents as a job token. Each call gets a new job.
     pub async fn job_token(&self, caller: Caller) -> Option<String> {
         let me = world::id(&self.root.get("/user").await.ok(200));
         let project = world::project(&self.root).await;

@@ -52,7 +52,8 @@ async fn nobody_gets_in(endpoint: String, server: Process) {
     let channel = connect(endpoint).await;
     let contract = ContractServiceClient::new(channel.clone()).get_contract(GetContractRequest {}).await;
     let key_id = contract.expect("the contract is public").into_inner().identity_key_ids.swap_remove(0);
-    let (mut wrong, mut called) = (Vec::new(), 0);
+    let mut wrong = Vec::new();
+    let mut called = 0;
     let served = METHODS.iter().filter(|method| method.served_by == server);
     for method in served.filter(|method| !method.accepts.contains(&CredentialKind::None)) {
         let real = forged(method.path, server, &key_id);

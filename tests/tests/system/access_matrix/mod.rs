@@ -22,13 +22,28 @@ fn reached_with(kind: CredentialKind) -> impl Iterator<Item = &'static MethodSpe
     METHODS.iter().filter(move |spec| spec.rest.is_some() && spec.accepts.contains(&kind))
 }
 
+fn names_reached_with(kind: CredentialKind) -> BTreeSet<&'static str> {
+    reached_with(kind).map(|spec| spec.name).collect()
+}
+
 #[test]
 fn every_method_has_a_row() {
-    let names = |kind| reached_with(kind).map(|spec| spec.name).collect::<BTreeSet<_>>();
-    assert_eq!(USER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::UserToken));
-    assert_eq!(RUNNER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::RunnerToken));
-    assert_eq!(JOB_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::JobToken));
-    assert_eq!(PUBLIC_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(), names(CredentialKind::None));
+    assert_eq!(
+        USER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(),
+        names_reached_with(CredentialKind::UserToken)
+    );
+    assert_eq!(
+        RUNNER_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(),
+        names_reached_with(CredentialKind::RunnerToken)
+    );
+    assert_eq!(
+        JOB_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(),
+        names_reached_with(CredentialKind::JobToken)
+    );
+    assert_eq!(
+        PUBLIC_ROWS.iter().map(|row| row.method).collect::<BTreeSet<_>>(),
+        names_reached_with(CredentialKind::None)
+    );
     let rest = METHODS.iter().filter(|spec| spec.rest.is_some()).count();
     let rows = USER_ROWS.len() + RUNNER_ROWS.len() + JOB_ROWS.len() + PUBLIC_ROWS.len();
     assert_eq!(rest, rows, "a method accepts several kinds, or none");
@@ -43,7 +58,8 @@ fn spec(method: &str) -> &'static MethodSpec {
 fn route(spec: &MethodSpec, path: &str) -> (Method, String) {
     let (verb, template) = spec.rest.expect("a route");
     let below = template.trim_start_matches("/api/v4");
-    let (asked, wanted): (Vec<_>, Vec<_>) = (path.split('/').collect(), below.split('/').collect());
+    let asked: Vec<_> = path.split('/').collect();
+    let wanted: Vec<_> = below.split('/').collect();
     let same = asked.len() == wanted.len() && asked.iter().zip(&wanted).all(|(a, w)| w.starts_with('{') || a == w);
     assert!(same, "{}: the row asks {path}, the route is {below}", spec.name);
     (verb.parse().expect("a verb"), path.to_owned())
@@ -67,7 +83,8 @@ async fn every_method_of_users_treats_every_caller_as_the_table_says() {
     let mut wrong = Vec::new();
     for row in USER_ROWS {
         for caller in Caller::of_user_methods() {
-            let (expected, answer) = (row.expected(caller), ask_as_user(row, caller, &callers, &objects).await);
+            let expected = row.expected(caller);
+            let answer = ask_as_user(row, caller, &callers, &objects).await;
             wrong.extend(difference(&answer, expected, spec(row.method)).map(|text| format!("{caller:?}: {text}")));
             if answer.status < 300 && spec(row.method).rest.is_some_and(|(verb, _)| verb != "GET") {
                 objects = Objects::make(&callers).await;

@@ -1,4 +1,4 @@
-//! What the callers ask for. It belongs to the owner; nobody else may see it.
+//! The objects that the callers ask for. They belong to the owner, and no other user may see them.
 
 use serde_json::json;
 
@@ -27,17 +27,19 @@ pub struct Objects {
 impl Objects {
     pub async fn make(callers: &Callers) -> Self {
         let owner = &callers.owner;
-        let (group, project, other_project) =
-            (world::group(owner).await, world::project(owner).await, world::project(owner).await);
+        let group = world::group(owner).await;
+        let project = world::project(owner).await;
+        let other_project = world::project(owner).await;
         let runner = world::runner(owner, project).await.0;
         let assigned = world::project(owner).await;
         owner.post(&format!("/projects/{assigned}/runners"), json!({ "runner_id": runner })).await.ok(201);
         let member = world::user(&callers.root).await;
-        for place in [format!("/groups/{group}"), format!("/projects/{project}")] {
+        for owner_path in [format!("/groups/{group}"), format!("/projects/{project}")] {
             let reporter = json!({ "user_id": member, "access_level": 20 });
-            owner.post(&format!("{place}/members"), reporter).await.ok(201);
+            owner.post(&format!("{owner_path}/members"), reporter).await.ok(201);
         }
-        let (allowed_project, allowed_group) = (world::project(owner).await, world::group(owner).await);
+        let allowed_project = world::project(owner).await;
+        let allowed_group = world::group(owner).await;
         let scope = format!("/projects/{project}/job_token_scope");
         let entry = json!({ "target_project_id": allowed_project });
         owner.post(&format!("{scope}/allowlist"), entry).await.ok(201);

@@ -157,7 +157,7 @@ pub const USER_ROWS: &[UserRow] = &[
     row("CreatePersonalAccessToken", API, ADMIN, |o| {
         (format!("/users/{}/personal_access_tokens", o.user), json!({ "name": "made", "scopes": ["read_user"] }))
     }),
-    // A project that one may not see is told like one that does not exist.
+    // A project that the caller may not see is refused like one that does not exist.
     row("CreateRunner", CREATE, (Refused(Reason::BadRequest), Success), |o| {
         ("/user/runners".into(), json!({ "runner_type": "project_type", "project_id": o.project }))
     }),

@@ -51,7 +51,9 @@ pub fn page() -> String {
 
 /// Renders the settings of a default file. The comment above a setting holds for those that follow it directly, too.
 fn render(out: &mut String, file: &str, text: &str) {
-    let (mut section, mut comment, mut told) = (String::new(), Vec::new(), false);
+    let mut section = String::new();
+    let mut comment = Vec::new();
+    let mut told = false;
     for line in text.lines().map(str::trim) {
         if let Some(words) = line.strip_prefix('#') {
             if std::mem::take(&mut told) {
@@ -64,7 +66,8 @@ fn render(out: &mut String, file: &str, text: &str) {
             let gap = if introduction.is_empty() { "" } else { "\n\n" };
             let _ = write!(out, "\n### `[{section}]`\n\n{introduction}{gap}{TABLE}");
         } else if let Some((name, value)) = line.split_once('=') {
-            let (name, value) = (name.trim(), value.trim());
+            let name = name.trim();
+            let value = value.trim();
             assert!(!comment.is_empty(), "{file}: {section}.{name} has no comment");
             if section.is_empty() && !out.ends_with("|\n") {
                 let _ = write!(out, "\n{TABLE}");

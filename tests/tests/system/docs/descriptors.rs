@@ -79,7 +79,7 @@ fn spellings(enumeration: &EnumDescriptor) -> String {
     values.join(", ")
 }
 
-/// What stands in JSON for a field: its type in the words of the REST pages.
+/// The JSON type of a field, in the words of the REST pages.
 pub fn rest_type(field: &FieldDescriptor) -> String {
     let single = match field.kind() {
         Kind::Int64 | Kind::Int32 | Kind::Uint32 | Kind::Uint64 => "integer".to_owned(),

@@ -145,6 +145,10 @@ fn rest_type_plain(field: &prost_reflect::FieldDescriptor) -> String {
     }
 }
 
+fn is_cursor(kind: &Kind) -> bool {
+    matches!(kind, Kind::Message(message) if message.full_name() == "paddock.page.v1.Cursor")
+}
+
 fn render_answer(out: &mut String, method: &MethodDescriptor, objects: &mut Objects) {
     let response_body = http_rule(method).map(|rule| option_text(&rule, "response_body")).unwrap_or_default();
     if let Some(field) = method.output().get_field_by_name(&response_body) {
@@ -152,9 +156,7 @@ fn render_answer(out: &mut String, method: &MethodDescriptor, objects: &mut Obje
             out.push_str("\nAnswer: the file; its media type and its name stand in the headers.\n");
             return;
         }
-        let by_cursor =
-            |kind| matches!(kind, Kind::Message(message) if message.full_name() == "paddock.page.v1.Cursor");
-        if method.output().fields().any(|field| by_cursor(field.kind())) {
+        if method.output().fields().any(|field| is_cursor(&field.kind())) {
             let _ = writeln!(out, "\nAnswer: {}, page by page with `cursor`.", rest_type(&field));
             collect(&field.kind(), objects);
             return;

@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::{Place, Story, VISIBLE, paddock_before};
+use super::{Installation, Story, VISIBLE, paddock_before};
 use crate::database;
 
 /// An upstream that takes long is not waited for long.
@@ -20,15 +20,16 @@ const SHORT: [(&str, &str); 1] = [("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000
 
 /// The processes before an upstream, with captures in Redis and records in PostgreSQL; none when the machine lacks one.
 pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)]) -> Option<(Redis, Distributed)> {
-    let (redis, database) = (Redis::start()?, database::on_postgres().await?);
+    let redis = Redis::start()?;
+    let database = database::on_postgres().await?;
     let url = upstream.url();
     let settings = [&[("PADDOCK_GATEWAY__UPSTREAM", url.as_str())], settings].concat();
     let system = Distributed::start_with(&database, Some(&redis), &settings);
     Some((redis, system))
 }
 
-async fn a_redirect_is_logged(place: Place, upstream: &Upstream) {
-    let story = Story::begin(place).await;
+async fn a_redirect_is_logged(installation: Installation, upstream: &Upstream) {
+    let story = Story::begin(installation).await;
     assert_eq!(story.log("").await, Vec::<Value>::new(), "nobody came yet");
     let before = OffsetDateTime::now_utc();
     let answer = story.download("answer=302").await;
@@ -37,8 +38,8 @@ async fn a_redirect_is_logged(place: Place, upstream: &Upstream) {
 
     let row = within(VISIBLE, async || story.log("").await.into_iter().next()).await;
     let row = row.expect("the log has the access in time");
-    let project = |side: &str| row[side]["id"].as_i64();
-    assert_eq!((project("origin_project"), project("accessed_project")), (Some(story.origin), Some(story.target)));
+    assert_eq!(row["origin_project"]["id"], story.origin, "{row:#}");
+    assert_eq!(row["accessed_project"]["id"], story.target, "{row:#}");
     assert_eq!(row["job_token_policies"], json!(["read_jobs"]), "{row:#}");
     assert_eq!(row["access_count"], 1, "{row:#}");
     assert_eq!((&row["last_job_id"], &row["last_user_id"]), (&json!(story.job), &json!(story.user)), "{row:#}");
@@ -62,7 +63,7 @@ async fn a_redirect_is_logged(place: Place, upstream: &Upstream) {
 async fn a_redirect_is_logged_by_paddock_serve() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
-    a_redirect_is_logged(Place::from(&paddock), &upstream).await;
+    a_redirect_is_logged(Installation::from(&paddock), &upstream).await;
     paddock.stop();
 }
 
@@ -70,19 +71,19 @@ async fn a_redirect_is_logged_by_paddock_serve() {
 async fn a_redirect_is_logged_by_the_processes_with_redis_and_postgres() {
     let upstream = Upstream::start();
     if let Some((_redis, system)) = on_redis_and_postgres(&upstream, &[]).await {
-        a_redirect_is_logged(Place::from(&system), &upstream).await;
+        a_redirect_is_logged(Installation::from(&system), &upstream).await;
         system.stop();
     }
 }
 
 /// Every success is an access, whatever the body does after the head; nothing else is.
 async fn every_success_is_logged_and_nothing_else(
-    place: Place,
+    installation: Installation,
     port: u16,
     metrics: impl AsyncFn() -> String,
     upstream: &mut Upstream,
 ) {
-    let story = Story::begin(place).await;
+    let story = Story::begin(installation).await;
     let mut logged = Vec::new();
     for wish in ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"] {
         let answer = story.download(wish).await;
@@ -120,21 +121,23 @@ async fn every_success_is_logged_and_nothing_else(
     let taken_back = 10;
     let all = within(Duration::from_secs(10), async || {
         let metrics = metrics().await;
-        let ended = |outcome: &str| {
-            let lines = metrics.lines().filter(|line| line.starts_with("paddock_captures_total{"));
-            let of_it = lines.filter(|line| line.contains(&format!("outcome=\"{outcome}\"")));
-            of_it.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum::<usize>()
-        };
-        let counts = ["recorded", "discarded", "unresolved"].map(ended);
+        let counts = ["recorded", "discarded", "unresolved"].map(|outcome| captures_with(&metrics, outcome));
         (counts == [logged.len(), taken_back, 0]).then_some(())
     });
     assert!(all.await.is_some(), "captures without a verdict: {}", metrics().await);
 }
 
+/// How many captures the metrics count with this outcome.
+fn captures_with(metrics: &str, outcome: &str) -> usize {
+    let label = format!("outcome=\"{outcome}\"");
+    let lines = metrics.lines().filter(|line| line.starts_with("paddock_captures_total{") && line.contains(&label));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
+}
+
 /// An upstream that breaks off within the body has given access all the same. Returns the id of the request.
 async fn leave_broken(story: &Story) -> String {
     let path = Story::artifact(story.target, "answer=200&bytes=100000&breaks=true");
-    let request = story.place.root.without_token().request(reqwest::Method::GET, &path);
+    let request = story.installation.root.without_token().request(reqwest::Method::GET, &path);
     let answer = request.header(system::Api::job_header(), &story.token).send().await.expect("a head");
     assert_eq!(answer.status(), 200);
     let id = answer.headers()[system::REQUEST_ID].to_str().expect("a text").to_owned();
@@ -158,20 +161,25 @@ async fn leave_before_the_answer(story: &Story, port: u16, upstream: &Upstream) 
 /// A job's own project is not logged.
 async fn own_artifact(story: &Story) {
     let path = Story::artifact(story.origin, "answer=200");
-    let answer = story.place.root.without_token().get_as_job(&path, &story.token).await;
+    let answer = story.installation.root.without_token().get_as_job(&path, &story.token).await;
     answer.ok(200);
     let log = format!("/projects/{}/job_token_scope/authentication_log", story.origin);
-    assert_eq!(story.place.root.get(&log).await.ok(200), json!([]));
-    assert_eq!(story.place.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 7);
+    assert_eq!(story.installation.root.get(&log).await.ok(200), json!([]));
+    assert_eq!(story.installation.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 7);
 }
 
 #[tokio::test]
 async fn every_success_is_logged_by_paddock_serve_and_nothing_else() {
     let mut upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &SHORT);
-    let place = Place::from(&paddock);
-    every_success_is_logged_and_nothing_else(place, paddock.port(), async || paddock.metrics().await, &mut upstream)
-        .await;
+    let installation = Installation::from(&paddock);
+    every_success_is_logged_and_nothing_else(
+        installation,
+        paddock.port(),
+        async || paddock.metrics().await,
+        &mut upstream,
+    )
+    .await;
     paddock.kill();
 }
 
@@ -179,9 +187,9 @@ async fn every_success_is_logged_by_paddock_serve_and_nothing_else() {
 async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_nothing_else() {
     let mut upstream = Upstream::start();
     if let Some((_redis, system)) = on_redis_and_postgres(&upstream, &SHORT).await {
-        let place = Place::from(&system);
+        let installation = Installation::from(&system);
         every_success_is_logged_and_nothing_else(
-            place,
+            installation,
             system.port,
             async || system.auth.metrics().await,
             &mut upstream,
@@ -195,8 +203,8 @@ async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_no
 async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
-    let story = Story::begin(Place::from(&paddock)).await;
-    let nobody = story.place.root.without_token();
+    let story = Story::begin(Installation::from(&paddock)).await;
+    let nobody = story.installation.root.without_token();
     let token = &story.token;
     for carrier in CredentialKind::JobToken.spec().expect("a kind of the contract").carriers {
         let path = Story::artifact(story.target, "answer=200");
@@ -217,16 +225,16 @@ async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     paddock.stop();
 }
 
-/// The gateway dies while the upstream thinks: whether there was an access, nobody knows. It is shown as that.
+/// The gateway dies while the upstream works. It is unknown whether there was an access, so the log shows it as unresolved.
 #[tokio::test]
 async fn a_request_without_a_verdict_is_unresolved_and_no_access() {
     let upstream = Upstream::start();
     let url = upstream.url();
     let deadline = ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "5");
     let mut system = Distributed::start(&Database::Sqlite, &[("PADDOCK_GATEWAY__UPSTREAM", url.as_str()), deadline]);
-    let story = Story::begin(Place::from(&system)).await;
+    let story = Story::begin(Installation::from(&system)).await;
     let path = Story::artifact(story.target, "answer=200&pause=30000");
-    let asks = story.place.root.without_token().request(reqwest::Method::GET, &path);
+    let asks = story.installation.root.without_token().request(reqwest::Method::GET, &path);
     let asking = tokio::spawn(asks.header(system::Api::job_header(), &story.token).send());
     let arrived = within(VISIBLE, async || (upstream.arrivals() > 0).then_some(())).await;
     arrived.expect("the request reaches the upstream");

@@ -7,7 +7,7 @@ use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde_json::Value;
 use system::{Paddock, Upstream, free_port};
 
-use super::{Place, Story, paddock_before, run_job};
+use super::{Installation, Story, paddock_before, run_job};
 use crate::world;
 
 /// The environment of an operator on the machine of the server.
@@ -38,12 +38,14 @@ async fn a_job_is_issued_listed_and_finished() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
     let root = paddock.root();
-    let (project, user) = (world::project(&root).await, world::user(&root).await);
+    let project = world::project(&root).await;
+    let user = world::user(&root).await;
     let developer = serde_json::json!({ "user_id": user, "access_level": 30 });
     root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
     let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
 
-    let (user_text, listing) = (user.to_string(), ["list", "--output", "json"]);
+    let user_text = user.to_string();
+    let listing = ["list", "--output", "json"];
     let issue = ["issue", "--project", &path, "--user", &user_text, "--timeout", "60", "--name", "build"];
     let (done, token, said) = job_at_home(&paddock, &issue);
     assert!(done, "{said}");
@@ -84,8 +86,9 @@ async fn a_job_is_issued_listed_and_finished() {
 async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let (project, user) = (world::project(&root).await.to_string(), world::user(&root).await.to_string());
-    let place = Place::from(&paddock);
+    let project = world::project(&root).await.to_string();
+    let user = world::user(&root).await.to_string();
+    let installation = Installation::from(&paddock);
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let token_file = paddock.data().join("root.token");
     let token_file = token_file.to_str().expect("a path in UTF-8");
@@ -116,10 +119,11 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         let (_, _, said) = run_job(&["list", "--server", &other, "--token-file", token_file], &[]);
         assert!(said.contains(told) && !said.contains("start `paddock serve`"), "{said}");
     }
-    let (done, _, said) = place.job(&["issue", "--project", "", "--user", &user]);
+    let (done, _, said) = installation.job(&["issue", "--project", "", "--user", &user]);
     assert!(!done && said.contains("full path"), "{said}");
     let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
-    let (with_query, with_fragment) = (format!("{path}?x=1"), format!("{path}#x"));
+    let with_query = format!("{path}?x=1");
+    let with_fragment = format!("{path}#x");
     let cases: [(&[&str], Reason); 7] = [
         (&["issue", "--project", &with_query, "--user", &user], Reason::ProjectNotFound),
         (&["issue", "--project", &with_fragment, "--user", &user], Reason::ProjectNotFound),
@@ -130,7 +134,7 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         (&["finish", "999"], Reason::JobNotFound),
     ];
     for (arguments, reason) in cases {
-        let (done, printed, said) = place.job(arguments);
+        let (done, printed, said) = installation.job(arguments);
         let code = reason.spec().expect("a reason of the contract").code;
         assert!(!done && printed.is_empty() && said.contains(code), "{arguments:?}: {printed} {said}");
         if reason == Reason::ParameterInvalid {

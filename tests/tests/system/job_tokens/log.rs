@@ -5,7 +5,7 @@ use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
 use system::{Api, Upstream};
 
-use super::{Place, Story, VISIBLE, paddock_before};
+use super::{Installation, Story, VISIBLE, paddock_before};
 use crate::world;
 
 /// The path of the scope of a project.
@@ -17,29 +17,31 @@ fn developer(user: i64) -> Value {
     json!({ "user_id": user, "access_level": 30 })
 }
 
-/// A job of another project of the same user, in a group of its own: the group, the project, the token.
+/// Starts a job of the same user in another project, which is in a new group. Returns the group, the project and the token.
 async fn another(story: &Story) -> (i64, i64, String) {
-    let root = &story.place.root;
+    let root = &story.installation.root;
     let group = world::group(root).await;
     let name = world::unique("other");
     let project = root.post("/projects", json!({ "name": name, "namespace_id": group })).await.ok(201);
     let project = world::id(&project);
     root.post(&format!("/groups/{group}/members"), developer(story.user)).await.ok(201);
-    (group, project, story.place.issue(project, story.user).1)
+    (group, project, story.installation.issue(project, story.user).1)
 }
 
 /// Downloads an artifact of B with the token.
 async fn download(story: &Story, token: &str) -> system::Answer {
     let path = Story::artifact(story.target, "answer=302");
-    story.place.root.without_token().get_as_job(&path, token).await
+    story.installation.root.without_token().get_as_job(&path, token).await
 }
 
 #[tokio::test]
 async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
-    let story = Story::begin(Place::from(&paddock)).await;
-    let (root, nobody, target) = (&story.place.root, paddock.anonymous(), story.target);
+    let story = Story::begin(Installation::from(&paddock)).await;
+    let root = &story.installation.root;
+    let nobody = paddock.anonymous();
+    let target = story.target;
     let (group, _, token) = another(&story).await;
 
     // Not in the allowlist; then by its group; then not any more.
@@ -64,11 +66,11 @@ async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
     download(&story, &token).await.ok(302);
     nobody.get_as_job(&package, &story.token).await.ok(200);
     root.delete(&format!("/projects/{target}/members/{}", story.user)).await.ok(204);
-    // Roles are kept by another process, and believed for a second at most.
+    // Roles come from another process and are cached for a second at most.
     let closed = system::within(VISIBLE, async || (download(&story, &token).await.status == 404).then_some(())).await;
     assert!(closed.is_some(), "a user without a role does not see a private project");
 
-    // Five were let in, and nobody else.
+    // Exactly five were let in.
     let log = system::within(VISIBLE, async || {
         let rows = story.log("").await;
         (rows.iter().filter_map(|row| row["access_count"].as_i64()).sum::<i64>() >= 4).then_some(rows)
@@ -80,11 +82,12 @@ async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
 }
 
 #[tokio::test]
-async fn the_log_is_exported_rehearsed_and_made_into_an_allowlist() {
+async fn the_log_is_exported_tried_in_a_dry_run_and_made_into_an_allowlist() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
-    let story = Story::begin(Place::from(&paddock)).await;
-    let (root, target) = (&story.place.root, story.target);
+    let story = Story::begin(Installation::from(&paddock)).await;
+    let root = &story.installation.root;
+    let target = story.target;
     let (_, other, token) = another(&story).await;
     root.patch(&scope(target, ""), json!({ "enabled": false })).await.ok(204);
     for answer in [story.download("answer=200").await, download(&story, &token).await, download(&story, &token).await] {
@@ -93,21 +96,25 @@ async fn the_log_is_exported_rehearsed_and_made_into_an_allowlist() {
     exports(root, &story, other).await;
 
     // Of three accesses an allowlist with A alone would have refused two.
-    let rehearse = scope(target, "/authentication_log/rehearse");
-    let told = root.post(&rehearse, json!({ "project_ids": [story.origin] })).await.ok(200);
-    assert_eq!((&told["examined"], &told["allowed"], &told["refused"]), (&json!(3), &json!(1), &json!(2)), "{told:#}");
-    let refusal = &told["refusals"][0];
+    let dry_run = scope(target, "/authentication_log/rehearse");
+    let report = root.post(&dry_run, json!({ "project_ids": [story.origin] })).await.ok(200);
+    assert_eq!(
+        (&report["examined"], &report["allowed"], &report["refused"]),
+        (&json!(3), &json!(1), &json!(2)),
+        "{report:#}"
+    );
+    let refusal = &report["refusals"][0];
     let code = Reason::JobTokenNotInScope.spec().expect("a reason of the contract").code;
-    assert_eq!((&refusal["origin_project"]["id"], &refusal["count"]), (&json!(other), &json!(2)), "{told:#}");
-    assert_eq!(refusal["reason"], code, "{told:#}");
+    assert_eq!((&refusal["origin_project"]["id"], &refusal["count"]), (&json!(other), &json!(2)), "{report:#}");
+    assert_eq!(refusal["reason"], code, "{report:#}");
 
     // The log becomes the allowlist, and the project can close itself without breaking anybody.
     let made =
         root.post(&scope(target, "/autopopulate_allowlist"), json!({ "used_policies_only": true })).await.ok(201);
     assert_eq!(made["added_project_ids"], json!([other]), "{made:#}");
     root.patch(&scope(target, ""), json!({ "enabled": true })).await.ok(204);
-    let told = root.post(&rehearse, json!({})).await.ok(200);
-    assert_eq!((&told["allowed"], &told["refused"]), (&json!(3), &json!(0)), "{told:#}");
+    let report = root.post(&dry_run, json!({})).await.ok(200);
+    assert_eq!((&report["allowed"], &report["refused"]), (&json!(3), &json!(0)), "{report:#}");
     download(&story, &token).await.ok(302);
     paddock.stop();
 }
@@ -122,7 +129,7 @@ async fn exports(root: &Api, story: &Story, other: i64) {
     assert!(lines[0].starts_with("Origin Project Path,Last Authorized At (UTC),"), "{}", csv.text);
     assert_eq!(lines.len(), 3, "{}", csv.text);
     let path = world::text(&root.get(&format!("/projects/{other}")).await.ok(200)["path_with_namespace"]);
-    // The pairs stand in the order of the ids of their origins, and that of the story is older.
+    // The pairs are ordered by the ids of their origins, and that of the story is older.
     assert!(lines[2].starts_with(&path) && lines[2].contains("read_jobs"), "{}", csv.text);
 
     let whole = root.get(&format!("{log}.jsonl")).await;

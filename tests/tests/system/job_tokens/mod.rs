@@ -17,27 +17,27 @@ use crate::world;
 /// The product's promise: within this time an access is in the log.
 pub const VISIBLE: Duration = Duration::from_secs(2);
 
-/// An installation, by what its operator has of it.
-pub struct Place {
+/// An installation as its operator sees it: the API as root, and the command line.
+pub struct Installation {
     pub root: Api,
     url: String,
     token_file: PathBuf,
 }
 
-impl From<&Paddock> for Place {
+impl From<&Paddock> for Installation {
     fn from(paddock: &Paddock) -> Self {
         Self { root: paddock.root(), url: paddock.url(), token_file: paddock.data().join("root.token") }
     }
 }
 
-impl From<&Distributed> for Place {
+impl From<&Distributed> for Installation {
     fn from(system: &Distributed) -> Self {
         Self { root: system.root(), url: system.url(), token_file: system.registry.root_token_file() }
     }
 }
 
-impl Place {
-    /// Runs `paddock job` until it ends: whether it succeeded, what it printed, and what it said beside that.
+impl Installation {
+    /// Runs `paddock job` until it ends. Returns whether it succeeded, its standard output and its standard error.
     pub fn job(&self, arguments: &[&str]) -> (bool, String, String) {
         let token_file = self.token_file.to_str().expect("a path in UTF-8");
         let target = ["--server", &self.url, "--token-file", token_file];
@@ -46,7 +46,8 @@ impl Place {
 
     /// A running job of a project, and its token.
     pub fn issue(&self, project: i64, user: i64) -> (i64, String) {
-        let (project, user) = (project.to_string(), user.to_string());
+        let project = project.to_string();
+        let user = user.to_string();
         let (done, token, said) = self.job(&["issue", "--project", &project, "--user", &user, "--name", "test"]);
         assert!(done, "{said}");
         let id = said.strip_prefix("job ").and_then(|rest| rest.split(':').next()).and_then(|id| id.parse().ok());
@@ -63,7 +64,7 @@ pub fn run_job(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String, 
 
 /// Project A, whose job reaches project B, which allows it to read jobs.
 pub struct Story {
-    pub place: Place,
+    pub installation: Installation,
     pub origin: i64,
     pub target: i64,
     pub user: i64,
@@ -72,9 +73,11 @@ pub struct Story {
 }
 
 impl Story {
-    pub async fn begin(place: Place) -> Self {
-        let root = &place.root;
-        let (origin, target, user) = (world::project(root).await, world::project(root).await, world::user(root).await);
+    pub async fn begin(installation: Installation) -> Self {
+        let root = &installation.root;
+        let origin = world::project(root).await;
+        let target = world::project(root).await;
+        let user = world::user(root).await;
         for project in [origin, target] {
             let developer = json!({ "user_id": user, "access_level": 30 });
             root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
@@ -83,8 +86,8 @@ impl Story {
             "target_project_id": origin, "default_permissions": false, "job_token_policies": ["read_jobs"],
         });
         root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
-        let (job, token) = place.issue(origin, user);
-        Self { place, origin, target, user, job, token }
+        let (job, token) = installation.issue(origin, user);
+        Self { installation, origin, target, user, job, token }
     }
 
     /// The path of an artifact, with what the upstream shall answer.
@@ -94,19 +97,22 @@ impl Story {
 
     /// Downloads an artifact of B as the job of A.
     pub async fn download(&self, wish: &str) -> Answer {
-        self.place.root.without_token().get_as_job(&Self::artifact(self.target, wish), &self.token).await
+        self.installation.root.without_token().get_as_job(&Self::artifact(self.target, wish), &self.token).await
     }
 
     /// The log of B: its rows, or what stands behind the path.
     pub async fn log(&self, below: &str) -> Vec<Value> {
         let path = format!("/projects/{}/job_token_scope/authentication_log{below}", self.target);
-        self.place.root.get(&path).await.ok(200).as_array().cloned().expect("a list")
+        self.installation.root.get(&path).await.ok(200).as_array().cloned().expect("a list")
     }
 
     /// The access with this request id, as soon as the log has it; none when it is not there in time.
     pub async fn event(&self, request_id: &str, time: Duration) -> Option<Value> {
-        let is_it = |event: &Value| event["request_id"] == request_id;
-        within(time, async || self.log("/events?per_page=100").await.into_iter().find(is_it)).await
+        within(time, async || {
+            let events = self.log("/events?per_page=100").await;
+            events.into_iter().find(|event| event["request_id"] == request_id)
+        })
+        .await
     }
 
     /// Holds the log to have the access that was just answered.
@@ -117,7 +123,7 @@ impl Story {
     }
 }
 
-/// `paddock serve` before an upstream.
+/// `paddock serve` in front of an upstream.
 pub fn paddock_before(upstream: &Upstream, settings: &[(&str, &str)]) -> Paddock {
     Paddock::start_with(&[&[("PADDOCK_UPSTREAM", upstream.url().as_str())], settings].concat())
 }

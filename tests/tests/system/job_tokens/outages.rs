@@ -1,5 +1,6 @@
 //! What becomes of accesses when Redis is away, and how it shows when Redis has lost what it had confirmed.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use system::{Answer, Database, Distributed, REQUEST_ID, Redis, Upstream, within};
 
-use super::{Place, Story};
+use super::{Installation, Story};
 
 /// How long it may take until everything is as before.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -32,11 +33,12 @@ struct Stage {
 impl Stage {
     /// None, after saying so, when the machine has no Redis.
     async fn set(settings: &[(&str, &str)]) -> Option<Self> {
-        let (redis, upstream) = (Redis::start()?, Upstream::start());
+        let redis = Redis::start()?;
+        let upstream = Upstream::start();
         let url = upstream.url();
         let settings = [&[("PADDOCK_GATEWAY__UPSTREAM", url.as_str())], settings].concat();
         let system = Distributed::start_with(&Database::Sqlite, Some(&redis), &settings);
-        let story = Story::begin(Place::from(&system)).await;
+        let story = Story::begin(Installation::from(&system)).await;
         Some(Self { system, redis, upstream, story })
     }
 
@@ -127,7 +129,7 @@ async fn without_redis_a_spooling_route_goes_on_and_the_log_catches_up() {
     stage.assert_log(&given).await;
 }
 
-/// Lets nobody write into the log, so that records stay in Redis.
+/// Locks the log, so that records stay in Redis.
 async fn hold_log(stage: &Stage) -> SqliteConnection {
     let file = stage.system.registry.root_token_file().with_file_name("job-token-auth.sqlite");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("the database opens");
@@ -157,13 +159,13 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
     lose(&mut stage.redis);
     held.close().await.expect("the log is free again");
 
-    // What the process had read before Redis lost it gets into the log; everything else is missed, and told.
+    // What the process had read before Redis lost it gets into the log. Everything else is lost and reported.
     let last = stage.recover().await;
     stage.story.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
     let told = within(RECOVERY, async || {
         let events = stage.story.log("/events?per_page=100").await;
-        let is_there = |answer: &&Answer| events.iter().any(|event| event["request_id"] == answer.header(REQUEST_ID));
-        let missing = given.iter().filter(|answer| !is_there(answer)).count();
+        let logged: HashSet<_> = events.iter().filter_map(|event| event["request_id"].as_str()).collect();
+        let missing = given.iter().filter(|answer| !logged.contains(answer.header(REQUEST_ID))).count();
         let lost = metric(&stage, "paddock_capture_lost_total").await;
         (missing > 0 && lost.total_cmp(&(missing as f64)).is_eq()).then_some(missing as i64)
     });
@@ -172,8 +174,9 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
     let told: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR" && line["count"].is_number()).collect();
     assert_eq!(told.iter().filter_map(|line| line["count"].as_i64()).sum::<i64>(), missing, "{log:#?}");
     for line in told {
-        let number = |name: &str| line[name].as_i64().unwrap_or_else(|| panic!("no {name}: {line:#}"));
-        assert_eq!(number("last") - number("first") + 1, number("count"), "{line:#}");
+        let [first, last, count] =
+            ["first", "last", "count"].map(|name| line[name].as_i64().unwrap_or_else(|| panic!("no {name}: {line:#}")));
+        assert_eq!(last - first + 1, count, "{line:#}");
         assert!(line["producer"].is_string(), "{line:#}");
     }
     stage.system.auth.program.crash_and_return();
