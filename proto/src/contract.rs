@@ -9,6 +9,9 @@ use crate::paddock::contract::v1::{
 
 include!("gen/contract.rs");
 
+/// The compiled `.proto` files, custom options and comments included, as an encoded `google.protobuf.FileDescriptorSet`.
+pub static DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptor.bin");
+
 /// How a reason of refusal appears in gRPC, REST and the log. Declared in `reason.proto`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReasonSpec {

@@ -16,7 +16,5 @@ mod r#gen {
     }
 }
 
+pub use contract::DESCRIPTOR_SET;
 pub use r#gen::messages::paddock;
-
-/// The compiled `.proto` files, custom options and comments included, as an encoded `google.protobuf.FileDescriptorSet`.
-pub static DESCRIPTOR_SET: &[u8] = include_bytes!("gen/descriptor.bin");

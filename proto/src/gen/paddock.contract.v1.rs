@@ -8,13 +8,13 @@ pub struct ReasonSpec {
     /// The HTTP status.
     #[prost(uint32, tag = "2")]
     pub http_status: u32,
-    /// The `message` of the REST answer, GitLab's wording where GitLab has one. A refusal may carry a more precise text.
+    /// The `message` of the REST response, in GitLab's words where GitLab has them. A refusal may carry a more precise text.
     #[prost(string, tag = "3")]
     pub message: ::prost::alloc::string::String,
-    /// True: GitLab answers the text under `error`; the answer carries it under both keys.
+    /// True: GitLab sends the text under `error`; the response has it under both keys.
     #[prost(bool, tag = "4")]
     pub error_key: bool,
-    /// How loud it is logged.
+    /// The level of its log line.
     #[prost(enumeration = "LogLevel", tag = "5")]
     pub log_level: i32,
     /// True: the same request can succeed later.
@@ -24,7 +24,7 @@ pub struct ReasonSpec {
     #[prost(string, tag = "7")]
     pub remedy: ::prost::alloc::string::String,
 }
-/// How loud a refusal is in the log. A state that a client can bring about is never louder than INFO.
+/// The log level of a refusal. A state that a client can cause is never above INFO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum LogLevel {
@@ -32,9 +32,9 @@ pub enum LogLevel {
     Unspecified = 0,
     /// Expected from clients.
     Info = 1,
-    /// Worth a look when it recurs.
+    /// Needs attention if it recurs.
     Warn = 2,
-    /// A fault of Paddock or of what it stands on.
+    /// A fault of Paddock or of a dependency.
     Error = 3,
 }
 impl LogLevel {
@@ -69,7 +69,7 @@ pub enum Reason {
     Unspecified = 0,
     /// No user credential came with a request that needs one.
     CredentialMissing = 1,
-    /// The user credential has not the form of a personal access token.
+    /// The user credential does not have the form of a personal access token.
     UserTokenMalformed = 2,
     /// No personal access token with this value exists.
     UserTokenUnknown = 3,
@@ -77,13 +77,13 @@ pub enum Reason {
     UserTokenExpired = 4,
     /// The personal access token was revoked.
     UserTokenRevoked = 5,
-    /// A credential of another kind stands where a personal access token is expected.
+    /// A credential of another kind is used where a personal access token is expected.
     UserTokenWrongKind = 6,
     /// The personal access token lacks the scope that the request needs.
     InsufficientScope = 7,
     /// Two different credentials came with one request.
     ConflictingCredentials = 8,
-    /// The runner token has not the form of one, or its checksum does not match.
+    /// The runner token does not have the form of one, or its checksum does not match.
     RunnerTokenMalformed = 20,
     /// No runner token with this value exists.
     RunnerTokenUnknown = 21,
@@ -93,7 +93,7 @@ pub enum Reason {
     RunnerTokenSuperseded = 23,
     /// The runner token was revoked by a reset by runner id.
     RunnerTokenRevoked = 24,
-    /// A credential of another kind stands where a runner token is expected.
+    /// A credential of another kind is used where a runner token is expected.
     RunnerTokenWrongKind = 25,
     /// The rotation deadline of the runner token has passed. The token still authenticates.
     RotationDeadlinePassed = 26,
@@ -161,7 +161,7 @@ pub enum Reason {
     Internal = 100,
     /// A process that Paddock needs is not reachable.
     Unavailable = 101,
-    /// A process that Paddock needs did not answer in time.
+    /// A process that Paddock needs did not respond in time.
     DeadlineExceeded = 102,
     /// A call between processes came without an identity.
     IdentityMissing = 120,
@@ -183,9 +183,9 @@ pub enum Reason {
     CallerNotAccepted = 128,
     /// No job token came with a request to a protected route.
     JobTokenMissing = 140,
-    /// The job token has not the form of one.
+    /// The job token does not have the form of one.
     JobTokenMalformed = 141,
-    /// A credential of another kind stands where a job token is expected.
+    /// A credential of another kind is used where a job token is expected.
     JobTokenWrongKind = 142,
     /// The job token is not signed by a key that is in force, or belongs to no job that is known.
     JobTokenInvalid = 143,
@@ -215,7 +215,7 @@ pub enum Reason {
     AllowlistEntryNotFound = 155,
     /// The allowlist has as many entries as it may.
     AllowlistFull = 156,
-    /// The user has no role of its own in the object.
+    /// The user has no direct role in the object.
     MemberNotFound = 157,
     /// The user has a role in the object already.
     MemberExists = 158,
@@ -225,7 +225,7 @@ pub enum Reason {
     CaptureUnavailable = 160,
     /// The protected upstream cannot be reached, or broke off.
     UpstreamUnavailable = 161,
-    /// The protected upstream did not answer in time.
+    /// The protected upstream did not respond in time.
     UpstreamTimeout = 162,
     /// The user of the job was deleted.
     JobUserDeleted = 163,
@@ -233,7 +233,7 @@ pub enum Reason {
     JobUserWithoutAccess = 164,
     /// The group would have no owner, in itself or above.
     LastOwner = 165,
-    /// The protected upstream serves as many requests as it may at the same time, and none of them has ended for a second.
+    /// The protected upstream already has its maximum of concurrent requests, and none of them ended within a second.
     UpstreamBusy = 166,
 }
 impl Reason {
@@ -514,13 +514,13 @@ impl CredentialForm {
 pub enum CredentialKind {
     /// Never used.
     Unspecified = 0,
-    /// None: anybody.
+    /// None: any caller.
     None = 1,
     /// A personal access token. Source of the carriers: <https://docs.gitlab.com/api/rest/authentication/>
     UserToken = 2,
     /// A runner authentication token. The header private-token is what gitlab-runner 16.10 to 17.10 sends it in.
     RunnerToken = 3,
-    /// A process of Paddock that speaks for itself.
+    /// A process of Paddock, on its own behalf.
     Process = 4,
     /// The token of a running CI job. Source of the carriers: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
     JobToken = 5,
@@ -563,7 +563,7 @@ pub enum Process {
     RunnerRegistry = 1,
     /// Translates REST to gRPC and faces the clients.
     Gateway = 2,
-    /// Decides what a job token may reach, and keeps the log of it.
+    /// Decides what a job token may access, and keeps the log of accesses.
     JobTokenAuth = 3,
     /// All services in one process, and the operator's command line.
     Paddock = 4,
@@ -594,10 +594,10 @@ impl Process {
         }
     }
 }
-/// Who may call a method, and how its answer becomes REST.
+/// Who may call a method, and how its response becomes REST.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MethodContract {
-    /// The credential kinds it accepts; empty: nobody may call it.
+    /// The credential kinds that it accepts. Empty: no caller may call it.
     #[prost(enumeration = "CredentialKind", repeated, tag = "1")]
     pub accepts: ::prost::alloc::vec::Vec<i32>,
     /// The token scopes of which a user needs one. MUST be set when users are accepted.
@@ -609,16 +609,16 @@ pub struct MethodContract {
     /// The HTTP status of success. 204: no body.
     #[prost(uint32, tag = "4")]
     pub success_status: u32,
-    /// The int32 field of the answer that holds the HTTP status of success instead.
+    /// The int32 field of the response that has the HTTP status of success instead.
     #[prost(string, tag = "5")]
     pub success_status_field: ::prost::alloc::string::String,
     /// The budget that a request draws on.
     #[prost(enumeration = "RateClass", tag = "6")]
     pub rate_class: i32,
-    /// True: a call without an answer may be repeated.
+    /// True: a call without a response may be repeated.
     #[prost(bool, tag = "7")]
     pub idempotent: bool,
-    /// The reason instead of the credential's own when what came starts like no credential that is known. Unset: the same.
+    /// The reason when the presented text has the prefix of no known credential. Unset: the reason of the credential.
     #[prost(enumeration = "Reason", tag = "8")]
     pub unrecognized: i32,
 }
@@ -629,7 +629,7 @@ pub struct ServiceContract {
     #[prost(enumeration = "Process", tag = "1")]
     pub served_by: i32,
 }
-/// What a field needs besides its type.
+/// What a field requires in addition to its type.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FieldContract {
     /// True: a request without it is refused.
@@ -638,13 +638,13 @@ pub struct FieldContract {
     /// The field takes the credential of this kind, from whichever carrier it came in.
     #[prost(enumeration = "CredentialKind", tag = "2")]
     pub credential: i32,
-    /// The field of the answer becomes this header and leaves the body. Lower case.
+    /// The field of the response becomes this header and is left out of the body. Lower case.
     #[prost(string, tag = "3")]
     pub response_header: ::prost::alloc::string::String,
     /// True: the value never appears in logs, traces or errors. Implied by credential.
     #[prost(bool, tag = "4")]
     pub sensitive: bool,
-    /// The least and the greatest number of an integer; both 0: no bounds.
+    /// The minimum and maximum of an integer. Both 0: no bounds.
     #[prost(int64, tag = "5")]
     pub minimum: i64,
     /// See minimum.
@@ -752,7 +752,7 @@ pub struct GetContractResponse {
     /// The contract digest: lower-case hexadecimal SHA-256.
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
-    /// The ids of the identity keys that it verifies with. An id is a fingerprint and tells nothing of the key.
+    /// The ids of the identity keys that it verifies with. An id is a fingerprint; it reveals nothing of the key.
     #[prost(string, repeated, tag = "4")]
     pub identity_key_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -838,7 +838,7 @@ pub mod contract_service_client {
             self
         }
         /// Returns the contract that the process was built with. Called by every client before traffic; it needs no identity,
-        /// so that a difference is seen as what it is and not as a refused credential.
+        /// so that a difference does not look like a refused credential.
         pub async fn get_contract(
             &mut self,
             request: impl tonic::IntoRequest<super::GetContractRequest>,
@@ -881,7 +881,7 @@ pub mod contract_service_server {
     #[async_trait]
     pub trait ContractService: std::marker::Send + std::marker::Sync + 'static {
         /// Returns the contract that the process was built with. Called by every client before traffic; it needs no identity,
-        /// so that a difference is seen as what it is and not as a refused credential.
+        /// so that a difference does not look like a refused credential.
         async fn get_contract(
             &self,
             request: tonic::Request<super::GetContractRequest>,
@@ -1071,11 +1071,11 @@ pub struct HeaderSpec {
 pub enum InternalHeader {
     /// Never sent.
     Unspecified = 0,
-    /// The short-lived signed identity of the call: the end caller, the speaking process, the method, the request id.
+    /// The short-lived signed identity of the call: the end caller, the calling process, the method, the request id.
     CallerIdentity = 1,
-    /// The digest of the contract that the sender was built with. It explains a refusal, it never causes one.
+    /// The digest of the contract that the sender was built with. It explains a refusal; it never causes one.
     ContractDigest = 2,
-    /// The signed identity of a job for a protected upstream: which job of which project, for which user, reaches which projects.
+    /// The signed identity of a job for a protected upstream: the job, its project, its user, and the target projects.
     JobIdentity = 3,
 }
 impl InternalHeader {
@@ -1117,7 +1117,7 @@ pub struct SecretSpec {
     /// How the file's content is written.
     #[prost(enumeration = "SecretEncoding", tag = "4")]
     pub encoding: i32,
-    /// The least number of bytes after decoding.
+    /// The minimum number of bytes after decoding.
     #[prost(uint32, tag = "5")]
     pub min_bytes: u32,
     /// Who produces it; `paddock serve` produces every one that lists PROCESS_PADDOCK on first start.
@@ -1171,17 +1171,17 @@ pub enum Secret {
     Unspecified = 0,
     /// Signs and verifies the identity of calls between processes.
     IdentityKey = 1,
-    /// The identity key before the last rotation: it still verifies, it signs nothing.
+    /// The identity key before the last rotation: it still verifies but no longer signs.
     IdentityKeyPrevious = 2,
     /// Seals the successor of a runner token until the successor is first used.
     SuccessorSealKey = 3,
-    /// The seal key before the last rotation: it still opens, it seals nothing.
+    /// The seal key before the last rotation: it still opens but no longer seals.
     SuccessorSealKeyPrevious = 4,
     /// The connection URL of runner-registry's Postgres, password included. Not read with the SQLite default.
     RegistryDatabaseUrl = 5,
     /// Signs job tokens and the identities for upstreams: the seed of an Ed25519 key (RFC 8032).
     JobTokenSigningKey = 6,
-    /// The signing key before the last rotation: it still verifies, it signs nothing. Keep it as long as the longest job runs.
+    /// The signing key before the last rotation: it still verifies but no longer signs. Keep it as long as the longest job runs.
     JobTokenSigningKeyPrevious = 7,
     /// The connection URL of job-token-auth's Postgres, password included. Not read with the SQLite default.
     JobTokenAuthDatabaseUrl = 8,

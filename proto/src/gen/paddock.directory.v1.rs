@@ -48,7 +48,7 @@ pub struct Group {
     /// The last segment of the path.
     #[prost(string, tag = "3")]
     pub path: ::prost::alloc::string::String,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "4")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// Who may see it.
@@ -88,7 +88,7 @@ pub struct ListGroupsRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -98,7 +98,7 @@ pub struct ListGroupsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub groups: ::prost::alloc::vec::Vec<Group>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -163,7 +163,7 @@ pub struct UpdateGroupRequest {
     /// The last segment of the path; the paths below follow.
     #[prost(string, optional, tag = "3")]
     pub path: ::core::option::Option<::prost::alloc::string::String>,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "4")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// Who may see it.
@@ -848,7 +848,7 @@ pub struct Project {
     /// The id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// The name.
@@ -891,7 +891,7 @@ pub struct ListProjectsRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -901,7 +901,7 @@ pub struct ListProjectsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub projects: ::prost::alloc::vec::Vec<Project>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -960,7 +960,7 @@ pub struct UpdateProjectRequest {
     /// The last segment of the path.
     #[prost(string, optional, tag = "3")]
     pub path: ::core::option::Option<::prost::alloc::string::String>,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "4")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// Who may see it.
@@ -1626,17 +1626,17 @@ pub mod project_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// Which project, and for whom.
+/// A project and a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetProjectAccessRequest {
     /// The project: its id or its full path.
     #[prost(string, tag = "1")]
     pub project: ::prost::alloc::string::String,
-    /// The user. Unset: nobody.
+    /// The user. Unset: none.
     #[prost(int64, optional, tag = "2")]
     pub user_id: ::core::option::Option<i64>,
 }
-/// A project, and what a user is to it.
+/// A project and the role of a user in it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetProjectAccessResponse {
     /// The project.
@@ -1645,7 +1645,7 @@ pub struct GetProjectAccessResponse {
     /// The group it lives in and all above it, the nearest first. Empty: it lives in a personal namespace.
     #[prost(int64, repeated, tag = "2")]
     pub ancestor_group_ids: ::prost::alloc::vec::Vec<i64>,
-    /// The greatest role of the user in the project. Unset: none.
+    /// The highest role of the user in the project. Unset: none.
     #[prost(int32, optional, tag = "3")]
     pub access_level: ::core::option::Option<i32>,
     /// Whether the user exists.
@@ -1658,13 +1658,13 @@ pub struct GetProjectAccessResponse {
     #[prost(string, tag = "6")]
     pub username: ::prost::alloc::string::String,
 }
-/// Which projects, and who asks for them.
+/// Projects and a viewer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeProjectsRequest {
     /// The ids. At most 100.
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
-    /// The user whose sight counts for `visible`. Unset: nobody's.
+    /// The viewer that `visible` refers to. Unset: none.
     #[prost(int64, optional, tag = "2")]
     pub viewer_id: ::core::option::Option<i64>,
     /// Whether that user is an administrator.
@@ -1694,13 +1694,13 @@ pub struct ProjectDescription {
     #[prost(int64, repeated, tag = "3")]
     pub ancestor_group_ids: ::prost::alloc::vec::Vec<i64>,
 }
-/// Which groups, and who asks for them.
+/// Groups and a viewer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeGroupsRequest {
     /// The ids. At most 100.
     #[prost(int64, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<i64>,
-    /// The user whose sight counts for `visible`. Unset: nobody's.
+    /// The viewer that `visible` refers to. Unset: none.
     #[prost(int64, optional, tag = "2")]
     pub viewer_id: ::core::option::Option<i64>,
     /// Whether that user is an administrator.
@@ -1765,7 +1765,7 @@ pub mod directory_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Look-ups between processes. An answer tells what is, not what a caller may see of it; the asking process decides that.
+    /// Look-ups between processes. A response contains everything; the calling process decides what its caller may see.
     #[derive(Debug, Clone)]
     pub struct DirectoryServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1835,7 +1835,7 @@ pub mod directory_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Returns a project, and what a user is to it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
+        /// Returns a project and the role of a user in it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
         pub async fn get_project_access(
             &mut self,
             request: impl tonic::IntoRequest<super::GetProjectAccessRequest>,
@@ -1865,7 +1865,7 @@ pub mod directory_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the projects with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
+        /// Returns the projects with these ids, without those that do not exist. The largest response stays below the 4 MiB that a gRPC client reads.
         pub async fn describe_projects(
             &mut self,
             request: impl tonic::IntoRequest<super::DescribeProjectsRequest>,
@@ -1895,7 +1895,7 @@ pub mod directory_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the groups with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
+        /// Returns the groups with these ids, without those that do not exist. The largest response stays below the 4 MiB that a gRPC client reads.
         pub async fn describe_groups(
             &mut self,
             request: impl tonic::IntoRequest<super::DescribeGroupsRequest>,
@@ -1970,7 +1970,7 @@ pub mod directory_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with DirectoryServiceServer.
     #[async_trait]
     pub trait DirectoryService: std::marker::Send + std::marker::Sync + 'static {
-        /// Returns a project, and what a user is to it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
+        /// Returns a project and the role of a user in it. Refuses with PROJECT_NOT_FOUND only if there is no such project.
         async fn get_project_access(
             &self,
             request: tonic::Request<super::GetProjectAccessRequest>,
@@ -1978,7 +1978,7 @@ pub mod directory_service_server {
             tonic::Response<super::GetProjectAccessResponse>,
             tonic::Status,
         >;
-        /// Returns the projects with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
+        /// Returns the projects with these ids, without those that do not exist. The largest response stays below the 4 MiB that a gRPC client reads.
         async fn describe_projects(
             &self,
             request: tonic::Request<super::DescribeProjectsRequest>,
@@ -1986,7 +1986,7 @@ pub mod directory_service_server {
             tonic::Response<super::DescribeProjectsResponse>,
             tonic::Status,
         >;
-        /// Returns the groups with these ids, without those that do not exist. The largest answer stays below the 4 MiB that a gRPC client reads.
+        /// Returns the groups with these ids, without those that do not exist. The largest response stays below the 4 MiB that a gRPC client reads.
         async fn describe_groups(
             &self,
             request: tonic::Request<super::DescribeGroupsRequest>,
@@ -2003,7 +2003,7 @@ pub mod directory_service_server {
             tonic::Status,
         >;
     }
-    /// Look-ups between processes. An answer tells what is, not what a caller may see of it; the asking process decides that.
+    /// Look-ups between processes. A response contains everything; the calling process decides what its caller may see.
     #[derive(Debug)]
     pub struct DirectoryServiceServer<T> {
         inner: Arc<T>,
@@ -2356,7 +2356,7 @@ pub struct GetVersionRequest {}
 /// The version.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetVersionResponse {
-    /// The version of the GitLab API that is spoken.
+    /// The version of the GitLab API that Paddock implements.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
     /// `paddock-` and Paddock's version.
@@ -2369,7 +2369,7 @@ pub struct GetMetadataRequest {}
 /// The metadata.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetMetadataResponse {
-    /// The version of the GitLab API that is spoken.
+    /// The version of the GitLab API that Paddock implements.
     #[prost(string, tag = "1")]
     pub version: ::prost::alloc::string::String,
     /// `paddock-` and Paddock's version.
@@ -2382,7 +2382,7 @@ pub struct GetMetadataResponse {
     #[prost(bool, tag = "4")]
     pub enterprise: bool,
 }
-/// The agent server, which Paddock has not.
+/// The agent server. Paddock has none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Kas {
     /// Always false.
@@ -2532,7 +2532,7 @@ pub mod instance_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
+        /// Returns the version of the GitLab API that Paddock implements, and Paddock's own as the revision.
         /// REST: GET /api/v4/version
         pub async fn get_version(
             &mut self,
@@ -2560,7 +2560,7 @@ pub mod instance_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Returns the same with what clients ask beside it.
+        /// Returns the same with further fields that clients read.
         /// REST: GET /api/v4/metadata
         pub async fn get_metadata(
             &mut self,
@@ -2624,7 +2624,7 @@ pub mod instance_service_server {
             tonic::Response<super::UpdateSettingsResponse>,
             tonic::Status,
         >;
-        /// Returns the version of the GitLab API that is spoken, and Paddock's own as the revision.
+        /// Returns the version of the GitLab API that Paddock implements, and Paddock's own as the revision.
         /// REST: GET /api/v4/version
         async fn get_version(
             &self,
@@ -2633,7 +2633,7 @@ pub mod instance_service_server {
             tonic::Response<super::GetVersionResponse>,
             tonic::Status,
         >;
-        /// Returns the same with what clients ask beside it.
+        /// Returns the same with further fields that clients read.
         /// REST: GET /api/v4/metadata
         async fn get_metadata(
             &self,
@@ -2981,7 +2981,7 @@ pub struct ListProjectMembersRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -2991,7 +2991,7 @@ pub struct ListProjectMembersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<Member>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -3004,7 +3004,7 @@ pub struct ListAllProjectMembersRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -3014,7 +3014,7 @@ pub struct ListAllProjectMembersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<Member>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -3035,7 +3035,7 @@ pub struct GetProjectMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who gets which role.
+/// A role for a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddProjectMemberRequest {
     /// The project: its id or its full path.
@@ -3055,7 +3055,7 @@ pub struct AddProjectMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who gets which other role.
+/// Another role for a member.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateProjectMemberRequest {
     /// The project: its id or its full path.
@@ -3075,7 +3075,7 @@ pub struct UpdateProjectMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who loses the role.
+/// A member to remove.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveProjectMemberRequest {
     /// The project: its id or its full path.
@@ -3097,7 +3097,7 @@ pub struct ListGroupMembersRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -3107,7 +3107,7 @@ pub struct ListGroupMembersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<Member>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -3120,7 +3120,7 @@ pub struct ListAllGroupMembersRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -3130,7 +3130,7 @@ pub struct ListAllGroupMembersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub members: ::prost::alloc::vec::Vec<Member>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -3151,7 +3151,7 @@ pub struct GetGroupMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who gets which role.
+/// A role for a user.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AddGroupMemberRequest {
     /// The group: its id or its full path.
@@ -3171,7 +3171,7 @@ pub struct AddGroupMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who gets which other role.
+/// Another role for a member.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UpdateGroupMemberRequest {
     /// The group: its id or its full path.
@@ -3191,7 +3191,7 @@ pub struct UpdateGroupMemberResponse {
     #[prost(message, optional, tag = "1")]
     pub member: ::core::option::Option<Member>,
 }
-/// Who loses the role.
+/// A member to remove.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveGroupMemberRequest {
     /// The group: its id or its full path.
@@ -3316,7 +3316,7 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the members of a project, inherited ones too, each with the greatest role. Refuses with PROJECT_NOT_FOUND.
+        /// Lists the members of a project, inherited ones too, each with the highest role. Refuses with PROJECT_NOT_FOUND.
         /// REST: GET /api/v4/projects/{id}/members/all
         pub async fn list_all_project_members(
             &mut self,
@@ -3440,7 +3440,7 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes the role from a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Removes the role of a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
         /// REST: DELETE /api/v4/projects/{id}/members/{user_id}
         pub async fn remove_project_member(
             &mut self,
@@ -3502,7 +3502,7 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the members of a group, inherited ones too, each with the greatest role. Refuses with GROUP_NOT_FOUND.
+        /// Lists the members of a group, inherited ones too, each with the highest role. Refuses with GROUP_NOT_FOUND.
         /// REST: GET /api/v4/groups/{id}/members/all
         pub async fn list_all_group_members(
             &mut self,
@@ -3627,7 +3627,7 @@ pub mod member_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes the role from a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
+        /// Removes the role of a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
         /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
         pub async fn remove_group_member(
             &mut self,
@@ -3682,7 +3682,7 @@ pub mod member_service_server {
             tonic::Response<super::ListProjectMembersResponse>,
             tonic::Status,
         >;
-        /// Lists the members of a project, inherited ones too, each with the greatest role. Refuses with PROJECT_NOT_FOUND.
+        /// Lists the members of a project, inherited ones too, each with the highest role. Refuses with PROJECT_NOT_FOUND.
         /// REST: GET /api/v4/projects/{id}/members/all
         async fn list_all_project_members(
             &self,
@@ -3718,7 +3718,7 @@ pub mod member_service_server {
             tonic::Response<super::UpdateProjectMemberResponse>,
             tonic::Status,
         >;
-        /// Takes the role from a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
+        /// Removes the role of a direct member. For maintainers, and for the member. Refuses with MEMBER_NOT_FOUND or ACCESS_DENIED.
         /// REST: DELETE /api/v4/projects/{id}/members/{user_id}
         async fn remove_project_member(
             &self,
@@ -3736,7 +3736,7 @@ pub mod member_service_server {
             tonic::Response<super::ListGroupMembersResponse>,
             tonic::Status,
         >;
-        /// Lists the members of a group, inherited ones too, each with the greatest role. Refuses with GROUP_NOT_FOUND.
+        /// Lists the members of a group, inherited ones too, each with the highest role. Refuses with GROUP_NOT_FOUND.
         /// REST: GET /api/v4/groups/{id}/members/all
         async fn list_all_group_members(
             &self,
@@ -3773,7 +3773,7 @@ pub mod member_service_server {
             tonic::Response<super::UpdateGroupMemberResponse>,
             tonic::Status,
         >;
-        /// Takes the role from a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
+        /// Removes the role of a direct member. For owners, and for the member. Refuses as UpdateGroupMember does.
         /// REST: DELETE /api/v4/groups/{id}/members/{user_id}
         async fn remove_group_member(
             &self,
@@ -4511,7 +4511,7 @@ pub struct ListUsersRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "3")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "4")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -4521,7 +4521,7 @@ pub struct ListUsersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub users: ::prost::alloc::vec::Vec<User>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -4645,7 +4645,7 @@ pub struct CreatePersonalAccessTokenResponse {
     /// The day at whose start, UTC, it expires.
     #[prost(string, optional, tag = "8")]
     pub expires_at: ::core::option::Option<::prost::alloc::string::String>,
-    /// The token. It is shown this once.
+    /// The token. It is shown only this once.
     #[prost(string, tag = "9")]
     pub token: ::prost::alloc::string::String,
 }
@@ -4954,7 +4954,7 @@ pub mod user_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Tells which user a personal access token belongs to. Called by the gateway, which caches the answer for at most 1 s.
+        /// Returns the user of a personal access token. Called by the gateway, which caches the response for at most 1 s.
         /// Refuses with USER_TOKEN_UNKNOWN, USER_TOKEN_EXPIRED or USER_TOKEN_REVOKED.
         pub async fn authenticate_user_token(
             &mut self,
@@ -5060,7 +5060,7 @@ pub mod user_service_server {
             tonic::Response<super::CreatePersonalAccessTokenResponse>,
             tonic::Status,
         >;
-        /// Tells which user a personal access token belongs to. Called by the gateway, which caches the answer for at most 1 s.
+        /// Returns the user of a personal access token. Called by the gateway, which caches the response for at most 1 s.
         /// Refuses with USER_TOKEN_UNKNOWN, USER_TOKEN_EXPIRED or USER_TOKEN_REVOKED.
         async fn authenticate_user_token(
             &self,

@@ -114,7 +114,7 @@ pub struct Capture {
     /// The project of the job.
     #[prost(int64, tag = "2")]
     pub origin_project_id: i64,
-    /// The projects that the request reaches, without the job's own.
+    /// The projects that the request accesses, without the job's own.
     #[prost(int64, repeated, tag = "3")]
     pub target_project_ids: ::prost::alloc::vec::Vec<i64>,
     /// The job.
@@ -148,11 +148,11 @@ pub struct Capture {
 pub enum CaptureMode {
     /// Never used.
     Unspecified = 0,
-    /// No answer of success without a durable record.
+    /// No success response without a durable record.
     Strict = 1,
-    /// The record is in a local file before the answer, and is shipped from there.
+    /// The record is in a local file before the response, and is shipped from there.
     Spool = 2,
-    /// The record is shipped after the answer; it is dropped, and counted as dropped, when it cannot be.
+    /// The record is shipped after the response, or dropped and counted if that is not possible.
     BestEffort = 3,
 }
 impl CaptureMode {
@@ -189,7 +189,7 @@ pub struct GetScopeRequest {
 /// The scope of a project.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetScopeResponse {
-    /// Whether the allowlists decide whose job tokens reach the project.
+    /// Whether the allowlists decide whose job tokens may access the project.
     #[prost(bool, tag = "1")]
     pub inbound_enabled: bool,
     /// Whether the project's own job tokens reach private projects only through an outbound list. Removed by GitLab in 18.0; always
@@ -219,7 +219,7 @@ pub struct ListAllowedProjectsRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -229,7 +229,7 @@ pub struct ListAllowedProjectsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub projects: ::prost::alloc::vec::Vec<AllowedProject>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -239,7 +239,7 @@ pub struct AllowedProject {
     /// The id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// The name. Unset: the project is deleted, or the caller may not see it.
@@ -263,7 +263,7 @@ pub struct AllowedProject {
     /// Whether the log made the entry.
     #[prost(bool, tag = "9")]
     pub autopopulated: bool,
-    /// What is known of the object behind the id.
+    /// Whether the object behind the id exists and is visible.
     #[prost(enumeration = "ObjectState", tag = "10")]
     pub state: i32,
     /// When it was created. Unset as the name.
@@ -282,7 +282,7 @@ pub struct ListAllowedGroupsRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "2")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "3")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -292,7 +292,7 @@ pub struct ListAllowedGroupsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub groups: ::prost::alloc::vec::Vec<AllowedGroup>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -320,7 +320,7 @@ pub struct AllowedGroup {
     /// Whether the log made the entry.
     #[prost(bool, tag = "7")]
     pub autopopulated: bool,
-    /// What is known of the object behind the id.
+    /// Whether the object behind the id exists and is visible.
     #[prost(enumeration = "ObjectState", tag = "8")]
     pub state: i32,
     /// Always unset; kept because clients read it.
@@ -663,7 +663,7 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the projects whose job tokens reach the project; it is the first one itself. For maintainers of the project.
+        /// Lists the projects whose job tokens may access the project; it is the first one itself. For maintainers of the project.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/allowlist
         pub async fn list_allowed_projects(
             &mut self,
@@ -694,7 +694,7 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Lists the groups whose projects' job tokens reach the project. For maintainers of the project.
+        /// Lists the groups whose projects' job tokens may access the project. For maintainers of the project.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/groups_allowlist
         pub async fn list_allowed_groups(
             &mut self,
@@ -845,7 +845,7 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a project from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
+        /// Removes a project from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
         /// REST: DELETE /api/v4/projects/{id}/job_token_scope/allowlist/{target_project_id}
         pub async fn disallow_project(
             &mut self,
@@ -876,7 +876,7 @@ pub mod scope_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a group from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
+        /// Removes a group from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
         /// REST: DELETE /api/v4/projects/{id}/job_token_scope/groups_allowlist/{target_group_id}
         pub async fn disallow_group(
             &mut self,
@@ -937,7 +937,7 @@ pub mod scope_service_server {
             tonic::Response<super::UpdateScopeResponse>,
             tonic::Status,
         >;
-        /// Lists the projects whose job tokens reach the project; it is the first one itself. For maintainers of the project.
+        /// Lists the projects whose job tokens may access the project; it is the first one itself. For maintainers of the project.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/allowlist
         async fn list_allowed_projects(
             &self,
@@ -946,7 +946,7 @@ pub mod scope_service_server {
             tonic::Response<super::ListAllowedProjectsResponse>,
             tonic::Status,
         >;
-        /// Lists the groups whose projects' job tokens reach the project. For maintainers of the project.
+        /// Lists the groups whose projects' job tokens may access the project. For maintainers of the project.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/groups_allowlist
         async fn list_allowed_groups(
             &self,
@@ -993,7 +993,7 @@ pub mod scope_service_server {
             tonic::Response<super::UpdateAllowedGroupResponse>,
             tonic::Status,
         >;
-        /// Takes a project from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
+        /// Removes a project from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
         /// REST: DELETE /api/v4/projects/{id}/job_token_scope/allowlist/{target_project_id}
         async fn disallow_project(
             &self,
@@ -1002,7 +1002,7 @@ pub mod scope_service_server {
             tonic::Response<super::DisallowProjectResponse>,
             tonic::Status,
         >;
-        /// Takes a group from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
+        /// Removes a group from the allowlist. For maintainers of the project. Refuses with ALLOWLIST_ENTRY_NOT_FOUND.
         /// REST: DELETE /api/v4/projects/{id}/job_token_scope/groups_allowlist/{target_group_id}
         async fn disallow_group(
             &self,
@@ -1598,7 +1598,7 @@ pub struct LoggedProject {
     /// The full path. Unset as the name; administrators see the last known one of a deleted project.
     #[prost(string, optional, tag = "4")]
     pub path_with_namespace: ::core::option::Option<::prost::alloc::string::String>,
-    /// What is known of the project.
+    /// Whether the project exists and is visible.
     #[prost(enumeration = "ObjectState", tag = "5")]
     pub state: i32,
 }
@@ -1646,7 +1646,7 @@ pub struct AuthenticationLogEntry {
 /// One access.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessEvent {
-    /// The id; a request that reached several projects has one event for each, with the same id.
+    /// The id. A request that accessed several projects has one event for each, with the same id.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// The project of the job.
@@ -1670,7 +1670,7 @@ pub struct AccessEvent {
     /// The policies that the route requires.
     #[prost(enumeration = "JobTokenPolicy", repeated, tag = "8")]
     pub job_token_policies: ::prost::alloc::vec::Vec<i32>,
-    /// The HTTP status of the upstream's answer.
+    /// The HTTP status of the upstream's response.
     #[prost(int32, tag = "9")]
     pub status: i32,
     /// The capture mode of the route.
@@ -1720,7 +1720,7 @@ pub struct ListAuthenticationLogResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub entries: ::prost::alloc::vec::Vec<AuthenticationLogEntry>,
-    /// Where the next page begins.
+    /// The start of the next page.
     #[prost(message, optional, tag = "2")]
     pub cursor: ::core::option::Option<super::super::page::v1::Cursor>,
 }
@@ -1767,7 +1767,7 @@ pub struct ListAccessEventsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<AccessEvent>,
-    /// Where the next page begins.
+    /// The start of the next page.
     #[prost(message, optional, tag = "2")]
     pub cursor: ::core::option::Option<super::super::page::v1::Cursor>,
 }
@@ -2070,7 +2070,7 @@ pub mod authentication_log_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Lists which projects reached the project (or which it reached), one item for each pair, the latest access first. For maintainers of the project.
+        /// Lists which projects accessed the project (or which it accessed), one item for each pair, the latest access first. For maintainers of the project.
         /// Refuses with PROJECT_NOT_FOUND, ACCESS_DENIED or PARAMETER_INVALID.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log
         pub async fn list_authentication_log(
@@ -2319,7 +2319,7 @@ pub mod authentication_log_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with AuthenticationLogServiceServer.
     #[async_trait]
     pub trait AuthenticationLogService: std::marker::Send + std::marker::Sync + 'static {
-        /// Lists which projects reached the project (or which it reached), one item for each pair, the latest access first. For maintainers of the project.
+        /// Lists which projects accessed the project (or which it accessed), one item for each pair, the latest access first. For maintainers of the project.
         /// Refuses with PROJECT_NOT_FOUND, ACCESS_DENIED or PARAMETER_INVALID.
         /// REST: GET /api/v4/projects/{id}/job_token_scope/authentication_log
         async fn list_authentication_log(
@@ -2911,7 +2911,7 @@ pub struct AuthorizeRequest {
     /// The job token.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
-    /// The projects that the request reaches, each by its id or its full path. At least one.
+    /// The projects that the request accesses, each by its id or its full path. At least one.
     #[prost(string, repeated, tag = "2")]
     pub projects: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// The policies that the route requires. None: the route is not open to other projects' job tokens.
@@ -2934,7 +2934,7 @@ pub struct AuthorizeRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct AuthorizeResponse {
-    /// The pending capture. Unset: the job reaches its own project only, which is not recorded.
+    /// The pending capture. Unset: the job accesses its own project only, which is not recorded.
     #[prost(message, optional, tag = "1")]
     pub capture: ::core::option::Option<Capture>,
     /// The job.
@@ -2949,7 +2949,7 @@ pub struct AuthorizeResponse {
     /// The project of the job.
     #[prost(int64, tag = "5")]
     pub origin_project_id: i64,
-    /// The projects that the request reaches, in the order of the question.
+    /// The projects that the request accesses, in the order of the question.
     #[prost(int64, repeated, tag = "6")]
     pub target_project_ids: ::prost::alloc::vec::Vec<i64>,
     /// The signed identity for the upstream: a JWT (EdDSA) that verifies with the keys of ListSigningKeys.
@@ -2962,7 +2962,7 @@ pub struct FlushRequest {
     /// The capture, as Authorize returned it.
     #[prost(message, optional, tag = "1")]
     pub capture: ::core::option::Option<Capture>,
-    /// The HTTP status of the upstream's answer, 2xx or 3xx.
+    /// The HTTP status of the upstream's response, 2xx or 3xx.
     #[prost(int32, tag = "2")]
     pub status: i32,
 }
@@ -2990,7 +2990,7 @@ pub mod authorization_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Decides what a job token may reach, and keeps the record of it. Called by the gateway for every request to a protected route.
+    /// Decides what a job token may access, and records each access. Called by the gateway for every request to a protected route.
     #[derive(Debug, Clone)]
     pub struct AuthorizationServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -3060,7 +3060,7 @@ pub mod authorization_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Decides whether the token may reach the projects, and writes a pending capture if they are not its own.
+        /// Decides whether the token may access the projects, and writes a pending capture if they are not its own.
         /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, JOB_USER_DELETED,
         /// PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE, JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with
         /// CAPTURE_UNAVAILABLE.
@@ -3093,8 +3093,8 @@ pub mod authorization_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Says that the request succeeded: the capture becomes an entry of the log, as durably as its mode promises, before the
-        /// answer. Fails with CAPTURE_UNAVAILABLE. A repeated call records nothing twice.
+        /// Reports that the request succeeded. The capture becomes an entry of the log, as durable as its mode promises, before the
+        /// response. Fails with CAPTURE_UNAVAILABLE. A repeated call records nothing twice.
         pub async fn flush(
             &mut self,
             request: impl tonic::IntoRequest<super::FlushRequest>,
@@ -3118,7 +3118,7 @@ pub mod authorization_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Says that the request did not succeed: its pending capture goes.
+        /// Reports that the request did not succeed. Removes its pending capture.
         pub async fn discard(
             &mut self,
             request: impl tonic::IntoRequest<super::DiscardRequest>,
@@ -3163,7 +3163,7 @@ pub mod authorization_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with AuthorizationServiceServer.
     #[async_trait]
     pub trait AuthorizationService: std::marker::Send + std::marker::Sync + 'static {
-        /// Decides whether the token may reach the projects, and writes a pending capture if they are not its own.
+        /// Decides whether the token may access the projects, and writes a pending capture if they are not its own.
         /// Refuses with JOB_TOKEN_MALFORMED, JOB_TOKEN_INVALID, JOB_TOKEN_EXPIRED, JOB_NOT_RUNNING, JOB_PROJECT_DELETED, JOB_USER_DELETED,
         /// PROJECT_NOT_FOUND, JOB_TOKEN_NOT_IN_SCOPE, JOB_TOKEN_POLICY_MISSING, JOB_TOKEN_ROUTE_UNAUTHORIZED or ACCESS_DENIED. Fails with
         /// CAPTURE_UNAVAILABLE.
@@ -3174,19 +3174,19 @@ pub mod authorization_service_server {
             tonic::Response<super::AuthorizeResponse>,
             tonic::Status,
         >;
-        /// Says that the request succeeded: the capture becomes an entry of the log, as durably as its mode promises, before the
-        /// answer. Fails with CAPTURE_UNAVAILABLE. A repeated call records nothing twice.
+        /// Reports that the request succeeded. The capture becomes an entry of the log, as durable as its mode promises, before the
+        /// response. Fails with CAPTURE_UNAVAILABLE. A repeated call records nothing twice.
         async fn flush(
             &self,
             request: tonic::Request<super::FlushRequest>,
         ) -> std::result::Result<tonic::Response<super::FlushResponse>, tonic::Status>;
-        /// Says that the request did not succeed: its pending capture goes.
+        /// Reports that the request did not succeed. Removes its pending capture.
         async fn discard(
             &self,
             request: tonic::Request<super::DiscardRequest>,
         ) -> std::result::Result<tonic::Response<super::DiscardResponse>, tonic::Status>;
     }
-    /// Decides what a job token may reach, and keeps the record of it. Called by the gateway for every request to a protected route.
+    /// Decides what a job token may access, and records each access. Called by the gateway for every request to a protected route.
     #[derive(Debug)]
     pub struct AuthorizationServiceServer<T> {
         inner: Arc<T>,
@@ -3445,7 +3445,7 @@ pub struct Job {
     /// The id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// Where it stands.
+    /// The status.
     #[prost(enumeration = "JobStatus", tag = "2")]
     pub status: i32,
     /// Its name in the pipeline.
@@ -3511,7 +3511,7 @@ pub struct IssueJobTokenRequest {
     /// How long it may run, in seconds, from 1 to 2592000 (30 days); the token expires five minutes after. Unset: an hour.
     #[prost(int32, optional, tag = "3")]
     pub timeout: ::core::option::Option<i32>,
-    /// Where it stands: created or running. Unset: running.
+    /// The status: created or running. Unset: running.
     #[prost(enumeration = "JobStatus", optional, tag = "4")]
     pub status: ::core::option::Option<i32>,
     /// Its name. At most 255 characters.
@@ -3531,7 +3531,7 @@ pub struct IssueJobTokenResponse {
     /// The job.
     #[prost(message, optional, tag = "1")]
     pub job: ::core::option::Option<Job>,
-    /// The token. It is shown this once.
+    /// The token. It is shown only this once.
     #[prost(string, tag = "2")]
     pub token: ::prost::alloc::string::String,
 }
@@ -3570,7 +3570,7 @@ pub struct FinishJobResponse {
 /// Which jobs to list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListJobsRequest {
-    /// Only jobs that stand here.
+    /// Only jobs with this status.
     #[prost(enumeration = "JobStatus", optional, tag = "1")]
     pub status: ::core::option::Option<i32>,
     /// Only jobs of this project.
@@ -3579,7 +3579,7 @@ pub struct ListJobsRequest {
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "3")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "4")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -3589,7 +3589,7 @@ pub struct ListJobsResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub jobs: ::prost::alloc::vec::Vec<Job>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -3640,7 +3640,7 @@ pub struct SigningKey {
     #[prost(string, tag = "6")]
     pub r#use: ::prost::alloc::string::String,
 }
-/// Where a job stands. Its token is good only while it runs.
+/// The status of a job. Its token is valid only while the job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum JobStatus {
@@ -3688,7 +3688,7 @@ pub mod job_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Jobs, as far as their tokens are concerned: issued when the job begins, dead when it ends.
+    /// Jobs and their tokens: a token is issued when the job begins and refused when it ends.
     #[derive(Debug, Clone)]
     pub struct JobServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -3815,7 +3815,7 @@ pub mod job_service_client {
                 .insert(GrpcMethod::new("paddock.job_token.v1.JobService", "StartJob"));
             self.inner.unary(req, path, codec).await
         }
-        /// Says that a job has ended: its token is dead at once. A job that has ended already stays as it is. Refuses with JOB_NOT_FOUND.
+        /// Says that a job has ended: its token is refused at once. A job that has ended already stays as it is. Refuses with JOB_NOT_FOUND.
         /// REST: POST /api/v4/admin/jobs/{id}/finish
         pub async fn finish_job(
             &mut self,
@@ -3960,7 +3960,7 @@ pub mod job_service_server {
             tonic::Response<super::StartJobResponse>,
             tonic::Status,
         >;
-        /// Says that a job has ended: its token is dead at once. A job that has ended already stays as it is. Refuses with JOB_NOT_FOUND.
+        /// Says that a job has ended: its token is refused at once. A job that has ended already stays as it is. Refuses with JOB_NOT_FOUND.
         /// REST: POST /api/v4/admin/jobs/{id}/finish
         async fn finish_job(
             &self,
@@ -3998,7 +3998,7 @@ pub mod job_service_server {
             tonic::Status,
         >;
     }
-    /// Jobs, as far as their tokens are concerned: issued when the job begins, dead when it ends.
+    /// Jobs and their tokens: a token is issued when the job begins and refused when it ends.
     #[derive(Debug)]
     pub struct JobServiceServer<T> {
         inner: Arc<T>,

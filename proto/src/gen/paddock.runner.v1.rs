@@ -5,7 +5,7 @@ pub struct Runner {
     /// The id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// What its owner says of it. At most 1024 characters.
+    /// A description by its owner. At most 1024 characters.
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// Always unset; kept because clients read it.
@@ -38,20 +38,20 @@ pub struct Runner {
     /// When its current token expires. Unset: never.
     #[prost(message, optional, tag = "12")]
     pub token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// From when on its current token cannot be rotated. Unset: no deadline.
+    /// The time from which its current token cannot be rotated. Unset: no deadline.
     #[prost(message, optional, tag = "13")]
     pub token_rotation_deadline: ::core::option::Option<::prost_types::Timestamp>,
     /// True: a project runner that has no project left. Its token still authenticates but cannot be rotated.
     #[prost(bool, tag = "14")]
     pub unassigned: bool,
 }
-/// A runner with all that is known of it.
+/// A runner with all its details.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunnerDetails {
     /// The id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// What its owner says of it.
+    /// A description by its owner.
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
     /// Always unset; kept because clients read it.
@@ -84,7 +84,7 @@ pub struct RunnerDetails {
     /// When its current token expires. Unset: never.
     #[prost(message, optional, tag = "12")]
     pub token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// From when on its current token cannot be rotated. Unset: no deadline.
+    /// The time from which its current token cannot be rotated. Unset: no deadline.
     #[prost(message, optional, tag = "13")]
     pub token_rotation_deadline: ::core::option::Option<::prost_types::Timestamp>,
     /// True: a project runner that has no project left.
@@ -99,7 +99,7 @@ pub struct RunnerDetails {
     /// True: it cannot be assigned to further projects.
     #[prost(bool, tag = "17")]
     pub locked: bool,
-    /// The longest time in seconds that it works on one job. Unset: no limit of its own.
+    /// The longest time in seconds that it works on one job. Unset: no limit for this runner.
     #[prost(int32, optional, tag = "18")]
     pub maximum_timeout: ::core::option::Option<i32>,
     /// Which jobs it takes.
@@ -123,7 +123,7 @@ pub struct RunnerDetails {
     /// A note for those who maintain it. Unset when the caller may not update the runner.
     #[prost(string, optional, tag = "25")]
     pub maintenance_note: ::core::option::Option<::prost::alloc::string::String>,
-    /// The projects it is assigned to, as far as the caller may see them.
+    /// The projects that it is assigned to and that the caller may see.
     #[prost(message, repeated, tag = "26")]
     pub projects: ::prost::alloc::vec::Vec<RunnerProject>,
     /// The group it belongs to, if the caller may see it.
@@ -348,14 +348,14 @@ pub struct CreateRunnerRequest {
     /// At most 50 tags.
     #[prost(string, repeated, tag = "10")]
     pub tag_list: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Seconds, at least 600. Unset: no limit of its own.
+    /// Seconds, at least 600. Unset: no limit for this runner.
     #[prost(int32, optional, tag = "11")]
     pub maximum_timeout: ::core::option::Option<i32>,
     /// When the first token expires, ISO 8601: at least 5 minutes and at most 15 days ahead, and no later than
     /// the settings allow. Unset: as the settings say. A rotated token expires as the settings say.
     #[prost(string, optional, tag = "12")]
     pub token_expires_at: ::core::option::Option<::prost::alloc::string::String>,
-    /// From when on the first token cannot be rotated, ISO 8601: not past, not later than token_expires_at, which it needs.
+    /// The time from which the first token cannot be rotated, ISO 8601. Must not be in the past or later than token_expires_at, which it needs.
     /// A rotation before it clears it.
     #[prost(string, optional, tag = "13")]
     pub token_rotation_deadline: ::core::option::Option<::prost::alloc::string::String>,
@@ -367,13 +367,13 @@ pub struct CreateRunnerResponse {
     /// The runner id.
     #[prost(int64, tag = "1")]
     pub id: i64,
-    /// The first token. It is shown this once.
+    /// The first token. It is shown only this once.
     #[prost(string, tag = "2")]
     pub token: ::prost::alloc::string::String,
     /// When the token expires. Unset: never.
     #[prost(message, optional, tag = "3")]
     pub token_expires_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// From when on the token cannot be rotated. Unset: no deadline.
+    /// The time from which the token cannot be rotated. Unset: no deadline.
     #[prost(message, optional, tag = "4")]
     pub token_rotation_deadline: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -395,13 +395,13 @@ pub struct ListRunnersRequest {
     /// Only runners with all these tags.
     #[prost(string, repeated, tag = "5")]
     pub tag_list: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Only runners that have a manager whose version starts so. Digits, dots and `+`.
+    /// Only runners that have a manager whose version has this prefix. Digits, dots and `+`.
     #[prost(string, optional, tag = "6")]
     pub version_prefix: ::core::option::Option<::prost::alloc::string::String>,
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "7")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "8")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -411,7 +411,7 @@ pub struct ListRunnersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub runners: ::prost::alloc::vec::Vec<Runner>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -433,13 +433,13 @@ pub struct ListAllRunnersRequest {
     /// Only runners with all these tags.
     #[prost(string, repeated, tag = "5")]
     pub tag_list: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Only runners that have a manager whose version starts so. Digits, dots and `+`.
+    /// Only runners that have a manager whose version has this prefix. Digits, dots and `+`.
     #[prost(string, optional, tag = "6")]
     pub version_prefix: ::core::option::Option<::prost::alloc::string::String>,
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "7")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "8")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -449,7 +449,7 @@ pub struct ListAllRunnersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub runners: ::prost::alloc::vec::Vec<Runner>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -479,7 +479,7 @@ pub struct UpdateRunnerRequest {
     /// At most 1024 characters.
     #[prost(string, optional, tag = "2")]
     pub description: ::core::option::Option<::prost::alloc::string::String>,
-    /// Deprecated: the opposite of paused; refused beside it.
+    /// Deprecated: the opposite of paused; refused together with it.
     #[prost(bool, optional, tag = "3")]
     pub active: ::core::option::Option<bool>,
     /// Whether it is given no jobs.
@@ -549,7 +549,7 @@ pub struct ResetRunnerAuthenticationTokenRequest {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 #[prost(skip_debug)]
 pub struct ResetRunnerAuthenticationTokenResponse {
-    /// The token. It is shown this once.
+    /// The token. It is shown only this once.
     #[prost(string, tag = "1")]
     pub token: ::prost::alloc::string::String,
     /// When the token expires. Unset: never.
@@ -577,13 +577,13 @@ pub struct ListProjectRunnersRequest {
     /// Only runners with all these tags.
     #[prost(string, repeated, tag = "6")]
     pub tag_list: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Only runners that have a manager whose version starts so. Digits, dots and `+`.
+    /// Only runners that have a manager whose version has this prefix. Digits, dots and `+`.
     #[prost(string, optional, tag = "7")]
     pub version_prefix: ::core::option::Option<::prost::alloc::string::String>,
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "8")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "9")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -593,7 +593,7 @@ pub struct ListProjectRunnersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub runners: ::prost::alloc::vec::Vec<Runner>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -645,13 +645,13 @@ pub struct ListGroupRunnersRequest {
     /// Only runners with all these tags.
     #[prost(string, repeated, tag = "5")]
     pub tag_list: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Only runners that have a manager whose version starts so. Digits, dots and `+`.
+    /// Only runners that have a manager whose version has this prefix. Digits, dots and `+`.
     #[prost(string, optional, tag = "6")]
     pub version_prefix: ::core::option::Option<::prost::alloc::string::String>,
     /// The page, from 1. Unset: 1.
     #[prost(int32, optional, tag = "7")]
     pub page: ::core::option::Option<i32>,
-    /// How many items a page holds. Unset: 20; more than 100 counts as 100.
+    /// Items per page. Unset: 20. Values above 100 count as 100.
     #[prost(int32, optional, tag = "8")]
     pub per_page: ::core::option::Option<i32>,
 }
@@ -661,7 +661,7 @@ pub struct ListGroupRunnersResponse {
     /// The items of the page.
     #[prost(message, repeated, tag = "1")]
     pub runners: ::prost::alloc::vec::Vec<Runner>,
-    /// Where the page stands.
+    /// The position of the page in the list.
     #[prost(message, optional, tag = "2")]
     pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
@@ -885,7 +885,7 @@ pub mod runner_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Deletes a runner; its tokens are dead at once. Refuses with RUNNER_NOT_FOUND, RUNNER_SHARED_BY_PROJECTS or ACCESS_DENIED.
+        /// Deletes a runner; its tokens are refused at once. Refuses with RUNNER_NOT_FOUND, RUNNER_SHARED_BY_PROJECTS or ACCESS_DENIED.
         /// REST: DELETE /api/v4/runners/{id}
         pub async fn delete_runner(
             &mut self,
@@ -944,7 +944,7 @@ pub mod runner_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Revokes every token of the runner and returns a new one: the answer to a leak. The rotation deadline does not bind it.
+        /// Revokes every token of the runner and returns a new one, after a leak. The rotation deadline does not apply.
         /// Refuses with RUNNER_NOT_FOUND, ACCESS_DENIED or RUNNER_UNASSIGNED.
         /// REST: POST /api/v4/runners/{id}/reset_authentication_token
         pub async fn reset_runner_authentication_token(
@@ -1038,7 +1038,7 @@ pub mod runner_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Takes a runner from a project. Refuses with RUNNER_NOT_FOUND, RUNNER_LOCKED, RUNNER_OWNED_BY_PROJECT or ACCESS_DENIED.
+        /// Unassigns a runner from a project. Refuses with RUNNER_NOT_FOUND, RUNNER_LOCKED, RUNNER_OWNED_BY_PROJECT or ACCESS_DENIED.
         /// REST: DELETE /api/v4/projects/{id}/runners/{runner_id}
         pub async fn unassign_runner(
             &mut self,
@@ -1158,7 +1158,7 @@ pub mod runner_service_server {
             tonic::Response<super::UpdateRunnerResponse>,
             tonic::Status,
         >;
-        /// Deletes a runner; its tokens are dead at once. Refuses with RUNNER_NOT_FOUND, RUNNER_SHARED_BY_PROJECTS or ACCESS_DENIED.
+        /// Deletes a runner; its tokens are refused at once. Refuses with RUNNER_NOT_FOUND, RUNNER_SHARED_BY_PROJECTS or ACCESS_DENIED.
         /// REST: DELETE /api/v4/runners/{id}
         async fn delete_runner(
             &self,
@@ -1176,7 +1176,7 @@ pub mod runner_service_server {
             tonic::Response<super::ListRunnerManagersResponse>,
             tonic::Status,
         >;
-        /// Revokes every token of the runner and returns a new one: the answer to a leak. The rotation deadline does not bind it.
+        /// Revokes every token of the runner and returns a new one, after a leak. The rotation deadline does not apply.
         /// Refuses with RUNNER_NOT_FOUND, ACCESS_DENIED or RUNNER_UNASSIGNED.
         /// REST: POST /api/v4/runners/{id}/reset_authentication_token
         async fn reset_runner_authentication_token(
@@ -1205,7 +1205,7 @@ pub mod runner_service_server {
             tonic::Response<super::AssignRunnerResponse>,
             tonic::Status,
         >;
-        /// Takes a runner from a project. Refuses with RUNNER_NOT_FOUND, RUNNER_LOCKED, RUNNER_OWNED_BY_PROJECT or ACCESS_DENIED.
+        /// Unassigns a runner from a project. Refuses with RUNNER_NOT_FOUND, RUNNER_LOCKED, RUNNER_OWNED_BY_PROJECT or ACCESS_DENIED.
         /// REST: DELETE /api/v4/projects/{id}/runners/{runner_id}
         async fn unassign_runner(
             &self,
@@ -1894,7 +1894,7 @@ pub mod runner_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-/// What a runner program says of itself. Unknown fields are ignored.
+/// What a runner program reports about itself. Unknown fields are ignored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunnerInfo {
     /// Its name. At most 256 characters; longer values are cut.
@@ -1926,7 +1926,7 @@ pub struct RegisterRunnerRequest {
     /// The id that the runner program keeps for its machine. Unset: `<legacy>`. At most 64 characters.
     #[prost(string, optional, tag = "2")]
     pub system_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// What the runner program says of itself.
+    /// What the runner program reports about itself.
     #[prost(message, optional, tag = "3")]
     pub info: ::core::option::Option<RunnerInfo>,
 }
@@ -1954,7 +1954,7 @@ pub struct VerifyRunnerRequest {
     /// The id that the runner program keeps for its machine. Unset: `<legacy>`. At most 64 characters.
     #[prost(string, optional, tag = "2")]
     pub system_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// What the runner program says of itself.
+    /// What the runner program reports about itself.
     #[prost(message, optional, tag = "3")]
     pub info: ::core::option::Option<RunnerInfo>,
 }
@@ -2026,17 +2026,17 @@ pub struct RequestJobRequest {
     /// The id that the runner program keeps for its machine. Unset: `<legacy>`. At most 64 characters.
     #[prost(string, optional, tag = "2")]
     pub system_id: ::core::option::Option<::prost::alloc::string::String>,
-    /// What the runner program says of itself.
+    /// What the runner program reports about itself.
     #[prost(message, optional, tag = "3")]
     pub info: ::core::option::Option<RunnerInfo>,
-    /// The queue value of the last answer.
+    /// The queue value of the last response.
     #[prost(string, optional, tag = "4")]
     pub last_update: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// No job.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestJobResponse {
-    /// The HTTP status of the answer: 204, there is no job.
+    /// The HTTP status of the response: 204, there is no job.
     #[prost(int32, tag = "1")]
     pub status: i32,
     /// The queue value; it changes when there may be something new for this runner.
@@ -2157,7 +2157,7 @@ pub mod runner_token_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Tells whether a token authenticates, and records the contact.
+        /// Returns the runner of a token, and records the contact.
         /// REST: POST /api/v4/runners/verify
         pub async fn verify_runner(
             &mut self,
@@ -2283,7 +2283,7 @@ pub mod runner_token_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Asks for a job. No scheduler feeds Paddock, so an authenticated runner is always told that there is none (204).
+        /// Asks for a job. No scheduler feeds Paddock, so the response to an authenticated runner is always that there is none (204).
         /// REST: POST /api/v4/jobs/request
         pub async fn request_job(
             &mut self,
@@ -2336,7 +2336,7 @@ pub mod runner_token_service_server {
             tonic::Response<super::RegisterRunnerResponse>,
             tonic::Status,
         >;
-        /// Tells whether a token authenticates, and records the contact.
+        /// Returns the runner of a token, and records the contact.
         /// REST: POST /api/v4/runners/verify
         async fn verify_runner(
             &self,
@@ -2374,7 +2374,7 @@ pub mod runner_token_service_server {
             tonic::Response<super::UnregisterRunnerManagerResponse>,
             tonic::Status,
         >;
-        /// Asks for a job. No scheduler feeds Paddock, so an authenticated runner is always told that there is none (204).
+        /// Asks for a job. No scheduler feeds Paddock, so the response to an authenticated runner is always that there is none (204).
         /// REST: POST /api/v4/jobs/request
         async fn request_job(
             &self,

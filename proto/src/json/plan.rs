@@ -2,7 +2,7 @@
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
-use crate::DESCRIPTOR_SET;
+use crate::contract::DESCRIPTOR_SET;
 
 /// The maximum depth of messages inside messages. It stops a message that contains itself.
 const MAX_DEPTH: usize = 8;
