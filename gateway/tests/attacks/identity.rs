@@ -17,11 +17,13 @@ use proto::paddock::job_token::v1::{AuthorizeRequest, AuthorizeResponse};
 use tracing::Level;
 
 use crate::connection::KeptAlive;
+use crate::generated;
 use crate::support::log;
 use crate::support::protected::{Setup, allowed, identity, identity_header, job_header};
 use crate::support::upstream::{Seen, Upstream, answer};
 
-const SETS: usize = 10_000;
+/// How many sets of claims are sent in the long form.
+const ALL_SETS: usize = 10_000;
 
 /// In every value that a client claims; never in one of ours.
 const CLAIM: &str = "mallory";
@@ -263,12 +265,13 @@ async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
     let own = |asked| async { Ok(AuthorizeResponse { capture: None, ..allowed(asked) }) };
     setup.world.fake.on("authorize", own);
     let mut runner = runner();
-    let sets: Vec<_> = (0..SETS).map(|_| claims().new_tree(&mut runner).unwrap().current()).collect();
+    let count = generated(ALL_SETS);
+    let sets: Vec<_> = (0..count).map(|_| claims().new_tree(&mut runner).unwrap().current()).collect();
     let sets = Arc::new(sets);
     for upstream in [&setup.upstream, &h2] {
         upstream.on(|_| async { answer(200, &[], "") });
     }
-    let of = |lane: usize| (0..SETS).filter(|number| number % LANES == lane).collect::<Vec<_>>();
+    let of = |lane: usize| (0..count).filter(|number| number % LANES == lane).collect::<Vec<_>>();
     let address = setup.world.address;
     let lanes = [
         tokio::spawn(send_http1(address, sets.clone(), of(0))),
@@ -284,7 +287,7 @@ async fn no_claim_of_a_client_reaches_an_upstream_and_ours_always_does_once() {
         calls.into_iter().map(|(asked, context)| (context.request_id, asked.capture_id)).collect();
     let all = [setup.upstream.seen(), h2.seen()].concat();
     assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams were asked");
-    assert_eq!((all.len(), identities.len()), (SETS, SETS));
+    assert_eq!((all.len(), identities.len()), (count, count));
     for seen in all {
         let number: usize = seen.target.rsplit_once('v').unwrap().1.parse().unwrap();
         let capture = &identities[seen.headers["x-request-id"].to_str().unwrap()];

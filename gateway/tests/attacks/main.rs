@@ -11,3 +11,8 @@ mod smuggling;
 #[path = "../http/support/mod.rs"]
 #[allow(dead_code)]
 mod support;
+
+/// How many attacks a test generates: all of them in `make soak`, a fifth in `make test`.
+fn generated(all: usize) -> usize {
+    if std::env::var_os("PADDOCK_TEST_SOAK").is_some() { all } else { all / 5 }
+}
