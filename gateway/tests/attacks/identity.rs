@@ -15,6 +15,7 @@ use proto::paddock::{
 use tracing::Level;
 
 use crate::{
+    attack_count,
     connection::KeptAlive,
     generate::generate,
     support::{
@@ -24,7 +25,8 @@ use crate::{
     },
 };
 
-const SETS: usize = 10_000;
+/// The number of sets of claims in the long form.
+const ALL_SETS: usize = 10_000;
 
 /// A text in every value that a client claims. The gateway never sends it.
 const CLAIM: &str = "mallory";
@@ -258,13 +260,14 @@ async fn an_upstream_receives_the_identity_of_the_gateway_once_and_no_claim_of_a
     );
     let setup = Setup::with_table(&table).await;
     setup.allow_without_captures();
-    let sets = Arc::new(generate(&claims(), SETS, 7));
+    let count = attack_count(ALL_SETS);
+    let sets = Arc::new(generate(&claims(), count, 7));
     for upstream in [&setup.upstream, &h2] {
         upstream.on(|_| async { answer(200, &[], "") });
     }
     let address = setup.world.address;
     let [first, second, third, fourth] =
-        [0, 1, 2, 3].map(|connection| (connection..SETS).step_by(CONNECTIONS).collect::<Vec<_>>());
+        [0, 1, 2, 3].map(|connection| (connection..count).step_by(CONNECTIONS).collect::<Vec<_>>());
     let clients = [
         tokio::spawn(send_http1(address, sets.clone(), first)),
         tokio::spawn(send_http1(address, sets.clone(), second)),
@@ -279,7 +282,7 @@ async fn an_upstream_receives_the_identity_of_the_gateway_once_and_no_claim_of_a
         calls.into_iter().map(|(asked, context)| (context.request_id, asked.capture_id)).collect();
     let all = [setup.upstream.requests(), h2.requests()].concat();
     assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams received requests");
-    assert_eq!((all.len(), identities.len()), (SETS, SETS));
+    assert_eq!((all.len(), identities.len()), (count, count));
     for seen in all {
         let number: usize = seen.target.rsplit_once('v').unwrap().1.parse().unwrap();
         let capture = &identities[seen.headers["x-request-id"].to_str().unwrap()];

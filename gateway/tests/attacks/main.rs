@@ -12,3 +12,8 @@ mod smuggling;
 #[path = "../http/support/mod.rs"]
 #[allow(dead_code)]
 mod support;
+
+/// Returns the number of attacks that a test generates: all of them in `make soak`, a fifth in `make test`.
+fn attack_count(all: usize) -> usize {
+    if std::env::var_os("PADDOCK_TEST_SOAK").is_some() { all } else { all / 5 }
+}

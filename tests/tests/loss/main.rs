@@ -43,8 +43,8 @@ pub struct Scale {
 impl Scale {
     fn from_environment() -> Self {
         Self {
-            requests: from_variable("LOSS_REQUESTS", 20_000),
-            kills: from_variable("LOSS_KILLS", 21),
+            requests: from_variable("LOSS_REQUESTS", 12_000),
+            kills: from_variable("LOSS_KILLS", 12),
             faults: from_variable("LOSS_FAULTS", 1),
             pause_seconds: from_variable("LOSS_PAUSE_SECONDS", 2),
             seed: from_variable("LOSS_SEED", u64::from(std::process::id())),

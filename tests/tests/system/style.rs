@@ -81,18 +81,18 @@ fn dense_code_is_counted_over_the_whole_tree() {
     ];
     for code in dense {
         let file = format!("fn a() {{\n    {code}\n}}\n");
-        let (passed, printed) = lint(&[("src/a.rs", file.clone())]);
+        let (passed, printed) = lint(&[("src/a.rs", file)]);
         assert!(!passed && printed.starts_with("src/a.rs:2: a "), "{code}: {printed}");
-        // One in 2,000 lines is allowed, two are not.
-        let long = ["src/b.rs", "src/c.rs", "src/d.rs", "src/e.rs"].map(|name| (name, rust_lines(500)));
-        let (passed, printed) = lint(&[&long[..], &[("src/a.rs", file.clone())]].concat());
-        assert!(passed, "{code}: {printed}");
-        let (passed, printed) = lint(&[&long[..], &[("src/a.rs", file.repeat(2))]].concat());
-        assert!(!passed, "{code}: {printed}");
     }
-    for code in plain {
-        let (passed, printed) = lint(&[("src/a.rs", format!("fn a() {{\n    {code}\n}}\n"))]);
-        assert!(passed, "{code}: {printed}");
+    let lines = plain.map(|code| format!("    {code}\n")).concat();
+    let (passed, printed) = lint(&[("src/a.rs", format!("fn a() {{\n{lines}}}\n"))]);
+    assert!(passed, "{printed}");
+    // One in 2,000 lines is allowed, two are not.
+    let long = ["src/b.rs", "src/c.rs", "src/d.rs", "src/e.rs"].map(|name| (name, rust_lines(500)));
+    for (count, passes) in [(1, true), (2, false)] {
+        let file = "let f = |a| a;\n".repeat(count);
+        let (passed, printed) = lint(&[&long[..], &[("src/a.rs", file)]].concat());
+        assert_eq!(passed, passes, "{count}: {printed}");
     }
 }
 
