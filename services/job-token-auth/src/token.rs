@@ -9,7 +9,10 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use chassis::status::{Fault, Refusal};
+use chassis::{
+    secrets::SecretText,
+    status::{Fault, Refusal},
+};
 
 use crate::keys::{ISSUER, Purpose, SigningKeys, Unverified};
 
@@ -97,7 +100,7 @@ fn subject(job_id: i64) -> String {
 
 /// A job token. The text is erased from memory when it is dropped.
 #[derive(Clone)]
-pub struct JobToken(Zeroizing<String>);
+pub struct JobToken(SecretText);
 
 impl JobToken {
     /// Makes the token that says this.
@@ -106,7 +109,7 @@ impl JobToken {
     /// A fault if it cannot be signed.
     pub fn issue(keys: &SigningKeys, claims: &Claims) -> Result<Self, Fault> {
         let signed = Zeroizing::new(keys.sign(Purpose::Job, claims)?);
-        Ok(Self(Zeroizing::new([PREFIX, &signed].concat())))
+        Ok(Self([PREFIX, &signed].concat().into()))
     }
 
     /// Reads a presented token. Only its length and its prefix are looked at.
@@ -114,12 +117,13 @@ impl JobToken {
     /// # Errors
     /// A refusal with `JOB_TOKEN_MALFORMED`.
     pub fn parse(text: String) -> Result<Self, Refusal> {
-        let text = Zeroizing::new(text);
+        let token = Self(text.into());
+        let text = token.expose();
         if text.len() > MAX_LENGTH || !text.starts_with(PREFIX) {
             let detail = format!("a text of {} bytes is no job token", text.len());
             return Err(Refusal::new(Reason::JobTokenMalformed).with_detail(detail));
         }
-        Ok(Self(text))
+        Ok(token)
     }
 
     /// What the token says, if it was issued here. Its times are not looked at.
@@ -127,7 +131,7 @@ impl JobToken {
     /// # Errors
     /// A refusal with `JOB_TOKEN_MALFORMED` for damage that everybody can see, else with `JOB_TOKEN_INVALID`.
     pub fn verify(&self, keys: &SigningKeys) -> Result<Claims, Refusal> {
-        let verified = keys.verify::<Claims>(Purpose::Job, AUDIENCE, &self.0[PREFIX.len()..]);
+        let verified = keys.verify::<Claims>(Purpose::Job, AUDIENCE, &self.expose()[PREFIX.len()..]);
         let verified = verified.and_then(|claims| {
             let is_ours = claims.sub == subject(claims.job_id);
             if is_ours { Ok(claims) } else { Err(Unverified::NotOurs("its subject is not its job".to_owned())) }
@@ -144,13 +148,13 @@ impl JobToken {
     /// The SHA-256 of the text, under which its claims are remembered.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest::digest(&SHA256, self.0.as_bytes())
+        digest::digest(&SHA256, self.expose().as_bytes())
     }
 
     /// The text, for the one answer that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
 

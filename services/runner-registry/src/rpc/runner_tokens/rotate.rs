@@ -1,9 +1,9 @@
 //! The rotation of a token. What needs no new successor is answered without a lock; a new one is minted under the lock of
 //! its runner, so that two calls never mint two.
 
+use chassis::secrets::SecretText;
 use sea_orm::DatabaseTransaction;
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
 
 use super::{
     authenticate::{Authenticated, authenticate},
@@ -34,7 +34,7 @@ pub fn describe_metrics() {
 #[derive(Debug)]
 pub struct Rotated {
     /// The token.
-    pub text: Zeroizing<String>,
+    pub text: SecretText,
     /// From when on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -149,7 +149,7 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     let row = tokens::insert(&tx, new, now).await?;
     tx.commit().await?;
     tracing::info!(runner_id = runner.id, generation, expires_at = ?row.expires_at, "runner token rotated");
-    Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at: row.expires_at }))
+    Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), expires_at: row.expires_at }))
 }
 
 /// Says until when the rotated token stays valid, and what the new one begins as. Without an overlap the new one takes the
