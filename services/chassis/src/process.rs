@@ -1,4 +1,4 @@
-//! The life of a process.
+//! The start and the end of a process: listening, limits, signals and the exit code.
 
 use std::{
     fmt::Display,
@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 /// Listens on an address, `host:port`.
 ///
 /// # Errors
-/// If it cannot; the message names the address.
+/// If the address cannot be used. The message names it.
 pub async fn listen(address: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-/// Lets the process open as many files and connections as the system allows it, and tells how many that are. Most systems
-/// start a process with a low soft limit, which one client could use up with connections.
+/// Raises the soft limit of open files to the hard limit and returns the limit in force. Most systems start a process with a low
+/// soft limit, which one client could use up with connections.
 pub fn allow_open_files() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -32,23 +32,23 @@ pub fn allow_open_files() -> u64 {
     allowed.unwrap_or(u64::MAX)
 }
 
-/// What `main` returns: success, or failure after one line on standard error that says what went wrong.
+/// Returns the exit code for `main`. A failure writes one line with the error to standard error.
 pub fn exit_code(name: &str, result: Result<ExitCode, impl Display>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        // `{:#}` is the whole chain of causes in one line. Nobody reading it changes nothing.
+        // `{:#}` is the whole chain of causes in one line. A closed standard error does not matter.
         let _ = writeln!(io::stderr(), "{name}: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Says on standard output that the process serves; whoever started it may wait for this line.
+/// Writes a line to standard output when the process serves. Supervisors and tests may wait for it.
 pub fn announce_ready(name: &str) {
-    // Nobody reading it is no reason to stop.
+    // A closed standard output is not a reason to stop.
     let mut output = io::stdout().lock();
     let _ = writeln!(output, "{name} ready").and_then(|()| output.flush());
 }
 
-/// A token that is cancelled by the first SIGTERM or SIGINT.
+/// Returns a token that the first SIGTERM or SIGINT cancels.
 ///
 /// # Errors
 /// If the operating system refuses to watch a signal.

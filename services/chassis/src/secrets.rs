@@ -1,40 +1,55 @@
-//! Secrets, read from the files that the contract names, and refused at once when they are not what they should be.
+//! Secrets, read from the files that the contract names. A file with a mistake is refused when it is read.
 //!
-//! Nothing is trimmed or guessed: a file that one reader would accept and another would not is refused by all of them.
+//! Nothing is trimmed or guessed, so that every reader accepts or refuses the same files.
 
 use std::{
     fmt, fs,
     io::{self, Write as _},
+    ops::Deref,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use proto::contract::SecretSpec;
-use proto::paddock::contract::v1::{Process, Secret, SecretEncoding};
+use proto::{
+    contract::SecretSpec,
+    paddock::contract::v1::{Process, Secret, SecretEncoding},
+};
 use serde::Deserialize;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-/// The content of a secret. It never prints itself and is wiped from memory when dropped.
+/// A secret value. It never prints itself, and it is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretBytes(Zeroizing<Vec<u8>>);
+pub struct Opaque<T: Zeroize>(Zeroizing<T>);
 
-impl SecretBytes {
-    /// The bytes.
+/// The content of a secret file.
+pub type SecretBytes = Opaque<Vec<u8>>;
+
+/// A secret text, for example that of a token.
+pub type SecretText = Opaque<String>;
+
+impl<T: Zeroize + Deref> Opaque<T> {
+    /// Returns the value.
     #[must_use]
-    pub fn expose(&self) -> &[u8] {
+    pub fn expose(&self) -> &T::Target {
         &self.0
     }
 }
 
-impl From<Vec<u8>> for SecretBytes {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
+impl<T: Zeroize> From<T> for Opaque<T> {
+    fn from(value: T) -> Self {
+        Self(Zeroizing::new(value))
     }
 }
 
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretBytes")
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText")
     }
 }
 
@@ -58,16 +73,16 @@ pub enum Problem {
     /// The file cannot be read or written.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("the file is empty")]
     Empty,
-    /// White space before or after the value: readers would differ.
+    /// White space before or after the value. Some readers would trim it.
     #[error("the value begins or ends with white space; write it without a line break, as with printf")]
     Padded,
-    /// Not the declared encoding.
+    /// The value is not in the declared encoding.
     #[error("the value is not {0}")]
     Encoding(&'static str),
-    /// Fewer bytes than the contract demands.
+    /// The value has fewer bytes than the contract demands.
     #[error("the value has {actual} bytes, at least {least} are needed")]
     TooShort {
         /// The number of bytes that the contract demands.
@@ -75,10 +90,10 @@ pub enum Problem {
         /// The number of bytes found.
         actual: usize,
     },
-    /// The same byte again and again.
+    /// All bytes are the same.
     #[error("the value is a placeholder: one byte, repeated")]
     Placeholder,
-    /// The contract says nothing of it.
+    /// The contract does not describe the secret.
     #[error("the contract does not describe it")]
     Undescribed,
 }
@@ -86,24 +101,24 @@ pub enum Problem {
 /// The settings of the section `secrets`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SecretsConfig {
-    /// The folder that the secret files are mounted in.
+    /// The folder of the secret files.
     pub folder: PathBuf,
 }
 
-/// The folder that the secrets are mounted in.
+/// The folder of the secret files.
 #[derive(Clone, Debug)]
 pub struct SecretStore {
     folder: PathBuf,
 }
 
 impl SecretStore {
-    /// The secrets of a folder. Nothing is read yet.
+    /// Takes the folder. Reads nothing yet.
     #[must_use]
     pub fn open(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Reads a secret that must be there.
+    /// Reads a required secret.
     ///
     /// # Errors
     /// If the file is missing or its content breaks a rule of the contract.
@@ -112,7 +127,7 @@ impl SecretStore {
         self.read(secret)?.ok_or_else(|| self.error(spec, Problem::Missing))
     }
 
-    /// Reads a secret; none if there is no file.
+    /// Reads a secret. Returns `None` if there is no file.
     ///
     /// # Errors
     /// If the content breaks a rule of the contract.
@@ -125,7 +140,7 @@ impl SecretStore {
         }
     }
 
-    /// Generates, with owner-only rights, every missing secret that the contract lets the process produce.
+    /// Generates every missing secret that the contract lets the process produce. Only the owner may read the files.
     ///
     /// # Errors
     /// If the folder or a file cannot be written.
@@ -165,7 +180,7 @@ impl SecretStore {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all, in place of an existing one.
+/// Writes a file that only its owner may read, and replaces an existing one atomically.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -204,7 +219,7 @@ fn decode(spec: &SecretSpec, content: Zeroizing<Vec<u8>>) -> Result<SecretBytes,
 
 const RELOAD_FAILURES: &str = "paddock_secret_reload_failures_total";
 
-/// Counts that a file could not be read again; the last good content stays in force.
+/// Counts a failed reload of a key file. The last good content stays in force.
 pub fn count_reload_failure() {
     metrics::describe_counter!(RELOAD_FAILURES, "times that a file with a key could not be read again");
     metrics::counter!(RELOAD_FAILURES).increment(1);

@@ -1,19 +1,23 @@
-//! Refusals and faults. A refusal (4xx) is the caller's to mend, a fault (5xx) is ours; they are different types, so that a
-//! fault of ours can never be answered as a refusal.
+//! Refusals and faults. A refusal (4xx) is a mistake of the caller, a fault (5xx) is a failure of Paddock. They are different
+//! types, so that a fault is never returned as a refusal.
 //!
-//! Between processes both travel as a gRPC status with a `google.rpc.ErrorInfo`; the texts come from the contract.
+//! Between processes both are a gRPC status with a `google.rpc.ErrorInfo`. The texts come from the contract.
 
-use std::{collections::BTreeMap, collections::HashMap, error::Error as _, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    error::Error as _,
+    fmt,
+    time::Duration,
+};
 
-use proto::contract::ReasonSpec;
-use proto::paddock::contract::v1::Reason;
+use proto::{contract::ReasonSpec, paddock::contract::v1::Reason};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of the `google.rpc.ErrorInfo` of every reason.
 const DOMAIN: &str = "paddock";
 
-/// The caller asked for something that cannot be: a 4xx.
+/// A request that is refused: a 4xx.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     reason: Reason,
@@ -23,14 +27,14 @@ pub struct Refusal {
     detail: Option<String>,
 }
 
-/// Paddock, or what it stands on, failed: a 5xx. The detail is for the log and never leaves the process.
+/// A failure of Paddock or of a system that it needs: a 5xx. The detail is for the log and never leaves the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     reason: Reason,
     detail: String,
 }
 
-/// What a call can end with instead of an answer.
+/// Why a call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// See [`Refusal`].
@@ -40,7 +44,7 @@ pub enum Rejection {
 }
 
 impl Refusal {
-    /// A refusal with the texts of the contract.
+    /// Makes a refusal with the texts of the contract.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
         Self { reason, message: None, fields: BTreeMap::new(), retry_after: None, detail: None }
@@ -53,58 +57,58 @@ impl Refusal {
         self
     }
 
-    /// Adds what is wrong with one field of the record.
+    /// Adds a text about one field of the record.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>, text: impl Into<String>) -> Self {
         self.fields.entry(field.into()).or_default().push(text.into());
         self
     }
 
-    /// Says after how many seconds the caller may try again.
+    /// Sets the number of seconds after which the caller may try again.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// Adds what only the log shows.
+    /// Adds a detail for the log.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
     }
 
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What the contract says of the reason.
+    /// Returns the specification of the reason.
     #[must_use]
     pub fn spec(&self) -> &'static ReasonSpec {
         spec(self.reason)
     }
 
-    /// The message for the caller.
+    /// Returns the message for the caller.
     #[must_use]
     pub fn message(&self) -> &str {
         self.message.as_deref().unwrap_or(self.spec().message)
     }
 
-    /// What is wrong, per field; empty unless the reason is a failed validation.
+    /// Returns the texts by field. They are empty unless the reason is a failed validation.
     #[must_use]
     pub fn fields(&self) -> &BTreeMap<String, Vec<String>> {
         &self.fields
     }
 
-    /// After how many seconds the caller may try again.
+    /// Returns the number of seconds after which the caller may try again.
     #[must_use]
     pub fn retry_after(&self) -> Option<u32> {
         self.retry_after
     }
 
-    /// What only the log shows.
+    /// Returns the detail for the log.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
@@ -112,44 +116,44 @@ impl Refusal {
 }
 
 impl Fault {
-    /// Something inside Paddock went wrong.
+    /// A fault inside Paddock.
     #[must_use]
     pub fn internal(detail: impl fmt::Display) -> Self {
         Self::of(Reason::Internal, detail)
     }
 
-    /// Something that Paddock needs cannot be reached.
+    /// A system that Paddock needs cannot be reached.
     #[must_use]
     pub fn unavailable(detail: impl fmt::Display) -> Self {
         Self::of(Reason::Unavailable, detail)
     }
 
-    /// Something that Paddock needs did not answer in time.
+    /// A system that Paddock needs did not answer in time.
     #[must_use]
     pub fn deadline_exceeded(detail: impl fmt::Display) -> Self {
         Self::of(Reason::DeadlineExceeded, detail)
     }
 
-    /// A fault with another reason of the contract. A reason that is a refusal becomes an internal fault: the mistake is ours.
+    /// Makes a fault with a reason of the contract. The reason of a refusal becomes an internal fault, because it is a mistake here.
     #[must_use]
     pub fn of(reason: Reason, detail: impl fmt::Display) -> Self {
         let reason = if spec(reason).http_status >= 500 { reason } else { Reason::Internal };
         Self { reason, detail: detail.to_string() }
     }
 
-    /// The reason.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// What the contract says of the reason.
+    /// Returns the specification of the reason.
     #[must_use]
     pub fn spec(&self) -> &'static ReasonSpec {
         spec(self.reason)
     }
 
-    /// What happened, for the log.
+    /// Returns the detail for the log.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
@@ -157,7 +161,7 @@ impl Fault {
 }
 
 impl Rejection {
-    /// What the contract says of the reason.
+    /// Returns the specification of the reason.
     #[must_use]
     pub fn spec(&self) -> &'static ReasonSpec {
         match self {
@@ -198,7 +202,7 @@ impl From<Refusal> for Status {
 }
 
 impl From<Fault> for Status {
-    /// Logs the detail, here and nowhere else: after this point it is gone.
+    /// Logs the detail. The status does not contain it.
     fn from(fault: Fault) -> Self {
         let spec = fault.spec();
         tracing::error!(reason = spec.code, detail = fault.detail, remedy = spec.remedy, "fault");
@@ -217,7 +221,7 @@ impl From<Rejection> for Status {
 }
 
 impl From<Status> for Rejection {
-    /// Reads a status of a peer. One without a reason of the contract is a fault: the peer is not ours, or a hop failed.
+    /// Reads the status of a peer. A status without a reason of the contract is a fault: another server answered, or a hop failed.
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| reason(&info.reason));
@@ -246,15 +250,15 @@ fn foreign(status: &Status) -> Fault {
     let detail = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
         Code::Unavailable => Fault::unavailable(detail),
-        // A status that the peer sent has no source. One that has a source was made here of a broken connection; tonic's code
-        // for it depends on where the connection broke.
+        // A status of the peer has no source. A status with a source is a broken connection; its code depends on where the
+        // connection broke.
         Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => Fault::unavailable(detail),
         Code::DeadlineExceeded | Code::Cancelled => Fault::deadline_exceeded(detail),
         _ => Fault::internal(detail),
     }
 }
 
-/// The specification of a reason. The contract gives one to every reason but the unspecified one, which stands for a fault.
+/// Returns the specification of a reason. The contract has one for every reason but the unspecified one, which is a fault.
 fn spec(reason: Reason) -> &'static ReasonSpec {
     const INTERNAL: &ReasonSpec = match Reason::Internal.spec() {
         Some(spec) => spec,

@@ -8,6 +8,7 @@ mod architecture;
 mod bad_input;
 mod clients;
 mod database;
+mod database_errors;
 mod distributed;
 mod docs;
 mod expiry_and_deadline;

@@ -2,6 +2,8 @@
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use system::Paddock;
 
 use crate::world;
@@ -24,6 +26,34 @@ async fn everything_survives_a_restart() {
     assert_eq!(verified["id"], id);
     second.anonymous().post("/runners/verify", json!({ "token": token })).await.refused(Reason::RunnerTokenSuperseded);
     second.stop();
+}
+
+/// An operator may copy the database files of a stopped Paddock, and nothing else.
+#[tokio::test]
+async fn after_a_clean_stop_each_database_is_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let paddock = Paddock::start_in(folder.path(), &[]);
+    let root = paddock.root();
+    let project = world::project(&root).await;
+    let user = world::id(&root.get("/user").await.ok(200));
+    world::job(&root, project, user).await;
+    paddock.stop();
+
+    let copies = tempfile::tempdir().unwrap();
+    for (file, rows) in [
+        ("runner-registry.sqlite", "SELECT COUNT(*) FROM projects"),
+        ("job-token-auth.sqlite", "SELECT COUNT(*) FROM jobs"),
+    ] {
+        let log = folder.path().join(format!("{file}-wal"));
+        let left = log.metadata().map_or(0, |metadata| metadata.len());
+        assert_eq!(left, 0, "{file}: bytes in the write-ahead log");
+        let copy = copies.path().join(file);
+        std::fs::copy(folder.path().join(file), &copy).unwrap();
+        let options = SqliteConnectOptions::new().filename(copy).read_only(true);
+        let mut connection = options.connect().await.unwrap();
+        let count: i64 = sqlx::query_scalar(rows).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(count, 1, "{file}");
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use ::token::MAX_JWT_LENGTH;
 use aws_lc_rs::digest::{self, Digest, SHA256};
-use chassis::status::{Fault, Refusal};
+use chassis::{
+    secrets::SecretText,
+    status::{Fault, Refusal},
+};
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -11,9 +15,6 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::keys::{ISSUER, Purpose, SigningKeys, VerificationError};
-
-/// The maximum length of a token, in bytes. A longer text is refused before it is parsed.
-pub const MAX_LENGTH: usize = 2048;
 
 /// How long a token is valid after the timeout of its job, in seconds. Source: <https://docs.gitlab.com/ci/jobs/ci_job_token/>
 pub const GRACE_SECONDS: i64 = 5 * 60;
@@ -96,7 +97,7 @@ fn subject(job_id: i64) -> String {
 
 /// A job token. The text is erased from memory when it is dropped.
 #[derive(Clone)]
-pub struct JobToken(Zeroizing<String>);
+pub struct JobToken(SecretText);
 
 impl JobToken {
     /// Signs the token with these claims.
@@ -105,7 +106,7 @@ impl JobToken {
     /// A fault if it cannot be signed.
     pub fn issue(keys: &SigningKeys, claims: &Claims) -> Result<Self, Fault> {
         let signed = Zeroizing::new(keys.sign(Purpose::Job, claims)?);
-        Ok(Self(Zeroizing::new([PREFIX, &signed].concat())))
+        Ok(Self([PREFIX, &signed].concat().into()))
     }
 
     /// Reads a presented token. It checks the length and the prefix only.
@@ -113,12 +114,13 @@ impl JobToken {
     /// # Errors
     /// A refusal with `JOB_TOKEN_MALFORMED`.
     pub fn parse(text: String) -> Result<Self, Refusal> {
-        let text = Zeroizing::new(text);
-        if text.len() > MAX_LENGTH || !text.starts_with(PREFIX) {
+        let token = Self(text.into());
+        let text = token.expose();
+        if text.len() > MAX_JWT_LENGTH || !text.starts_with(PREFIX) {
             let detail = format!("a text of {} bytes is no job token", text.len());
             return Err(Refusal::new(Reason::JobTokenMalformed).with_detail(detail));
         }
-        Ok(Self(text))
+        Ok(token)
     }
 
     /// Returns the claims of a token that was issued here. It does not check their times.
@@ -136,7 +138,7 @@ impl JobToken {
     }
 
     fn verified_claims(&self, keys: &SigningKeys) -> Result<Claims, VerificationError> {
-        let claims: Claims = keys.verify(Purpose::Job, AUDIENCE, &self.0[PREFIX.len()..])?;
+        let claims: Claims = keys.verify(Purpose::Job, AUDIENCE, &self.expose()[PREFIX.len()..])?;
         if claims.sub != subject(claims.job_id) {
             return Err(VerificationError::NotOurs("its subject is not its job".to_owned()));
         }
@@ -146,13 +148,13 @@ impl JobToken {
     /// Returns the SHA-256 of the text, the cache key of its claims.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        digest::digest(&SHA256, self.0.as_bytes())
+        digest::digest(&SHA256, self.expose().as_bytes())
     }
 
     /// Returns the text, for the one response that shows it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 }
 

@@ -1,7 +1,6 @@
 //! Jobs from their creation to their end.
 
 use chassis::access::Caller;
-use job_token_auth::job_token::token::MAX_LENGTH;
 use proto::paddock::{
     contract::v1::{CredentialKind, Process},
     directory::v1::Visibility,
@@ -12,6 +11,7 @@ use proto::paddock::{
     page::v1::Page,
 };
 use time::Duration;
+use token::MAX_JWT_LENGTH;
 use tonic::{Response, Status};
 
 use crate::support::{ALICE, Answer as _, ROOT, START, Service, both_databases};
@@ -67,7 +67,7 @@ both_databases! {
         let id = job.id;
         assert_eq!(job, expected(id, JobStatus::Created));
         let prefix = CredentialKind::JobToken.spec().unwrap().prefix;
-        assert!(issued.token.starts_with(prefix) && issued.token.len() < MAX_LENGTH);
+        assert!(issued.token.starts_with(prefix) && issued.token.len() < MAX_JWT_LENGTH);
         assert_eq!(current(service, &issued.token).await.reason(), "job_not_running");
 
         service.clock.advance(Duration::seconds(5));
@@ -215,7 +215,7 @@ both_databases! {
         service.project(10, "shop/app", None);
         let (job, token) = service.running_job(10).await;
         assert_eq!(current(service, &token).await.answer().job.unwrap().id, job.id);
-        for wrong in [String::new(), token[1..].to_owned(), format!("{token}A"), "x".repeat(MAX_LENGTH + 1)] {
+        for wrong in [String::new(), token[1..].to_owned(), format!("{token}A"), "x".repeat(MAX_JWT_LENGTH + 1)] {
             assert_eq!(current(service, &wrong).await.reason(), "job_token_malformed");
         }
         service.registry.delete_user(ALICE);

@@ -10,7 +10,7 @@ use aws_lc_rs::{
     hkdf::{HKDF_SHA256, Salt},
 };
 use chassis::{
-    secrets::{SecretBytes, SecretError, SecretStore},
+    secrets::{SecretBytes, SecretError, SecretStore, SecretText},
     status::Fault,
 };
 use proto::paddock::contract::v1::Secret;
@@ -116,14 +116,14 @@ impl SealKeys {
     ///
     /// # Errors
     /// When the key is not loaded, or the sealed text was changed or moved.
-    pub fn open(&self, bytes: &[u8], key_id: &str, row: TokenRow) -> Result<Zeroizing<String>, SealError> {
+    pub fn open(&self, bytes: &[u8], key_id: &str, row: TokenRow) -> Result<SecretText, SealError> {
         let key = self.keys().find(|key| key.id == key_id).ok_or(SealError::UnknownKey)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let text = key.key.open_in_place(nonce, Aad::from(row.bytes()), &mut buffer);
         let text = std::str::from_utf8(text.map_err(|_| SealError::Open)?).map_err(|_| SealError::Open)?;
-        Ok(Zeroizing::new(text.to_owned()))
+        Ok(text.to_owned().into())
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {
@@ -199,7 +199,7 @@ mod tests {
         let keys = SealKeys::generate().unwrap();
         let sealed = keys.seal("a text", ROW).unwrap();
         assert!(!sealed.bytes.windows(6).any(|window| window == b"a text"));
-        assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().as_str(), "a text");
+        assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().expose(), "a text");
         for row in [TokenRow { runner_id: 8, ..ROW }, TokenRow { generation: 3, ..ROW }] {
             assert_eq!(keys.open(&sealed.bytes, &sealed.key_id, row).err(), Some(SealError::Open));
         }
@@ -229,7 +229,7 @@ mod tests {
         let new = keys(2, Some(1));
         let newest = keys(3, Some(2));
         let sealed = old.seal("a text", ROW).unwrap();
-        assert_eq!(new.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().as_str(), "a text");
+        assert_eq!(new.open(&sealed.bytes, &sealed.key_id, ROW).unwrap().expose(), "a text");
         assert_eq!(newest.open(&sealed.bytes, &sealed.key_id, ROW).err(), Some(SealError::UnknownKey));
         let again = new.seal("a text", ROW).unwrap();
         assert_eq!(again.key_id, new.key_ids()[0]);

@@ -1,5 +1,6 @@
 //! Forged tokens are never valid: the attacks that RFC 8725 lists, and other changes of a valid token.
 
+use ::token::MAX_JWT_LENGTH;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use proto::paddock::contract::v1::CredentialKind;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, macros::datetime};
 
 use super::*;
-use crate::job_token::token::{Claims, JobToken, MAX_LENGTH};
+use crate::job_token::token::{Claims, JobToken};
 
 const NOW: OffsetDateTime = datetime!(2026-01-15 12:00:00 UTC);
 
@@ -327,7 +328,7 @@ impl Attacks {
         let longer = signed(
             1,
             &self.header.to_string(),
-            Self::changed(&self.claims, "jti", json!("a".repeat(MAX_LENGTH))).to_string(),
+            Self::changed(&self.claims, "jti", json!("a".repeat(MAX_JWT_LENGTH))).to_string(),
         );
         for (what, text) in [
             ("no prefix", body.to_owned()),
@@ -415,7 +416,7 @@ fn a_token_is_valid_from_its_issue_to_its_expiry() {
 fn a_token_is_short_and_never_shows_itself() {
     let claims = Claims::new(i64::MAX, i64::MAX, i64::MAX, NOW, NOW + Duration::days(30));
     let token = JobToken::issue(&keys(1, None), &claims).unwrap();
-    assert!(token.expose().len() < MAX_LENGTH / 2, "{} bytes", token.expose().len());
+    assert!(token.expose().len() < MAX_JWT_LENGTH / 2, "{} bytes", token.expose().len());
     assert_eq!(format!("{token:?}"), "JobToken");
     assert_eq!(token.verify(&keys(1, None)).unwrap(), claims);
 }

@@ -85,7 +85,7 @@ impl RunnerTokenService for RunnerTokens {
         let contact = Contact::of_no_manager(address);
         let rotated = rotate::rotate(&self.0, &request.token, &contact).await?;
         Ok(Response::new(message::ResetAuthenticationTokenResponse {
-            token: rotated.text.to_string(),
+            token: rotated.text.expose().to_owned(),
             token_expires_at: rotated.expires_at.map(timestamp::from_time),
         }))
     }

@@ -1,10 +1,10 @@
 //! The rotation of a token. A call that needs no new successor takes no lock. A new successor is minted under the lock
 //! of the runner, so that two calls never mint two.
 
+use chassis::secrets::SecretText;
 use proto::timestamp;
 use sea_orm::DatabaseTransaction;
 use time::{Duration, OffsetDateTime};
-use zeroize::Zeroizing;
 
 use super::{
     authenticate::{Authenticated, authenticate},
@@ -38,7 +38,7 @@ pub fn describe_metrics() {
 #[derive(Debug)]
 pub struct Rotated {
     /// The token.
-    pub text: Zeroizing<String>,
+    pub text: SecretText,
     /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -151,7 +151,7 @@ async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -
     tx.commit().await?;
     let expires_at = row.expires_at.map(timestamp::time);
     tracing::info!(runner_id = runner.id, generation, ?expires_at, "runner token rotated");
-    Ok(Answer::Minted(Rotated { text: Zeroizing::new(minted.expose().to_owned()), expires_at }))
+    Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), expires_at }))
 }
 
 /// Ends the rotated token, at once or after the overlap, and returns the state in which the new token begins. Without
