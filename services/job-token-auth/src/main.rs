@@ -39,13 +39,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let signing = SigningKeys::load(&store)?;
     let redis_url = auth.redis_url(&store)?;
     let database = db::connect(&auth.database(&store)?, auth.max_connections).await.context("database")?;
-    let registry = PeerChannel::new(
-        &auth.runner_registry,
-        Process::JobTokenAuth,
-        Process::RunnerRegistry,
-        keys.clone(),
-        clock.clone(),
-    );
+    let peer = &auth.runner_registry;
+    let registry = PeerChannel::new(peer, Process::JobTokenAuth, Process::RunnerRegistry, keys.clone(), clock.clone());
     let registry = registry.map_err(|fault| anyhow!("job_token_auth.runner_registry: {}", fault.detail()))?;
     tokio::spawn(keys.clone().watch(store.clone(), shutdown.clone()));
     tokio::spawn(signing.clone().watch(store, shutdown.clone()));

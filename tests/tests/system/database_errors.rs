@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use system::{
     Answer, Api, Database, Distributed, OwnPostgres, Paddock, Program, find_program, free_port, skipped, within,
 };
@@ -66,17 +66,14 @@ fn assert_reason(answer: &Answer, reason: Reason, case: &str) {
     assert_eq!(found, (spec.http_status, spec.code), "{case}: {}", answer.text);
 }
 
-async fn open_sqlite(file: PathBuf) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(file).connect().await.expect("the database opens")
-}
-
 #[tokio::test]
 async fn a_lock_of_sqlite_gives_one_reason() {
     let paddock = Paddock::start();
     let routes = Routes::new(paddock.root()).await;
     let mut locks = Vec::new();
     for file in ["runner-registry.sqlite", "job-token-auth.sqlite"] {
-        let mut connection = open_sqlite(paddock.data().join(file)).await;
+        let options = SqliteConnectOptions::new().filename(paddock.data().join(file));
+        let mut connection = options.connect().await.expect("the database opens");
         sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the file is locked");
         locks.push(connection);
     }
@@ -154,6 +151,12 @@ async fn a_full_disk_of_sqlite_gives_one_reason() {
     let routes = Routes::new(disk.root()).await;
     let filler = disk.path("filler");
     fill_disk(&filler);
+    // The write-ahead logs may have room for some more transactions.
+    let full = within(PATIENCE, async || {
+        let (project, job) = tokio::join!(routes.create_project(), routes.create_job());
+        (project.status != 201 && job.status != 201).then_some(())
+    });
+    full.await.expect("neither service can write");
     routes.assert_both_end_with(Reason::Unavailable, "a full disk").await;
     fs::remove_file(&filler).expect("the filler is deleted");
     routes.recover().await;

@@ -23,7 +23,7 @@ pub use sea_orm::DatabaseConnection;
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for a connection of the pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long [`close`] waits for connections that are in use.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -126,7 +126,6 @@ impl State {
             let detail = format!("user {} does not see project {}", request.user_id, project.id);
             return Err(Refusal::new(Reason::JobUserWithoutAccess).with_detail(detail).into());
         }
-        self.known_projects.remember(project.id, &project.full_path).await;
         let now = self.clock.now();
         let new = NewJob {
             project_id: project.id,
@@ -138,6 +137,7 @@ impl State {
             token_expires_at: now + timeout + Duration::seconds(GRACE_SECONDS),
         };
         let job = jobs::insert(&self.database, new, now).await?;
+        self.known_projects.remember(project.id, &project.full_path).await;
         let token = self.issue_token(&job)?;
         Ok(IssueJobTokenResponse { job: Some(self.describe_one(job, context).await?), token })
     }
