@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use super::{
     Scale,
+    cluster::{Cluster, Job},
     oracle::{Access, Ledger},
-    world::{Job, World},
 };
 
 /// How many clients send at the same time.
@@ -73,17 +73,17 @@ struct Plan {
 }
 
 impl Clients {
-    pub async fn new(world: &World, scale: Scale, ledger: Arc<Ledger>) -> Self {
+    pub async fn new(cluster: &Cluster, scale: Scale, ledger: Arc<Ledger>) -> Self {
         let shared = Shared {
-            port: world.system.port,
-            jobs: world.jobs.clone(),
-            last_job: world.last_job.clone().expect("the world is populated"),
-            targets: world.targets.clone(),
+            port: cluster.system.port,
+            jobs: cluster.jobs.clone(),
+            last_job: cluster.last_job.clone().expect("the cluster is populated"),
+            targets: cluster.targets.clone(),
             ledger,
             left: AtomicU64::new(scale.requests),
             done: Arc::default(),
         };
-        Self { shared: Arc::new(shared), scale, root: world.system.root() }
+        Self { shared: Arc::new(shared), scale, root: cluster.system.root() }
     }
 
     /// Starts them: the number of requests that are done, and the thread that all clients run on.
@@ -101,9 +101,9 @@ impl Clients {
 
     /// Makes a last access in each mode, and waits until both are in the log and nothing is on its way there. What was recorded
     /// before has then arrived, or never will.
-    pub async fn wait_until_everything_is_in_the_log(&self, world: &World) {
+    pub async fn wait_until_everything_is_in_the_log(&self, cluster: &Cluster) {
         let client = http();
-        let not_spooled = world.spool_failures().await;
+        let not_spooled = cluster.spool_failures().await;
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
             let target = self.shared.targets[0];
@@ -128,7 +128,7 @@ impl Clients {
             assert!(arrived.await.is_some(), "the last access in the mode {mode} does not reach the log");
         }
         // Otherwise all that was spooled may have gone to the store directly, and nothing is known of the spool.
-        assert!(world.spool_failures().await <= not_spooled, "the spool does not work");
+        assert!(cluster.spool_failures().await <= not_spooled, "the spool does not work");
     }
 
     /// An administrator.

@@ -17,16 +17,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
-mod nemesis;
+mod cluster;
+mod fault_injector;
 mod oracle;
-mod world;
 
 use std::sync::Arc;
 
 use client::Clients;
-use nemesis::Nemesis;
+use cluster::Cluster;
+use fault_injector::FaultInjector;
 use oracle::Ledger;
-use world::World;
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -63,20 +63,20 @@ fn from_variable(name: &str, default: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_access_is_lost_and_none_is_invented() {
     let scale = Scale::from_environment();
-    let Some(mut world) = World::start().await else { return };
+    let Some(mut cluster) = Cluster::start().await else { return };
     let ledger = Arc::new(Ledger::default());
-    let clients = Clients::new(&world, scale, Arc::clone(&ledger)).await;
+    let clients = Clients::new(&cluster, scale, Arc::clone(&ledger)).await;
     system::say(&format!("loss: {scale:?}"));
 
-    let mut nemesis = Nemesis::new(scale);
+    let mut fault_injector = FaultInjector::new(scale);
     let (progress, running) = clients.start();
-    nemesis.run(&mut world, &progress).await;
+    fault_injector.run(&mut cluster, &progress).await;
     running.join().expect("the clients work to the end");
-    world.recover().await;
-    clients.wait_until_everything_is_in_the_log(&world).await;
-    world.drain().await;
-    let findings = oracle::compare(&ledger, &world, &clients).await;
-    system::say(&format!("loss: {} | {} | {findings}", ledger.summary(), nemesis.summary()));
-    findings.hold(scale, &nemesis);
-    world.assert_nothing_forbidden();
+    cluster.recover().await;
+    clients.wait_until_everything_is_in_the_log(&cluster).await;
+    cluster.drain().await;
+    let findings = oracle::compare(&ledger, &cluster, &clients).await;
+    system::say(&format!("loss: {} | {} | {findings}", ledger.summary(), fault_injector.summary()));
+    findings.hold(scale, &fault_injector);
+    cluster.assert_nothing_forbidden();
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Scale, client::Clients, nemesis::Nemesis, world::World};
+use super::{Scale, client::Clients, cluster::Cluster, fault_injector::FaultInjector};
 
 /// How many ids of what is wrong are shown.
 const SHOWN: usize = 10;
@@ -95,7 +95,7 @@ impl fmt::Display for Findings {
 
 impl Findings {
     /// The promise.
-    pub fn hold(&self, scale: Scale, nemesis: &Nemesis) {
+    pub fn hold(&self, scale: Scale, fault_injector: &FaultInjector) {
         assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", first_of(&self.lost));
         assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", first_of(&self.invented));
         assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", first_of(&self.duplicates));
@@ -103,8 +103,8 @@ impl Findings {
         // A run in which little succeeds or little happens proves little.
         let successes = u64::try_from(self.successes).expect("a count");
         assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
-        assert!(nemesis.kills() >= scale.kills, "{} kills are too few {scale:?}", nemesis.kills());
-        let left_out = nemesis.left_out();
+        assert!(fault_injector.kills() >= scale.kills, "{} kills are too few {scale:?}", fault_injector.kills());
+        let left_out = fault_injector.left_out();
         assert!(
             left_out.is_empty() || std::env::var_os("CI").is_none(),
             "CI must inject all faults, not leave out {left_out:?}"
@@ -113,18 +113,18 @@ impl Findings {
 }
 
 /// Reads the whole log and compares.
-pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findings {
+pub async fn compare(ledger: &Ledger, cluster: &Cluster, clients: &Clients) -> Findings {
     let successes = ledger.successes.lock().expect("no panic").clone();
     let mut findings = Findings { successes: successes.len(), ..Findings::default() };
     let mut logged: HashSet<String> = HashSet::new();
-    for target in &world.targets {
+    for target in &cluster.targets {
         let log = format!("/projects/{target}/job_token_scope/authentication_log");
         let mut by_origin: BTreeMap<i64, u64> = BTreeMap::new();
         every(clients, &format!("{log}/events?per_page=100"), |event| {
             *by_origin.entry(project(event, "origin_project")).or_default() += 1;
             findings.events += 1;
             let id = event["request_id"].as_str().unwrap_or_default().to_owned();
-            if !world.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
+            if !cluster.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
                 findings.invented.push(id.clone());
             }
             if successes.get(&id).is_some_and(|(access, status)| !access.is_told(*status, event)) {

@@ -75,7 +75,7 @@ fn outside_crates_stay_where_they_belong() {
 
 /// Asks `cargo tree` and not the resolve graph of the workspace, where the features that one crate switches on show in all.
 #[test]
-fn nothing_forbidden_is_linked_in_from_afar() {
+fn no_forbidden_crate_is_linked_indirectly() {
     for (package, forbidden) in NEVER_LINKS {
         let output = Command::new(env!("CARGO"))
             .args([

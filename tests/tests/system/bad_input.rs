@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use system::raw::{exchange, request};
 use system::{Api, Paddock};
 
-use crate::world;
+use crate::fixtures;
 
 /// What is sent, and the reason that must come back.
 struct Case {
@@ -28,15 +28,15 @@ struct Setting {
 impl Setting {
     async fn make(paddock: &Paddock) -> Self {
         let root = paddock.root();
-        let me = world::id(&root.get("/user").await.ok(200));
-        let project = world::project(&root).await;
-        let (runner_id, runner) = world::runner(&root, project).await;
+        let me = fixtures::id(&root.get("/user").await.ok(200));
+        let project = fixtures::project(&root).await;
+        let (runner_id, runner) = fixtures::runner(&root, project).await;
         Self {
             token: paddock.root_token(),
-            other_token: world::user_token(&root, me, "other", &["api"]).await,
+            other_token: fixtures::user_token(&root, me, "other", &["api"]).await,
             runner,
             runner_id,
-            other_runner: world::runner(&root, project).await.1,
+            other_runner: fixtures::runner(&root, project).await.1,
             project,
         }
     }
@@ -267,14 +267,14 @@ async fn every_bad_input_is_refused_with_its_reason() {
         }
     }
     assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(world::series(&paddock.metrics().await, "status", "5"), [""; 0]);
+    assert_eq!(fixtures::series(&paddock.metrics().await, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
     paddock.stop();
 }
 
 /// What cannot be read as HTTP gets a 4xx status or a closed connection, and does no harm.
 #[tokio::test]
-async fn what_is_no_http_harms_nobody() {
+async fn bytes_that_are_not_http_do_no_harm() {
     let paddock = Paddock::start();
     let with = Setting::make(&paddock).await;
     let long_header = "x".repeat(100_000);
@@ -293,14 +293,14 @@ async fn what_is_no_http_harms_nobody() {
         assert!(status == 0 || (400..500).contains(&status), "{head}");
     }
     paddock.anonymous().post("/runners/verify", json!({ "token": with.runner })).await.ok(200);
-    assert_eq!(world::series(&paddock.metrics().await, "status", "5"), [""; 0]);
+    assert_eq!(fixtures::series(&paddock.metrics().await, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
     paddock.stop();
 }
 
 /// Requests that clients really send, although they are not documented, are accepted.
 #[tokio::test]
-async fn what_published_clients_send_is_taken() {
+async fn requests_of_published_clients_are_accepted() {
     let paddock = Paddock::start();
     let with = Setting::make(&paddock).await;
     let info = json!({ "name": "r", "features": { "variables": true }, "config": { "gpus": "" }, "labels": null });

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use system::{Database, Paddock};
 
-use crate::world::unique;
+use crate::fixtures::unique;
 
 /// Runs a statement that must change something.
 pub async fn run(paddock: &Paddock, statement: &'static str) {

@@ -14,7 +14,7 @@ use system::{
     Answer, Api, Database, Distributed, OwnPostgres, Paddock, Program, find_program, free_port, skipped, within,
 };
 
-use crate::world;
+use crate::fixtures;
 
 /// How long a test waits for a state that must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,14 +28,14 @@ struct Routes {
 
 impl Routes {
     async fn new(root: Api) -> Self {
-        let user = world::id(&root.get("/user").await.ok(200));
-        let project = world::project(&root).await;
+        let user = fixtures::id(&root.get("/user").await.ok(200));
+        let project = fixtures::project(&root).await;
         Self { root, project, user }
     }
 
     /// A route of runner-registry.
     async fn create_project(&self) -> Answer {
-        self.root.post("/projects", json!({ "name": world::unique("project") })).await
+        self.root.post("/projects", json!({ "name": fixtures::unique("project") })).await
     }
 
     /// A route of job-token-auth. It reads from runner-registry first.

@@ -7,7 +7,7 @@ use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::{Value, json};
 use system::{Answer, Api, Database, Distributed, Program, Registry, free_port};
 
-use crate::{database, world};
+use crate::{database, fixtures};
 
 async fn rotate(anonymous: &Api, token: &str) -> Answer {
     anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await
@@ -23,13 +23,13 @@ fn assert_unavailable(answer: &Answer) {
 async fn session(system: &Distributed) {
     let root = system.root();
     let anonymous = system.anonymous();
-    let project = world::project(&root).await;
-    let (id, first) = world::runner(&root, project).await;
+    let project = fixtures::project(&root).await;
+    let (id, first) = fixtures::runner(&root, project).await;
     let verified =
         anonymous.post("/runners/verify", json!({ "token": first, "system_id": "s_0123456789ab" })).await.ok(200);
     assert_eq!((&verified["id"], &verified["token"]), (&json!(id), &json!(first)));
 
-    let second = world::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
+    let second = fixtures::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
     assert_eq!(rotate(&anonymous, &first).await.ok(201)["token"], second.as_str(), "asked again, the same successor");
     anonymous.post("/jobs/request", json!({ "token": second })).await.ok(204);
     rotate(&anonymous, &first).await.refused(Reason::RunnerTokenSuperseded);
@@ -43,7 +43,7 @@ async fn session(system: &Distributed) {
     );
 
     root.delete(&format!("/projects/{project}")).await.ok(204);
-    rotate(&anonymous, &world::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
+    rotate(&anonymous, &fixtures::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
     anonymous.delete(&format!("/runners?token={}", third["token"].as_str().unwrap_or_default())).await.ok(204);
     root.get(&format!("/runners/{id}")).await.refused(Reason::RunnerNotFound);
 }
@@ -73,7 +73,7 @@ async fn without_the_registry_the_gateway_says_that_it_is_unavailable() {
     let mut system = Distributed::start(&Database::Sqlite, &[]);
     let root = system.root();
     let anonymous = system.anonymous();
-    let (_, token) = world::runner(&root, world::project(&root).await).await;
+    let (_, token) = fixtures::runner(&root, fixtures::project(&root).await).await;
     system.registry.program.stop();
 
     assert_unavailable(&anonymous.post("/runners/verify", json!({ "token": token })).await);

@@ -74,7 +74,7 @@ fn tracked_files() -> Vec<String> {
 }
 
 #[test]
-fn names_of_the_contract_stand_in_the_contract_alone() {
+fn names_of_the_contract_are_written_only_in_the_contract() {
     let names = literals();
     assert!(names.len() > 10, "the contract declares more than {} names", names.len());
     let mut wrong = Vec::new();

@@ -8,7 +8,7 @@ use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::Value;
 use system::{Paddock, Program, Redis, files_below, free_port};
 
-use crate::world;
+use crate::fixtures;
 
 /// Runs `paddock check` and returns whether it found all well, and its findings.
 fn check(data: &Path, port: u16, metrics: &str) -> (bool, Vec<Value>) {
@@ -54,7 +54,7 @@ async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
         assert!(sound.iter().any(|check| check == name), "{name}: {findings:#?}");
     }
 
-    let (id, _) = world::unassigned_runner(&paddock.root()).await;
+    let (id, _) = fixtures::unassigned_runner(&paddock.root()).await;
     let (good, findings) = check(paddock.data(), paddock.port(), &paddock.metrics_listen());
     assert!(good, "a state that is shown is no defect: {findings:#?}");
     assert_eq!(with_severity(&findings, "warning"), ["unassigned-runners"]);
@@ -65,7 +65,7 @@ async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
 }
 
 #[test]
-fn what_is_broken_is_named_with_a_remedy() {
+fn defects_are_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
     let token = folder.path().join("root.token");
@@ -86,7 +86,7 @@ fn what_is_broken_is_named_with_a_remedy() {
 
 /// What an operator gets wrong, the check that says so, and what `paddock serve` says of it.
 #[test]
-fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
+fn what_prevents_a_start_is_found_by_the_check() {
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
     let redis = Secret::CapturesRedisUrl.spec().expect("a secret of the contract").file;
@@ -143,7 +143,7 @@ fn set_option(redis: &Redis, name: &str, value: &str) {
 }
 
 #[test]
-fn redis_is_looked_at_when_captures_are_there() {
+fn redis_is_checked_if_it_stores_captures() {
     let Some(mut redis) = Redis::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
@@ -166,7 +166,7 @@ fn redis_is_looked_at_when_captures_are_there() {
 }
 
 #[tokio::test]
-async fn the_metrics_of_another_instance_are_not_believed() {
+async fn the_metrics_of_another_instance_are_not_trusted() {
     let one = Paddock::start();
     let other = Paddock::start();
     for (metrics, severity) in [(one.metrics_listen(), "good"), (other.metrics_listen(), "warning")] {
@@ -178,7 +178,7 @@ async fn the_metrics_of_another_instance_are_not_believed() {
 }
 
 #[test]
-fn mistakes_are_told_by_the_names_that_the_operator_used() {
+fn mistakes_are_reported_with_the_names_that_the_operator_used() {
     let settings = [
         ("PADDOCK_UPSTREAM", "http://127.0.0.1:99999"),
         ("PADDOCK_TELEMETRY__OTLP_ENDPOINT", "garbage"),
@@ -202,7 +202,7 @@ fn mistakes_are_told_by_the_names_that_the_operator_used() {
 }
 
 #[test]
-fn a_forgotten_upstream_is_told_at_start() {
+fn a_missing_upstream_is_reported_at_start() {
     let paddock = Paddock::start();
     let line = paddock.program().wait_for_log("no upstream", |line| {
         line["level"] == "WARN" && line["message"].as_str().is_some_and(|text| text.contains("PADDOCK_UPSTREAM"))

@@ -10,7 +10,7 @@ use system::Paddock;
 use system::raw::Connection;
 use tokio::task::JoinSet;
 
-use crate::world;
+use crate::fixtures;
 
 const ROTATIONS: u32 = 957;
 const CONNECTIONS: u32 = 60;
@@ -44,9 +44,9 @@ fn is_typed_refusal((status, body): &(u16, String)) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged() {
+async fn every_rotation_of_an_unassigned_runner_is_refused_and_causes_no_alert() {
     let paddock = Paddock::start();
-    let (id, token) = world::unassigned_runner(&paddock.root()).await;
+    let (id, token) = fixtures::unassigned_runner(&paddock.root()).await;
 
     let begin = Instant::now();
     let answers = storm(paddock.port(), &token).await;
@@ -60,8 +60,8 @@ async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged()
     once.refused(Reason::RunnerUnassigned);
 
     let metrics = paddock.metrics().await;
-    assert!(!world::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
-    assert_eq!(world::series(&metrics, "status", "5"), [""; 0]);
+    assert!(!fixtures::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
+    assert_eq!(fixtures::series(&metrics, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
 
     let verified = paddock.anonymous().post("/runners/verify", json!({ "token": token })).await.ok(200);
@@ -75,7 +75,7 @@ async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged()
 #[tokio::test]
 async fn an_unassigned_runner_verifies_polls_and_unregisters() {
     let paddock = Paddock::start();
-    let (_, token) = world::unassigned_runner(&paddock.root()).await;
+    let (_, token) = fixtures::unassigned_runner(&paddock.root()).await;
     let api = paddock.anonymous();
     api.post("/runners/reset_authentication_token", json!({ "token": token })).await.refused(Reason::RunnerUnassigned);
     api.post("/runners/verify", json!({ "token": token })).await.ok(200);
@@ -90,8 +90,8 @@ async fn an_unassigned_runner_verifies_polls_and_unregisters() {
 async fn rotations_at_the_same_moment_agree_on_the_successor() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let (_, token) = world::runner(&root, project).await;
+    let project = fixtures::project(&root).await;
+    let (_, token) = fixtures::runner(&root, project).await;
     let mut rotations = JoinSet::new();
     for _ in 0..20 {
         let api = root.on_new_connection();

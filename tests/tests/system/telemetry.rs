@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::world;
+use crate::fixtures;
 
 /// The lines that a request with this id left.
 fn lines(log: &[Value], id: &str) -> Vec<Value> {
@@ -26,7 +26,7 @@ async fn every_request_leaves_one_line_with_its_fields() {
     let paddock = Paddock::start();
     let root = paddock.root();
     let anonymous = paddock.anonymous();
-    let (runner, token) = world::runner(&root, world::project(&root).await).await;
+    let (runner, token) = fixtures::runner(&root, fixtures::project(&root).await).await;
     let asked: Vec<(Answer, Value)> = vec![
         (
             root.get("/projects/root%2Fnothing?search=a").await,

@@ -4,7 +4,7 @@ use proto::paddock::contract::v1::TokenScope;
 use serde_json::json;
 use system::{Api, Paddock};
 
-use crate::{database, world};
+use crate::{database, fixtures};
 
 /// A kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,24 +127,25 @@ impl Callers {
     pub async fn make(paddock: &Paddock) -> Self {
         let root = paddock.root();
         let anonymous = paddock.anonymous();
-        let [owner, stranger, leaver] = [world::user(&root).await, world::user(&root).await, world::user(&root).await];
-        let unknown = world::user_token(&root, leaver, "unknown", &["api"]).await;
+        let [owner, stranger, leaver] =
+            [fixtures::user(&root).await, fixtures::user(&root).await, fixtures::user(&root).await];
+        let unknown = fixtures::user_token(&root, leaver, "unknown", &["api"]).await;
         root.delete(&format!("/users/{leaver}")).await.ok(204);
-        let me = world::id(&root.get("/user").await.ok(200));
-        let expired = world::user_token(&root, me, "expired", &["api"]).await;
-        let revoked = world::user_token(&root, me, "revoked", &["api"]).await;
+        let me = fixtures::id(&root.get("/user").await.ok(200));
+        let expired = fixtures::user_token(&root, me, "expired", &["api"]).await;
+        let revoked = fixtures::user_token(&root, me, "revoked", &["api"]).await;
         database::run(paddock, "UPDATE personal_access_tokens SET expires_at = created_at WHERE name = 'expired'")
             .await;
         database::run(paddock, "UPDATE personal_access_tokens SET revoked_at = created_at WHERE name = 'revoked'")
             .await;
         let mut scoped = Vec::new();
         for scope in TokenScope::ALL {
-            scoped.push((scope, world::user_token(&root, me, "scoped", &[scope.name()]).await));
+            scoped.push((scope, fixtures::user_token(&root, me, "scoped", &[scope.name()]).await));
         }
-        let owner = root.with_token(&world::user_token(&root, owner, "owner", &["api"]).await);
-        let stranger = world::user_token(&root, stranger, "stranger", &["api"]).await;
-        let runner = world::runner(&owner, world::project(&owner).await).await.1;
-        let job = world::job(&root, world::project(&root).await, me).await.1;
+        let owner = root.with_token(&fixtures::user_token(&root, owner, "owner", &["api"]).await);
+        let stranger = fixtures::user_token(&root, stranger, "stranger", &["api"]).await;
+        let runner = fixtures::runner(&owner, fixtures::project(&owner).await).await.1;
+        let job = fixtures::job(&root, fixtures::project(&root).await, me).await.1;
         Self { anonymous, root, owner, stranger, unknown, expired, revoked, runner, job, scoped }
     }
 
@@ -173,7 +174,7 @@ impl Callers {
 
     /// The runner token that the caller presents. Each call gets a new runner, because a method may use the token up.
     pub async fn runner_token(&self, caller: Caller, paddock: &Paddock) -> Option<String> {
-        let (id, token) = world::runner(&self.owner, world::project(&self.owner).await).await;
+        let (id, token) = fixtures::runner(&self.owner, fixtures::project(&self.owner).await).await;
         let manager = json!({ "token": token, "system_id": super::table::SYSTEM_ID });
         self.anonymous.post("/runners/verify", manager).await.ok(200);
         match caller {
@@ -207,22 +208,22 @@ impl Callers {
 
     /// What the caller presents as a job token. Each call gets a new job.
     pub async fn job_token(&self, caller: Caller) -> Option<String> {
-        let me = world::id(&self.root.get("/user").await.ok(200));
-        let project = world::project(&self.root).await;
-        let (id, token) = world::job(&self.root, project, me).await;
+        let me = fixtures::id(&self.root.get("/user").await.ok(200));
+        let project = fixtures::project(&self.root).await;
+        let (id, token) = fixtures::job(&self.root, project, me).await;
         match caller {
             Caller::Job => {}
             Caller::MalformedJobToken => return token.rsplit_once('.').map(|(unsigned, _)| unsigned.to_owned()),
             Caller::JobTokenOfAnotherInstance => {
                 let other = Paddock::start();
-                return Some(world::job(&other.root(), world::project(&other.root()).await, 1).await.1);
+                return Some(fixtures::job(&other.root(), fixtures::project(&other.root()).await, 1).await.1);
             }
             Caller::TokenOfAFinishedJob => {
                 self.root.post(&format!("/admin/jobs/{id}/finish"), json!({})).await.ok(200);
             }
             Caller::TokenOfACreatedJob => {
                 let created = json!({ "project_id": project, "user_id": me, "status": "created" });
-                return Some(world::text(&self.root.post("/admin/jobs", created).await.ok(201)["token"]));
+                return Some(fixtures::text(&self.root.post("/admin/jobs", created).await.ok(201)["token"]));
             }
             Caller::TokenOfAJobWithoutProject => {
                 self.root.delete(&format!("/projects/{project}")).await.ok(204);

@@ -79,7 +79,7 @@ async fn nobody_gets_in(endpoint: String, server: Process) {
 }
 
 #[tokio::test]
-async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
+async fn a_call_without_a_signed_identity_is_refused() {
     let database = Database::Sqlite;
     let registry = Registry::start(&database, &[]);
     let auth = JobTokenAuth::start(&registry, &database, None, &[]);

@@ -4,7 +4,7 @@ use proto::paddock::contract::v1::{Reason, TokenScope};
 use serde_json::{Value, json};
 
 use super::{callers::Caller, objects::Objects};
-use crate::world::unique;
+use crate::fixtures::unique;
 
 /// The id of the runner program that every runner of the matrix has.
 pub const SYSTEM_ID: &str = "s_0123456789ab";

@@ -7,8 +7,8 @@ use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde_json::Value;
 use system::{Paddock, Upstream, free_port};
 
-use super::{Installation, Story, paddock_before, run_job};
-use crate::world;
+use super::{Installation, Scenario, paddock_before, run_job};
+use crate::fixtures;
 
 /// The environment of an operator on the machine of the server.
 fn at_home(paddock: &Paddock) -> [(&'static str, String); 2] {
@@ -38,11 +38,11 @@ async fn a_job_is_issued_listed_and_finished() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let user = world::user(&root).await;
+    let project = fixtures::project(&root).await;
+    let user = fixtures::user(&root).await;
     let developer = serde_json::json!({ "user_id": user, "access_level": 30 });
     root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
-    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+    let path = fixtures::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
 
     let user_text = user.to_string();
     let listing = ["list", "--output", "json"];
@@ -62,14 +62,14 @@ async fn a_job_is_issued_listed_and_finished() {
         (&job["status"], &job["name"], &job["project"]["id"]),
         (&"running".into(), &"build".into(), &project.into())
     );
-    let id = world::id(job).to_string();
+    let id = fixtures::id(job).to_string();
     let (done, text, said) = job_at_home(&paddock, &["list"]);
     assert!(done && text.lines().count() == 2, "headings and a job: {text} {said}");
     assert!(text.contains(&path) && text.contains("build") && text.contains("until"), "{text}");
 
     // The token is good while the job runs, and not a moment longer.
     let nobody = paddock.anonymous();
-    let own = Story::artifact(project, "answer=200");
+    let own = Scenario::artifact(project, "answer=200");
     assert_eq!(nobody.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
     nobody.get_as_job(&own, &token).await.ok(200);
     let (done, said, _) = job_at_home(&paddock, &["finish", &id]);
@@ -83,11 +83,11 @@ async fn a_job_is_issued_listed_and_finished() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
+async fn errors_have_a_remedy_and_show_no_token() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let project = world::project(&root).await.to_string();
-    let user = world::user(&root).await.to_string();
+    let project = fixtures::project(&root).await.to_string();
+    let user = fixtures::user(&root).await.to_string();
     let installation = Installation::from(&paddock);
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     let token_file = paddock.data().join("root.token");
@@ -121,7 +121,7 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
     }
     let (done, _, said) = installation.job(&["issue", "--project", "", "--user", &user]);
     assert!(!done && said.contains("full path"), "{said}");
-    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+    let path = fixtures::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
     let with_query = format!("{path}?x=1");
     let with_fragment = format!("{path}#x");
     let cases: [(&[&str], Reason); 7] = [
@@ -145,7 +145,7 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_leaves_early_is_not_a_failure() {
     let paddock = Paddock::start();
     for arguments in [["job", "list"], ["check", "--output=text"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use system::{Answer, Api, Distributed, Paddock, Program, Upstream, within};
 
-use crate::world;
+use crate::fixtures;
 
 /// The product's promise: within this time an access is in the log.
 pub const VISIBLE: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ pub fn run_job(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String, 
 }
 
 /// Project A, whose job reaches project B, which allows it to read jobs.
-pub struct Story {
+pub struct Scenario {
     pub installation: Installation,
     pub origin: i64,
     pub target: i64,
@@ -72,12 +72,12 @@ pub struct Story {
     pub token: String,
 }
 
-impl Story {
-    pub async fn begin(installation: Installation) -> Self {
+impl Scenario {
+    pub async fn start(installation: Installation) -> Self {
         let root = &installation.root;
-        let origin = world::project(root).await;
-        let target = world::project(root).await;
-        let user = world::user(root).await;
+        let origin = fixtures::project(root).await;
+        let target = fixtures::project(root).await;
+        let user = fixtures::user(root).await;
         for project in [origin, target] {
             let developer = json!({ "user_id": user, "access_level": 30 });
             root.post(&format!("/projects/{project}/members"), developer).await.ok(201);

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use system::{Answer, Database, Distributed, REQUEST_ID, Redis, Upstream, within};
 
-use super::{Installation, Story};
+use super::{Installation, Scenario};
 
 /// How long it may take until everything is as before.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -22,12 +22,12 @@ const MANY: usize = 20;
 const IMPATIENT: [(&str, &str); 2] =
     [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__TIMEOUT_MS", "500"), ("PADDOCK_GATEWAY__CAPTURE_FLUSH_TIMEOUT_MS", "1500")];
 
-/// The processes before an upstream with captures in Redis, and their story.
+/// The processes before an upstream with captures in Redis, and their scenario.
 struct Stage {
     system: Distributed,
     redis: Redis,
     upstream: Upstream,
-    story: Story,
+    scenario: Scenario,
 }
 
 impl Stage {
@@ -38,14 +38,14 @@ impl Stage {
         let url = upstream.url();
         let settings = [&[("PADDOCK_GATEWAY__UPSTREAM", url.as_str())], settings].concat();
         let system = Distributed::start_with(&Database::Sqlite, Some(&redis), &settings);
-        let story = Story::begin(Installation::from(&system)).await;
-        Some(Self { system, redis, upstream, story })
+        let scenario = Scenario::start(Installation::from(&system)).await;
+        Some(Self { system, redis, upstream, scenario })
     }
 
     /// Downloads until one succeeds.
     async fn recover(&self) -> Answer {
         let recovered = within(RECOVERY, async || {
-            let answer = self.story.download("answer=302").await;
+            let answer = self.scenario.download("answer=302").await;
             (answer.status == 302).then_some(answer)
         });
         recovered.await.expect("accesses succeed again")
@@ -57,7 +57,7 @@ impl Stage {
         expected.sort();
         let mut found = Vec::new();
         let complete = within(RECOVERY, async || {
-            let events = self.story.log("/events?per_page=100").await;
+            let events = self.scenario.log("/events?per_page=100").await;
             found = events.iter().filter_map(|event| event["request_id"].as_str()).map(ToOwned::to_owned).collect();
             found.sort();
             (found == expected).then_some(())
@@ -75,17 +75,17 @@ fn assert_unavailable(answer: &Answer) {
 #[tokio::test]
 async fn without_redis_a_strict_route_gives_no_access() {
     let Some(mut stage) = Stage::set(&IMPATIENT).await else { return };
-    let mut given = vec![stage.story.download("answer=302").await];
+    let mut given = vec![stage.scenario.download("answer=302").await];
     let reached = stage.upstream.arrivals();
 
     stage.redis.pause();
-    assert_unavailable(&stage.story.download("answer=302").await);
+    assert_unavailable(&stage.scenario.download("answer=302").await);
     stage.redis.resume();
     given.push(stage.recover().await);
 
     stage.redis.kill();
     for _ in 0..3 {
-        assert_unavailable(&stage.story.download("answer=302").await);
+        assert_unavailable(&stage.scenario.download("answer=302").await);
     }
     stage.redis.start_again();
     given.push(stage.recover().await);
@@ -94,7 +94,7 @@ async fn without_redis_a_strict_route_gives_no_access() {
     assert_eq!(stage.upstream.arrivals(), reached + 2, "what is refused does not reach the upstream");
 }
 
-/// A table in which the one route that the story needs spools.
+/// A table in which the one route that the scenario needs spools.
 fn spooling(folder: &std::path::Path) -> PathBuf {
     let file = folder.join("routes.toml");
     let route = "[[routes]]\nmethod = \"GET\"\npath = \"/api/v4/projects/{id}/jobs/artifacts/{ref}/download\"\n\
@@ -114,7 +114,7 @@ async fn without_redis_a_spooling_route_goes_on_and_the_log_catches_up() {
     stage.redis.kill();
     let mut given = Vec::new();
     for _ in 0..MANY {
-        given.push(stage.story.download("answer=302").await);
+        given.push(stage.scenario.download("answer=302").await);
     }
     // What is in the spool survives the end of the process, even of one that is killed.
     stage.system.auth.program.crash_and_return();
@@ -123,7 +123,7 @@ async fn without_redis_a_spooling_route_goes_on_and_the_log_catches_up() {
     }
     let failed: Vec<_> = given.iter().filter(|answer| answer.status != 302).map(|answer| answer.status).collect();
     assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(stage.story.log("").await, Vec::<Value>::new(), "nothing has got into the log yet");
+    assert_eq!(stage.scenario.log("").await, Vec::<Value>::new(), "nothing has got into the log yet");
 
     stage.redis.start_again();
     stage.assert_log(&given).await;
@@ -147,13 +147,13 @@ async fn metric(stage: &Stage, name: &str) -> f64 {
 async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
     let settings = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__MAINTENANCE_INTERVAL_MS", "100")];
     let Some(mut stage) = Stage::set(&settings).await else { return };
-    let first = stage.story.download("answer=302").await;
-    stage.story.assert_logged(&first).await;
+    let first = stage.scenario.download("answer=302").await;
+    stage.scenario.assert_logged(&first).await;
 
     let held = hold_log(&stage).await;
     let mut given = Vec::new();
     for _ in 0..MANY {
-        given.push(stage.story.download("answer=302").await);
+        given.push(stage.scenario.download("answer=302").await);
     }
     assert!(given.iter().all(|answer| answer.status == 302), "Redis has them, so they are given");
     lose(&mut stage.redis);
@@ -161,9 +161,9 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
 
     // What the process had read before Redis lost it gets into the log. Everything else is lost and reported.
     let last = stage.recover().await;
-    stage.story.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
+    stage.scenario.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
     let told = within(RECOVERY, async || {
-        let events = stage.story.log("/events?per_page=100").await;
+        let events = stage.scenario.log("/events?per_page=100").await;
         let logged: HashSet<_> = events.iter().filter_map(|event| event["request_id"].as_str()).collect();
         let missing = given.iter().filter(|answer| !logged.contains(answer.header(REQUEST_ID))).count();
         let lost = metric(&stage, "paddock_capture_lost_total").await;
@@ -185,11 +185,11 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
 }
 
 #[tokio::test]
-async fn what_redis_forgets_is_reported_with_its_exact_range() {
+async fn records_that_redis_loses_are_reported_with_their_exact_range() {
     a_loss_is_reported(|redis| redis.wipe()).await;
 }
 
 #[tokio::test]
-async fn what_is_lost_with_the_disk_of_redis_is_reported_with_its_exact_range() {
+async fn records_lost_with_the_disk_of_redis_are_reported_with_their_exact_range() {
     a_loss_is_reported(Redis::lose_disk).await;
 }

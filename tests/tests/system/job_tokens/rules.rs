@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system::{Answer, Api, Paddock, Upstream, send, within};
 
-use super::{Story, paddock_before};
-use crate::world;
+use super::{Scenario, paddock_before};
+use crate::fixtures;
 
 /// Changes an entry of an allowlist by a form, and returns its policies.
 async fn patch_form(root: &Api, entry: &str, body: &'static str) -> Value {
@@ -26,8 +26,8 @@ async fn patch_json(root: &Api, entry: &str, body: Value) -> Value {
 async fn a_patch_of_an_entry_changes_what_it_names() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let target = world::project(&root).await;
-    let origin = world::project(&root).await;
+    let target = fixtures::project(&root).await;
+    let origin = fixtures::project(&root).await;
     let list = format!("/projects/{target}/job_token_scope/allowlist");
     root.post(&list, json!({ "target_project_id": origin })).await.ok(201);
     let entry = format!("{list}/{origin}");
@@ -50,19 +50,19 @@ async fn a_job_is_started_with_a_token_and_ends_with_the_role_of_its_user() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let user = world::user(&root).await;
+    let project = fixtures::project(&root).await;
+    let user = fixtures::user(&root).await;
     let new = json!({ "project_id": project, "user_id": user, "status": "created" });
     root.post("/admin/jobs", new.clone()).await.refused(Reason::JobUserWithoutAccess);
     let developer = json!({ "user_id": user, "access_level": 30 });
     root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
-    let id = world::id(&root.post("/admin/jobs", new).await.ok(201)["job"]);
+    let id = fixtures::id(&root.post("/admin/jobs", new).await.ok(201)["job"]);
 
     let started = root.post(&format!("/admin/jobs/{id}/start"), json!({})).await.ok(200);
-    assert_eq!((world::id(&started["job"]), &started["job"]["status"]), (id, &json!("running")));
+    assert_eq!((fixtures::id(&started["job"]), &started["job"]["status"]), (id, &json!("running")));
     let nobody = paddock.anonymous();
-    let token = world::text(&started["token"]);
-    let own = Story::artifact(project, "answer=200");
+    let token = fixtures::text(&started["token"]);
+    let own = Scenario::artifact(project, "answer=200");
     nobody.get_as_job(&own, &token).await.ok(200);
     nobody.get_as_job(&own, &token[..token.len() - 1]).await.refused(Reason::JobTokenMalformed);
 

@@ -30,8 +30,8 @@ pub struct Job {
     pub token: String,
 }
 
-/// The world.
-pub struct World {
+/// The cluster.
+pub struct Cluster {
     pub system: Distributed,
     /// A second job-token-auth. It gets no requests, but ships records into the log as the first one does.
     pub peer: JobTokenAuth,
@@ -51,7 +51,7 @@ pub struct World {
     _folder: TempDir,
 }
 
-impl World {
+impl Cluster {
     /// Starts it; none, after saying so, without a Redis.
     pub async fn start() -> Option<Self> {
         let redis = Redis::start()?;
@@ -84,7 +84,7 @@ impl World {
         settings.push(("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", &other_spool));
         let peer = JobTokenAuth::start(&system.registry, &database, Some(&redis), &settings);
         let root = system.root();
-        let mut world = Self {
+        let mut cluster = Self {
             system,
             peer,
             upstream,
@@ -98,8 +98,8 @@ impl World {
             forbidden: Vec::new(),
             _folder: folder,
         };
-        world.populate(&root).await;
-        Some(world)
+        cluster.populate(&root).await;
+        Some(cluster)
     }
 
     /// Projects that reach each other, and a job in each that does.

@@ -10,7 +10,7 @@ use system::within;
 
 use super::{
     Scale,
-    world::{Victim, World},
+    cluster::{Cluster, Victim},
 };
 
 /// How long the run may take as a whole.
@@ -40,7 +40,7 @@ enum Fault {
 }
 
 /// The plan, and what came of it.
-pub struct Nemesis {
+pub struct FaultInjector {
     scale: Scale,
     plan: Vec<Fault>,
     done: BTreeMap<Fault, u64>,
@@ -48,7 +48,7 @@ pub struct Nemesis {
     next: usize,
 }
 
-impl Nemesis {
+impl FaultInjector {
     pub fn new(scale: Scale) -> Self {
         let mut plan: Vec<_> = VICTIMS.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
         for fault in others() {
@@ -59,13 +59,13 @@ impl Nemesis {
     }
 
     /// Injects one fault after another, spread over the requests.
-    pub async fn run(&mut self, world: &mut World, progress: &AtomicU64) {
+    pub async fn run(&mut self, cluster: &mut Cluster, progress: &AtomicU64) {
         let steps = self.plan.len() as u64 + 1;
         for (step, fault) in (1..).zip(self.plan.clone()) {
             let due = self.scale.requests * step / steps;
             let reached = within(PATIENCE, async || (progress.load(Ordering::Relaxed) >= due).then_some(()));
             assert!(reached.await.is_some(), "the requests do not go on: {}", progress.load(Ordering::Relaxed));
-            if self.inject(fault, world).await {
+            if self.inject(fault, cluster).await {
                 self.count(fault);
             }
         }
@@ -98,52 +98,52 @@ impl Nemesis {
     }
 
     /// False: the machine does not allow it.
-    async fn inject(&mut self, fault: Fault, world: &mut World) -> bool {
+    async fn inject(&mut self, fault: Fault, cluster: &mut Cluster) -> bool {
         let pause = Duration::from_secs(self.scale.pause_seconds);
         match fault {
-            Fault::Kill(victim) => world.crash(victim),
+            Fault::Kill(victim) => cluster.crash(victim),
             Fault::RestartRedis => {
-                world.redis.kill();
-                world.redis.start_again();
+                cluster.redis.kill();
+                cluster.redis.start_again();
             }
             Fault::PauseRedis => {
-                world.redis.pause();
-                self.pass(pause, world).await;
-                world.redis.resume();
+                cluster.redis.pause();
+                self.pass(pause, cluster).await;
+                cluster.redis.resume();
             }
             Fault::RestartPostgres => {
-                let Some(postgres) = &mut world.postgres else { return false };
+                let Some(postgres) = &mut cluster.postgres else { return false };
                 postgres.restart();
             }
             Fault::FillSpool => {
-                if !world.spool.fill() {
+                if !cluster.spool.fill() {
                     return false;
                 }
-                self.pass(FULL, world).await;
-                world.spool.make_room();
+                self.pass(FULL, cluster).await;
+                cluster.spool.make_room();
             }
             Fault::MoveClock(seconds) => {
-                if !world.clock.set(seconds) {
+                if !cluster.clock.set(seconds) {
                     return false;
                 }
-                self.pass(WRONG, world).await;
-                world.clock.set(0);
+                self.pass(WRONG, cluster).await;
+                cluster.clock.set(0);
             }
             Fault::FreezePeer => {
-                world.peer.program.signal("STOP");
+                cluster.peer.program.signal("STOP");
                 wait(pause).await;
-                world.peer.program.signal("CONT");
+                cluster.peer.program.signal("CONT");
             }
         }
         true
     }
 
     /// The fault lasts this long, and a process is killed in the middle of it.
-    async fn pass(&mut self, time: Duration, world: &mut World) {
+    async fn pass(&mut self, time: Duration, cluster: &mut Cluster) {
         wait(time / 2).await;
         let victim = VICTIMS[self.next % VICTIMS.len()];
         self.next += 1;
-        world.crash(victim);
+        cluster.crash(victim);
         self.count(Fault::Kill(victim));
         wait(time / 2).await;
     }
