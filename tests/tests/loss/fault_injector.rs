@@ -1,4 +1,4 @@
-//! Which faults are injected, and after how many requests. The seed decides the order.
+//! Plans and injects the faults. The seed decides their order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,17 +13,17 @@ use super::{
     cluster::{Cluster, Victim},
 };
 
-/// How long the run may take as a whole.
+/// Maximum duration of the whole run.
 const PATIENCE: Duration = Duration::from_secs(7200);
 
-/// How long a full disk stays full, and the clock wrong.
+/// How long a disk stays full, and how long the clock stays wrong.
 const FULL: Duration = Duration::from_millis(700);
 const WRONG: Duration = Duration::from_millis(2500);
 
 /// How far the clock jumps, in seconds.
 const JUMP: i64 = 3600;
 
-/// Who is killed, in turns.
+/// The processes that are killed, in turns.
 const VICTIMS: [Victim; 4] = [Victim::Gateway, Victim::JobTokenAuth, Victim::RunnerRegistry, Victim::Peer];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,16 +35,16 @@ enum Fault {
     FillSpool,
     /// By this many seconds.
     MoveClock(i64),
-    /// The second job-token-auth stands still, perhaps in the middle of a transaction.
+    /// Pauses the second job-token-auth, perhaps in the middle of a transaction.
     FreezePeer,
 }
 
-/// The plan, and what came of it.
+/// The planned faults, and the number of those injected so far.
 pub struct FaultInjector {
     scale: Scale,
     plan: Vec<Fault>,
     done: BTreeMap<Fault, u64>,
-    /// Who is killed while another fault lasts.
+    /// The index of the next process that is killed while another fault lasts.
     next: usize,
 }
 
@@ -76,7 +76,7 @@ impl FaultInjector {
         self.done.iter().filter(|(fault, _)| matches!(fault, Fault::Kill(_))).map(|(_, count)| count).sum()
     }
 
-    /// What was to be injected and could not be.
+    /// The planned faults that were never injected.
     pub fn left_out(&self) -> Vec<String> {
         if self.scale.faults == 0 {
             return Vec::new();
@@ -84,7 +84,7 @@ impl FaultInjector {
         others().into_iter().filter(|fault| !self.done.contains_key(fault)).map(|fault| format!("{fault:?}")).collect()
     }
 
-    /// What was injected, and how often.
+    /// The injected faults with their counts, as text.
     pub fn summary(&self) -> String {
         let mut text = format!("{} kills", self.kills());
         for (fault, count) in &self.done {
@@ -97,7 +97,7 @@ impl FaultInjector {
         *self.done.entry(fault).or_default() += 1;
     }
 
-    /// False: the machine does not allow it.
+    /// Injects a fault. Returns false if the machine does not allow it.
     async fn inject(&mut self, fault: Fault, cluster: &mut Cluster) -> bool {
         let pause = Duration::from_secs(self.scale.pause_seconds);
         match fault {
@@ -108,7 +108,7 @@ impl FaultInjector {
             }
             Fault::PauseRedis => {
                 cluster.redis.pause();
-                self.pass(pause, cluster).await;
+                self.wait_and_kill(pause, cluster).await;
                 cluster.redis.resume();
             }
             Fault::RestartPostgres => {
@@ -119,14 +119,14 @@ impl FaultInjector {
                 if !cluster.spool.fill() {
                     return false;
                 }
-                self.pass(FULL, cluster).await;
+                self.wait_and_kill(FULL, cluster).await;
                 cluster.spool.make_room();
             }
             Fault::MoveClock(seconds) => {
                 if !cluster.clock.set(seconds) {
                     return false;
                 }
-                self.pass(WRONG, cluster).await;
+                self.wait_and_kill(WRONG, cluster).await;
                 cluster.clock.set(0);
             }
             Fault::FreezePeer => {
@@ -138,8 +138,8 @@ impl FaultInjector {
         true
     }
 
-    /// The fault lasts this long, and a process is killed in the middle of it.
-    async fn pass(&mut self, time: Duration, cluster: &mut Cluster) {
+    /// Waits while a fault lasts, and kills a process in the middle of it.
+    async fn wait_and_kill(&mut self, time: Duration, cluster: &mut Cluster) {
         wait(time / 2).await;
         let victim = VICTIMS[self.next % VICTIMS.len()];
         self.next += 1;
@@ -149,7 +149,7 @@ impl FaultInjector {
     }
 }
 
-/// Every fault but kills.
+/// Every fault except kills.
 fn others() -> [Fault; 7] {
     [
         Fault::RestartRedis,

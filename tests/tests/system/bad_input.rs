@@ -1,5 +1,4 @@
-//! Whatever a client sends, it is told what is wrong with it: a typed refusal with reason, remedy and request id. Nothing of
-//! it is a fault of the server.
+//! Every bad request gets a typed refusal with reason, remedy and request id. None of them causes a fault of the server.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
@@ -8,14 +7,14 @@ use system::{Api, Paddock};
 
 use crate::fixtures;
 
-/// What is sent, and the reason that must come back.
+/// A request, and the expected reason.
 struct Case {
     what: &'static str,
     bytes: Vec<u8>,
     reason: Reason,
 }
 
-/// What the cases are made of.
+/// The values that the cases use.
 struct Setting {
     token: String,
     other_token: String,
@@ -244,7 +243,7 @@ fn credentials(with: &Setting) -> Vec<Case> {
     ]
 }
 
-/// What is wrong with an answer; none when it is the refusal as it should be.
+/// Describes what is wrong with an answer. Returns none if it is the expected refusal.
 fn difference(case: &Case, status: u16, head: &str, body: &str) -> Option<String> {
     let spec = case.reason.spec().expect("a reason of the contract");
     let answer: Value = serde_json::from_str(body).unwrap_or(Value::Null);
@@ -272,7 +271,7 @@ async fn every_bad_input_is_refused_with_its_reason() {
     paddock.stop();
 }
 
-/// What cannot be read as HTTP gets a 4xx status or a closed connection, and does no harm.
+/// Bytes that are not HTTP get a 4xx status or a closed connection, and do no harm.
 #[tokio::test]
 async fn bytes_that_are_not_http_do_no_harm() {
     let paddock = Paddock::start();
@@ -298,7 +297,7 @@ async fn bytes_that_are_not_http_do_no_harm() {
     paddock.stop();
 }
 
-/// Requests that clients really send, although they are not documented, are accepted.
+/// Requests that clients send are accepted, even if they are not documented.
 #[tokio::test]
 async fn requests_of_published_clients_are_accepted() {
     let paddock = Paddock::start();
@@ -324,7 +323,7 @@ async fn requests_of_published_clients_are_accepted() {
         ),
         // As gitlab-runner 16.10 to 17.10 sends it.
         request("POST /api/v4/runners/verify", &[(Api::user_header(), &with.runner)], b""),
-        // The media type of a body that is not there.
+        // The media type without a body.
         request(&format!("POST {path}"), &[("content-type", JSON)], b""),
         // An empty body, and parameters in the query, as python-gitlab sends it.
         request(&format!("POST {path}"), &[("content-type", JSON)], b"{}"),

@@ -1,5 +1,5 @@
-//! Published clients, unmodified, run scripted sessions against the running system (`tests/clients`). Each session ends with
-//! an error when an answer is not what its client expects.
+//! Published clients, unmodified, run scripted sessions against the running system (`tests/clients`). A session fails
+//! if an answer is not as its client expects.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,7 +70,7 @@ fn gitbeaker() {
     end(paddock);
 }
 
-/// The Rust client brings two hundred crates; it is built in CI, and elsewhere when asked for.
+/// The Rust client needs two hundred crates. It is built in CI, and elsewhere only on request.
 #[tokio::test]
 async fn rust_runner() {
     let wanted = ["CI", "PADDOCK_TEST_RUST_CLIENT"].iter().any(|name| std::env::var_os(name).is_some());

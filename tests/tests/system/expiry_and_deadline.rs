@@ -1,4 +1,4 @@
-//! A hard expiry and a rotation deadline can be given when a runner is created, and hold.
+//! The expiry and the rotation deadline that a request sets when it creates a runner.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::{database, fixtures};
 
-/// A time so far from now, as clients write it.
+/// The time that is this long from now, as clients write it.
 fn ahead(by: Duration) -> String {
     (OffsetDateTime::now_utc() + by).format(&Rfc3339).unwrap()
 }
@@ -86,7 +86,7 @@ async fn after_the_deadline_a_token_authenticates_and_does_not_rotate() {
     anonymous.post("/runners/reset_authentication_token", body.clone()).await.refused(Reason::RotationDeadlinePassed);
     anonymous.post("/runners/verify", body.clone()).await.ok(200);
     anonymous.post("/jobs/request", body.clone()).await.ok(204);
-    // The deadline limits what a token can do for itself, not what an administrator can do about it.
+    // The deadline limits rotations with the token. An administrator can still reset the token.
     let reset = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
     anonymous.post("/runners/verify", body).await.refused(Reason::RunnerTokenRevoked);
     anonymous.post("/runners/reset_authentication_token", json!({ "token": reset["token"] })).await.ok(201);

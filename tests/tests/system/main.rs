@@ -1,5 +1,4 @@
-//! The product as its users meet it: one file per promise, on the real binaries, through their real ports; and the rules
-//! that hold for the source as a whole.
+//! Tests of the real binaries through their ports, one file per promise of the product, and tests of rules for the whole source.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

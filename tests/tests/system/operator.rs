@@ -1,4 +1,4 @@
-//! What an operator has: a folder that only its owner reads, and a command that says what is wrong with an installation.
+//! The tools of an operator: a data folder that only its owner can read, and a command that checks an installation.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use system::{Paddock, Program, Redis, files_below, free_port};
 
 use crate::fixtures;
 
-/// Runs `paddock check` and returns whether it found all well, and its findings.
+/// Runs `paddock check`. Returns whether it found no error, and its findings.
 fn check(data: &Path, port: u16, metrics: &str) -> (bool, Vec<Value>) {
     check_with(data, port, metrics, &[])
 }
@@ -84,7 +84,7 @@ fn defects_are_reported_with_a_remedy() {
     assert_eq!(with_severity(&findings, "bad"), ["data-folder", "server"], "{findings:#?}");
 }
 
-/// What an operator gets wrong, the check that says so, and what `paddock serve` says of it.
+/// Mistakes of an operator, each with the check that reports it and the error of `paddock serve`.
 #[test]
 fn what_prevents_a_start_is_found_by_the_check() {
     let folder = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ fn what_prevents_a_start_is_found_by_the_check() {
         (&in_redis, Some((redis, "no URL of a redis")), "redis", "the URL of redis"),
         (&[], Some((seal, "short")), "secrets", seal),
     ];
-    for (settings, secret, name, told) in cases {
+    for (settings, secret, name, expected_text) in cases {
         let file = secret.map(|(file, content)| {
             let file = folder.path().join("secrets").join(file);
             fs::write(&file, content).unwrap();
@@ -112,23 +112,23 @@ fn what_prevents_a_start_is_found_by_the_check() {
             let text = finding["finding"].as_str().unwrap_or_default();
             finding["severity"] == "bad"
                 && finding["check"] == name
-                && text.contains(told)
+                && text.contains(expected_text)
                 && finding["remedy"].is_string()
         });
-        assert!(!good && is_found, "{told}: {findings:#?}");
+        assert!(!good && is_found, "{expected_text}: {findings:#?}");
 
         let port = free_port().to_string();
         let data = folder.path().to_str().unwrap();
         let own = [("PADDOCK_PORT", port.as_str()), ("PADDOCK_DATA", data), ("PADDOCK_PADDOCK__METRICS_LISTEN", "")];
         let mut program = Program::start("paddock", &["serve"], &[&own, settings].concat());
-        assert!(!program.wait().success(), "{told}");
-        assert!(program.errors().contains(told), "{}", program.everything());
+        assert!(!program.wait().success(), "{expected_text}");
+        assert!(program.errors().contains(expected_text), "{}", program.everything());
         assert!(!program.output().contains("ready"), "{}", program.everything());
         file.into_iter().for_each(|file| fs::remove_file(file).unwrap());
     }
 }
 
-/// Checks an installation whose captures are in Redis, and holds it to find this of Redis.
+/// Checks an installation with captures in Redis, and asserts the finding about Redis.
 fn assert_redis_found(data: &Path, severity: &str, text: &str) {
     let store = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
     let (_, findings) = check_with(data, free_port(), "", &store);
@@ -194,7 +194,7 @@ fn mistakes_are_reported_with_the_names_that_the_operator_used() {
     for (name, value) in settings {
         let starts = format!("{name}: ");
         let found =
-            findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|told| told.starts_with(&starts));
+            findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|text| text.starts_with(&starts));
         let found = found.unwrap_or_else(|| panic!("{name}: {findings:#?}"));
         let names_value = found.contains("must be") && found.contains(value);
         assert!(name.ends_with("LIMT") || names_value, "{name}: {findings:#?}");

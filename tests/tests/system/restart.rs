@@ -1,4 +1,4 @@
-//! What was answered stays true: over a restart, and over a crash in the moment after the answer.
+//! Answered changes survive a restart, and a crash right after the answer.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
@@ -82,7 +82,7 @@ async fn a_rotated_token_survives_a_crash_right_after_the_answer() {
     let answer = paddock.anonymous().post("/runners/reset_authentication_token", rotate.clone()).await.ok(201);
     paddock.kill();
 
-    // A client that crashed before it had saved the answer asks again with the token that it still has.
+    // A client that crashed before it saved the answer asks again with its old token.
     let paddock = Paddock::start_in(folder.path(), &[]);
     let again = paddock.anonymous().post("/runners/reset_authentication_token", rotate).await.ok(201);
     assert_eq!(again["token"], answer["token"], "the same successor");

@@ -1,4 +1,4 @@
-//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, causes no alert.
+//! A runner that lost its project and rotates in a tight loop, as one did 957 times within three seconds, causes no alert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ use crate::fixtures;
 const ROTATIONS: u32 = 957;
 const CONNECTIONS: u32 = 60;
 
-/// Rotates as fast as the server answers, over many connections at once: the statuses and bodies of all answers.
+/// Rotates as fast as the server answers, over many connections at once. Returns the statuses and bodies of all answers.
 async fn storm(port: u16, token: &str) -> Vec<(u16, String)> {
     let sent = Arc::new(AtomicU32::new(0));
     let mut connections = JoinSet::new();
@@ -34,13 +34,13 @@ async fn storm(port: u16, token: &str) -> Vec<(u16, String)> {
     connections.join_all().await.into_iter().flatten().collect()
 }
 
-/// Whether an answer is a refusal that tells what to do.
+/// Reports whether an answer is a refusal with a reason and a remedy.
 fn is_typed_refusal((status, body): &(u16, String)) -> bool {
     let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    let told = ["message", "reason", "remedy", "request_id"]
+    let has_all_texts = ["message", "reason", "remedy", "request_id"]
         .iter()
         .all(|key| answer[key].as_str().is_some_and(|t| !t.is_empty()));
-    told && (*status == 422 || *status == 429)
+    has_all_texts && (*status == 422 || *status == 429)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +85,7 @@ async fn an_unassigned_runner_verifies_polls_and_unregisters() {
     paddock.stop();
 }
 
-/// Two rotations at one moment never leave two different successors behind.
+/// Concurrent rotations of a token never create two different successors.
 #[tokio::test(flavor = "multi_thread")]
 async fn rotations_at_the_same_moment_agree_on_the_successor() {
     let paddock = Paddock::start();

@@ -1,4 +1,4 @@
-//! No token appears in a log line or a metric, at any level, wherever it was in a request.
+//! No token appears in a log line of any level or in a metric, in whatever part of a request it was sent.
 
 use base64::Engine as _;
 use proto::contract::Place;
@@ -25,7 +25,7 @@ async fn session(paddock: &Paddock) -> Vec<String> {
     vec![paddock.root_token(), user_token, first, second, fixtures::text(&reset["token"]), job_token]
 }
 
-/// A job that reaches another project, with its token in every place where one may stand. Returns the token.
+/// A job that reaches another project, with its token in every allowed place. Returns the token.
 async fn jobs(paddock: &Paddock, user: i64) -> String {
     let root = paddock.root();
     let anonymous = paddock.anonymous();
@@ -103,7 +103,7 @@ async fn no_token_appears_in_a_log_line_or_a_metric() {
     let logged = paddock.program().everything();
     assert!(logged.lines().count() > 100, "there is something to search");
     for secret in tokens.iter().chain(&keys) {
-        // Half of a secret is too much already.
+        // Not even half of a secret may appear.
         let part = &secret[secret.len() / 2..];
         for (what, text) in [("the log", &logged), ("the metrics", &metrics)] {
             let line = text.lines().find(|line| line.contains(part));

@@ -1,5 +1,4 @@
-//! What an operator sees: one log line per request, metrics on their own port, and spans that show a request through all
-//! processes.
+//! Telemetry: one log line per request, metrics on their own port, and spans that follow a request through all processes.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::fixtures;
 
-/// The lines that a request with this id left.
+/// The log lines of the request with this id.
 fn lines(log: &[Value], id: &str) -> Vec<Value> {
     log.iter().filter(|line| line["correlation_id"] == id || line["request_id"] == id).cloned().collect()
 }
@@ -96,7 +95,7 @@ async fn metrics_have_their_own_port_and_know_every_route() {
     paddock.stop();
 }
 
-/// Keeps the spans that are sent to it.
+/// A collector that keeps the spans it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
@@ -149,13 +148,13 @@ async fn a_request_is_one_trace_through_all_processes() {
     let collector = Collector::default();
     let endpoint = collector.start().await;
     let system = Distributed::start(&Database::Sqlite, &[("PADDOCK_TELEMETRY__OTLP_ENDPOINT", &endpoint)]);
-    // The caller has begun the trace, as W3C Trace Context says.
+    // The caller starts the trace, as in W3C Trace Context.
     let trace: Vec<u8> = (1..=16).collect();
     let hex: String = trace.iter().map(|byte| format!("{byte:02x}")).collect();
     let request =
         system.root().request(Method::GET, "/user").header("traceparent", format!("00-{hex}-00000000000000aa-01"));
     system::send(request).await.ok(200);
-    // Stopping sends what is buffered.
+    // A process sends its buffered spans when it stops.
     system.stop();
 
     let gateway = collector.spans("gateway", &trace);

@@ -1,4 +1,4 @@
-//! The kinds of callers, and how each comes by its credential.
+//! The kinds of callers, and how each gets its credential.
 
 use proto::paddock::contract::v1::TokenScope;
 use serde_json::json;
@@ -13,25 +13,25 @@ pub enum Caller {
     Anonymous,
     /// A personal access token with one character missing.
     MalformedUserToken,
-    /// The token of a user that is gone.
+    /// The token of a deleted user.
     UnknownUserToken,
     /// A token after its last day.
     ExpiredUserToken,
     /// A token that was revoked.
     RevokedUserToken,
-    /// The token of an administrator with this scope alone.
+    /// The token of an administrator with only this scope.
     Admin(TokenScope),
-    /// A user with no rights in what is asked for.
+    /// A user without rights on the requested object.
     Stranger,
-    /// The user that owns what is asked for.
+    /// The user that owns the requested object.
     Owner,
-    /// A runner token where users put theirs.
+    /// A runner token in the place of a personal access token.
     RunnerTokenAsUser,
     /// A runner.
     Runner,
     /// A runner token with one character missing.
     MalformedRunnerToken,
-    /// The token of a runner that is gone.
+    /// The token of a deleted runner.
     UnknownRunnerToken,
     /// A runner token after its expiry.
     ExpiredRunnerToken,
@@ -39,31 +39,31 @@ pub enum Caller {
     SupersededRunnerToken,
     /// A runner token from before a reset by runner id.
     RevokedRunnerToken,
-    /// A personal access token where runners put theirs.
+    /// A personal access token in the place of a runner token.
     UserTokenAsRunner,
-    /// A personal access token where users put theirs, and no runner token.
+    /// A personal access token in its own place, and no runner token.
     UserOnRunnerRoute,
-    /// A job token where users put theirs.
+    /// A job token in the place of a personal access token.
     JobTokenAsUser,
-    /// A job token in its own place, where only users may come.
+    /// A job token in its own place, on a route for users.
     JobOnUserRoute,
     /// A running job.
     Job,
-    /// A job token with its signature cut off.
+    /// A job token without its signature.
     MalformedJobToken,
     /// A job token that another instance signed.
     JobTokenOfAnotherInstance,
     /// The token of a job that has ended.
     TokenOfAFinishedJob,
-    /// The token of a job that has not begun.
+    /// The token of a job that has not started.
     TokenOfACreatedJob,
-    /// The token of a job whose project is gone.
+    /// The token of a job whose project is deleted.
     TokenOfAJobWithoutProject,
-    /// A personal access token where jobs put theirs.
+    /// A personal access token in the place of a job token.
     UserTokenAsJob,
-    /// A runner token where jobs put theirs.
+    /// A runner token in the place of a job token.
     RunnerTokenAsJob,
-    /// A personal access token where users put theirs, and no job token.
+    /// A personal access token in its own place, and no job token.
     UserOnJobRoute,
 }
 
@@ -172,7 +172,7 @@ impl Callers {
         if caller == Caller::UserOnRunnerRoute { self.owner.clone() } else { self.anonymous.clone() }
     }
 
-    /// The runner token that the caller presents. Each call gets a new runner, because a method may use the token up.
+    /// The runner token that the caller presents. Each call gets a new runner, because a method may consume the token.
     pub async fn runner_token(&self, caller: Caller, paddock: &Paddock) -> Option<String> {
         let (id, token) = fixtures::runner(&self.owner, fixtures::project(&self.owner).await).await;
         let manager = json!({ "token": token, "system_id": super::table::SYSTEM_ID });
@@ -201,12 +201,12 @@ impl Callers {
         Some(token)
     }
 
-    /// The job token that is sent in the header of job tokens.
-    pub fn beside(&self, caller: Caller) -> Option<&str> {
+    /// The job token that is sent in its own header in addition to the other credential.
+    pub fn extra_job_token(&self, caller: Caller) -> Option<&str> {
         (caller == Caller::JobOnUserRoute).then_some(self.job.as_str())
     }
 
-    /// What the caller presents as a job token. Each call gets a new job.
+    /// The job token that the caller presents. Each call gets a new job.
     pub async fn job_token(&self, caller: Caller) -> Option<String> {
         let me = fixtures::id(&self.root.get("/user").await.ok(200));
         let project = fixtures::project(&self.root).await;

@@ -1,11 +1,11 @@
-//! The objects that the callers ask for. They belong to the owner, and no other user may see them.
+//! The objects that the callers request. They belong to the owner, and no other user may see them.
 
 use serde_json::json;
 
 use super::callers::Callers;
 use crate::fixtures;
 
-/// One of each kind.
+/// One object of each kind.
 pub struct Objects {
     pub group: i64,
     pub project: i64,
@@ -17,7 +17,7 @@ pub struct Objects {
     pub user: i64,
     /// A direct member of the group and of the project.
     pub member: i64,
-    /// The allowlist of the project has these.
+    /// The entries in the allowlist of the project.
     pub allowed_project: i64,
     pub allowed_group: i64,
     /// A running job of the project.

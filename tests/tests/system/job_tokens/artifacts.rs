@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use super::{Installation, Scenario, VISIBLE, paddock_before};
 use crate::database;
 
-/// An upstream that takes long is not waited for long.
+/// The gateway waits only briefly for a slow upstream.
 const SHORT: [(&str, &str); 1] = [("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000")];
 
-/// The processes before an upstream, with captures in Redis and records in PostgreSQL; none when the machine lacks one.
+/// Starts the processes in front of an upstream, with captures in Redis and records in PostgreSQL. Returns none if one of them
+/// is not installed.
 pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)]) -> Option<(Redis, Distributed)> {
     let redis = Redis::start()?;
     let database = database::on_postgres().await?;
@@ -30,7 +31,7 @@ pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)
 
 async fn a_redirect_is_logged(installation: Installation, upstream: &Upstream) {
     let scenario = Scenario::start(installation).await;
-    assert_eq!(scenario.log("").await, Vec::<Value>::new(), "nobody came yet");
+    assert_eq!(scenario.log("").await, Vec::<Value>::new(), "there is no access yet");
     let before = OffsetDateTime::now_utc();
     let answer = scenario.download("answer=302").await;
     let after = OffsetDateTime::now_utc();
@@ -45,13 +46,13 @@ async fn a_redirect_is_logged(installation: Installation, upstream: &Upstream) {
     assert_eq!((&row["last_job_id"], &row["last_user_id"]), (&json!(scenario.job), &json!(scenario.user)), "{row:#}");
     let at = row["last_authorized_at"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let at = at.unwrap_or_else(|| panic!("no time: {row:#}"));
-    // The log keeps milliseconds and cuts off what is finer.
+    // The log stores milliseconds and truncates finer times.
     assert!(before - Duration::from_millis(1) <= at && at <= after, "{before} {at} {after}");
     let event = scenario.assert_logged(&answer).await;
     assert_eq!((&event["status"], &event["resolved"]), (&json!(302), &json!(true)), "{event:#}");
     assert_eq!((&event["job_id"], &event["user_id"]), (&json!(scenario.job), &json!(scenario.user)), "{event:#}");
 
-    // The upstream saw who it is, and not the token.
+    // The upstream got the identity of the job and not the token.
     let seen = upstream.requests().pop().expect("one request");
     assert_eq!(seen.target, format!("/api/v4{}", Scenario::artifact(scenario.target, "answer=302")));
     assert!(!format!("{:?}", seen.headers).contains(&scenario.token), "{:?}", seen.headers);
@@ -76,7 +77,7 @@ async fn a_redirect_is_logged_by_the_processes_with_redis_and_postgres() {
     }
 }
 
-/// Every success is an access, whatever the body does after the head; nothing else is.
+/// Every success is an access, even if its body breaks off. Other answers are not.
 async fn every_success_is_logged_and_nothing_else(
     installation: Installation,
     port: u16,
@@ -85,11 +86,13 @@ async fn every_success_is_logged_and_nothing_else(
 ) {
     let scenario = Scenario::start(installation).await;
     let mut logged = Vec::new();
-    for wish in ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"] {
-        let answer = scenario.download(wish).await;
-        assert!((200..400).contains(&answer.status), "{wish}: {} {}", answer.status, answer.text);
+    for upstream_query in
+        ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"]
+    {
+        let answer = scenario.download(upstream_query).await;
+        assert!((200..400).contains(&answer.status), "{upstream_query}: {} {}", answer.status, answer.text);
         let event = scenario.assert_logged(&answer).await;
-        assert_eq!(event["status"], answer.status, "{wish}: {event:#}");
+        assert_eq!(event["status"], answer.status, "{upstream_query}: {event:#}");
         logged.push(answer.header(system::REQUEST_ID).to_owned());
     }
     let broken = leave_broken(&scenario).await;
@@ -105,7 +108,7 @@ async fn every_success_is_logged_and_nothing_else(
     assert!(matches!(down.status, 502 | 503), "the upstream is down: {} {}", down.status, down.text);
     upstream.start_again();
 
-    // What comes after all of it is in the log, and so is whatever came before and would get there.
+    // When the last access is in the log, all earlier ones are.
     let marker = scenario.download("answer=200").await;
     scenario.assert_logged(&marker).await;
     logged.push(marker.header(system::REQUEST_ID).to_owned());
@@ -116,7 +119,7 @@ async fn every_success_is_logged_and_nothing_else(
     assert_eq!(scenario.log("").await.first().map(|row| row["access_count"].clone()), Some(json!(logged.len())));
     assert_eq!(scenario.log("/events?unresolved=true").await, Vec::<Value>::new());
 
-    // And nothing is left without a verdict: every capture was recorded or taken back.
+    // No capture is left without a verdict: every one was recorded or discarded.
     // The seven refusals and errors, the slow answer, the client that left, the upstream that was down.
     let taken_back = 10;
     let all = within(Duration::from_secs(10), async || {
@@ -127,14 +130,14 @@ async fn every_success_is_logged_and_nothing_else(
     assert!(all.await.is_some(), "captures without a verdict: {}", metrics().await);
 }
 
-/// How many captures the metrics count with this outcome.
+/// The number of captures with this outcome, from the metrics.
 fn captures_with(metrics: &str, outcome: &str) -> usize {
     let label = format!("outcome=\"{outcome}\"");
     let lines = metrics.lines().filter(|line| line.starts_with("paddock_captures_total{") && line.contains(&label));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
 }
 
-/// An upstream that breaks off within the body has given access all the same. Returns the id of the request.
+/// Makes an access whose body breaks off. It counts as an access. Returns the id of the request.
 async fn leave_broken(scenario: &Scenario) -> String {
     let path = Scenario::artifact(scenario.target, "answer=200&bytes=100000&breaks=true");
     let request = scenario.installation.root.without_token().request(reqwest::Method::GET, &path);
@@ -146,7 +149,7 @@ async fn leave_broken(scenario: &Scenario) -> String {
     id
 }
 
-/// A client that goes before the upstream answers has had no access.
+/// Sends a request and closes the connection before the upstream answers. This is not an access.
 async fn leave_before_the_answer(scenario: &Scenario, port: u16, upstream: &Upstream) {
     let path = Scenario::artifact(scenario.target, "answer=200&pause=300");
     let header = system::Api::job_header();
@@ -158,7 +161,7 @@ async fn leave_before_the_answer(scenario: &Scenario, port: u16, upstream: &Upst
     arrived.expect("the request reaches the upstream");
 }
 
-/// A job's own project is not logged.
+/// A job accesses its own project. This is not logged.
 async fn own_artifact(scenario: &Scenario) {
     let path = Scenario::artifact(scenario.origin, "answer=200");
     let answer = scenario.installation.root.without_token().get_as_job(&path, &scenario.token).await;
@@ -201,22 +204,22 @@ async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_no
     }
 }
 
-/// Wherever the contract lets a job token stand, it opens the door and does not go through it.
+/// A job token is accepted in every place that the contract allows, and never reaches the upstream.
 #[tokio::test]
 async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
     let scenario = Scenario::start(Installation::from(&paddock)).await;
-    let nobody = scenario.installation.root.without_token();
+    let anonymous = scenario.installation.root.without_token();
     let token = &scenario.token;
     for carrier in CredentialKind::JobToken.spec().expect("a kind of the contract").carriers {
         let path = Scenario::artifact(scenario.target, "answer=200");
         let request = match carrier.place {
-            CarrierPlace::Header(name) => nobody.request(reqwest::Method::GET, &path).header(name, token),
+            CarrierPlace::Header(name) => anonymous.request(reqwest::Method::GET, &path).header(name, token),
             CarrierPlace::Parameter(name) => {
-                nobody.request(reqwest::Method::GET, &format!("{path}&{name}={token}&last=1"))
+                anonymous.request(reqwest::Method::GET, &format!("{path}&{name}={token}&last=1"))
             }
-            CarrierPlace::AuthorizationScheme(_) => nobody.request(reqwest::Method::GET, &path).bearer_auth(token),
+            CarrierPlace::AuthorizationScheme(_) => anonymous.request(reqwest::Method::GET, &path).bearer_auth(token),
             // Only on routes that opt in.
             CarrierPlace::BasicUsername(_) => continue,
         };
@@ -228,7 +231,7 @@ async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     paddock.stop();
 }
 
-/// The gateway dies while the upstream works. It is unknown whether there was an access, so the log shows it as unresolved.
+/// The gateway is killed before the upstream answers. It is unknown whether there was an access, so the log shows it as unresolved.
 #[tokio::test]
 async fn a_request_without_a_verdict_is_unresolved_and_not_an_access() {
     let upstream = Upstream::start();

@@ -1,4 +1,4 @@
-//! `paddock job`: what a script can take from it, and what a tired person reads when it fails.
+//! `paddock job`: its output for scripts, and its error messages.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -67,15 +67,15 @@ async fn a_job_is_issued_listed_and_finished() {
     assert!(done && text.lines().count() == 2, "headings and a job: {text} {said}");
     assert!(text.contains(&path) && text.contains("build") && text.contains("until"), "{text}");
 
-    // The token is good while the job runs, and not a moment longer.
-    let nobody = paddock.anonymous();
+    // The token is valid only while the job runs.
+    let anonymous = paddock.anonymous();
     let own = Scenario::artifact(project, "answer=200");
-    assert_eq!(nobody.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
-    nobody.get_as_job(&own, &token).await.ok(200);
+    assert_eq!(anonymous.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
+    anonymous.get_as_job(&own, &token).await.ok(200);
     let (done, said, _) = job_at_home(&paddock, &["finish", &id]);
     assert!(done && said.contains("finished"), "{said}");
-    nobody.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
-    nobody.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
+    anonymous.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
+    anonymous.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
     assert!(job_at_home(&paddock, &["finish", &id]).0, "a second time changes nothing");
     let (_, text, _) = job_at_home(&paddock, &["list"]);
     assert!(text.contains("ended") && !text.contains("until"), "{text}");
@@ -89,7 +89,7 @@ async fn errors_have_a_remedy_and_show_no_token() {
     let project = fixtures::project(&root).await.to_string();
     let user = fixtures::user(&root).await.to_string();
     let installation = Installation::from(&paddock);
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let unused_address = format!("http://127.0.0.1:{}", free_port());
     let token_file = paddock.data().join("root.token");
     let token_file = token_file.to_str().expect("a path in UTF-8");
     let folder = tempfile::tempdir().expect("a folder");
@@ -100,7 +100,7 @@ async fn errors_have_a_remedy_and_show_no_token() {
     let here = paddock.url();
 
     let cases: [(&[&str], &str); 6] = [
-        (&["list", "--server", &nowhere, "--token-file", token_file], "--server"),
+        (&["list", "--server", &unused_address, "--token-file", token_file], "--server"),
         (&["list", "--server", &here, "--token-file", "/nowhere/token"], "--token-file"),
         (&["list", "--server", "localhost", "--token-file", token_file], "http://"),
         (&["list", "--server", &here, "--token-file", wrong_token], "copied completely"),
@@ -114,10 +114,11 @@ async fn errors_have_a_remedy_and_show_no_token() {
         assert!(!said.contains(&root_token[root_token.len() / 2..root_token.len() - 1]), "{arguments:?}: {said}");
     }
     let elsewhere = Upstream::start();
-    for (other, told) in [(elsewhere.url(), "302 Found; is it the gateway?"), (something_else(), "not as the gateway")]
+    for (other, expected_text) in
+        [(elsewhere.url(), "302 Found; is it the gateway?"), (something_else(), "not as the gateway")]
     {
         let (_, _, said) = run_job(&["list", "--server", &other, "--token-file", token_file], &[]);
-        assert!(said.contains(told) && !said.contains("start `paddock serve`"), "{said}");
+        assert!(said.contains(expected_text) && !said.contains("start `paddock serve`"), "{said}");
     }
     let (done, _, said) = installation.job(&["issue", "--project", "", "--user", &user]);
     assert!(!done && said.contains("full path"), "{said}");

@@ -1,5 +1,5 @@
-//! A project opens itself to others and closes itself again; who came is in the log, which can be exported, rehearsed and made
-//! into an allowlist.
+//! A project grants access to others and revokes it. The accesses are in the log, which can be exported, tried in a dry run and
+//! made into an allowlist.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
@@ -40,11 +40,11 @@ async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
     let paddock = paddock_before(&upstream, &[]);
     let scenario = Scenario::start(Installation::from(&paddock)).await;
     let root = &scenario.installation.root;
-    let nobody = paddock.anonymous();
+    let anonymous = paddock.anonymous();
     let target = scenario.target;
     let (group, _, token) = another(&scenario).await;
 
-    // Not in the allowlist; then by its group; then not any more.
+    // First without an entry, then with an entry for its group, then without it again.
     download(&scenario, &token).await.refused(Reason::JobTokenNotInScope);
     let entry = json!({ "target_group_id": group });
     root.post(&scope(target, "/groups_allowlist"), entry).await.ok(201);
@@ -52,26 +52,26 @@ async fn a_project_opens_and_closes_itself_and_every_change_counts_at_once() {
     root.delete(&scope(target, &format!("/groups_allowlist/{group}"))).await.ok(204);
     download(&scenario, &token).await.refused(Reason::JobTokenNotInScope);
 
-    // The entry of A grants read_jobs alone; then everything; then nothing.
+    // The entry of A grants only read_jobs, then everything, then nothing.
     let package = format!("/projects/{target}/packages/generic/tool/1.0/tool.tar?answer=200");
-    nobody.get_as_job(&package, &scenario.token).await.refused(Reason::JobTokenPolicyMissing);
+    anonymous.get_as_job(&package, &scenario.token).await.refused(Reason::JobTokenPolicyMissing);
     let entry = scope(target, &format!("/allowlist/{}", scenario.origin));
     root.patch(&entry, json!({ "default_permissions": true })).await.ok(200);
-    nobody.get_as_job(&package, &scenario.token).await.ok(200);
+    anonymous.get_as_job(&package, &scenario.token).await.ok(200);
     root.delete(&entry).await.ok(204);
-    nobody.get_as_job(&package, &scenario.token).await.refused(Reason::JobTokenNotInScope);
+    anonymous.get_as_job(&package, &scenario.token).await.refused(Reason::JobTokenNotInScope);
 
-    // Open to all, as far as the user of the job may come by itself.
+    // Open to all jobs whose user has access.
     root.patch(&scope(target, ""), json!({ "enabled": false })).await.ok(204);
     download(&scenario, &token).await.ok(302);
-    nobody.get_as_job(&package, &scenario.token).await.ok(200);
+    anonymous.get_as_job(&package, &scenario.token).await.ok(200);
     root.delete(&format!("/projects/{target}/members/{}", scenario.user)).await.ok(204);
-    // Roles come from another process and are cached for a second at most.
+    // Roles come from another process and are cached for at most a second.
     let closed =
         system::within(VISIBLE, async || (download(&scenario, &token).await.status == 404).then_some(())).await;
     assert!(closed.is_some(), "a user without a role does not see a private project");
 
-    // Exactly five were let in.
+    // Exactly five accesses were allowed.
     let log = system::within(VISIBLE, async || {
         let rows = scenario.log("").await;
         (rows.iter().filter_map(|row| row["access_count"].as_i64()).sum::<i64>() >= 4).then_some(rows)
@@ -98,7 +98,7 @@ async fn the_log_is_exported_tried_in_a_dry_run_and_made_into_an_allowlist() {
     }
     exports(root, &scenario, other).await;
 
-    // Of three accesses an allowlist with A alone would have refused two.
+    // An allowlist with A alone would have refused two of the three accesses.
     let dry_run = scope(target, "/authentication_log/rehearse");
     let report = root.post(&dry_run, json!({ "project_ids": [scenario.origin] })).await.ok(200);
     assert_eq!(
@@ -111,7 +111,7 @@ async fn the_log_is_exported_tried_in_a_dry_run_and_made_into_an_allowlist() {
     assert_eq!((&refusal["origin_project"]["id"], &refusal["count"]), (&json!(other), &json!(2)), "{report:#}");
     assert_eq!(refusal["reason"], code, "{report:#}");
 
-    // The log becomes the allowlist, and the project can close itself without breaking anybody.
+    // The log becomes the allowlist, and the project can close itself without refusing current users.
     let made =
         root.post(&scope(target, "/autopopulate_allowlist"), json!({ "used_policies_only": true })).await.ok(201);
     assert_eq!(made["added_project_ids"], json!([other]), "{made:#}");
@@ -132,7 +132,7 @@ async fn exports(root: &Api, scenario: &Scenario, other: i64) {
     assert!(lines[0].starts_with("Origin Project Path,Last Authorized At (UTC),"), "{}", csv.text);
     assert_eq!(lines.len(), 3, "{}", csv.text);
     let path = fixtures::text(&root.get(&format!("/projects/{other}")).await.ok(200)["path_with_namespace"]);
-    // The pairs are ordered by the ids of their origins, and that of the scenario is older.
+    // The pairs are ordered by the ids of their origins, and the origin of the scenario is older.
     assert!(lines[2].starts_with(&path) && lines[2].contains("read_jobs"), "{}", csv.text);
 
     let whole = root.get(&format!("{log}.jsonl")).await;

@@ -1,4 +1,4 @@
-//! What the rules of job tokens look like over REST: the forms of requests, and what is said of wrong ones.
+//! The rules of job tokens over REST: the forms of requests, and the refusals of wrong ones.
 
 use std::time::Duration;
 
@@ -60,23 +60,23 @@ async fn a_job_is_started_with_a_token_and_ends_with_the_role_of_its_user() {
 
     let started = root.post(&format!("/admin/jobs/{id}/start"), json!({})).await.ok(200);
     assert_eq!((fixtures::id(&started["job"]), &started["job"]["status"]), (id, &json!("running")));
-    let nobody = paddock.anonymous();
+    let anonymous = paddock.anonymous();
     let token = fixtures::text(&started["token"]);
     let own = Scenario::artifact(project, "answer=200");
-    nobody.get_as_job(&own, &token).await.ok(200);
-    nobody.get_as_job(&own, &token[..token.len() - 1]).await.refused(Reason::JobTokenMalformed);
+    anonymous.get_as_job(&own, &token).await.ok(200);
+    anonymous.get_as_job(&own, &token[..token.len() - 1]).await.refused(Reason::JobTokenMalformed);
 
     root.delete(&format!("/projects/{project}/members/{user}")).await.ok(204);
-    refused_with(&nobody, &own, &token, 404).await.refused(Reason::ProjectNotFound);
+    refused_with(&anonymous, &own, &token, 404).await.refused(Reason::ProjectNotFound);
     root.delete(&format!("/users/{user}")).await.ok(204);
-    refused_with(&nobody, &own, &token, 401).await.refused(Reason::JobUserDeleted);
+    refused_with(&anonymous, &own, &token, 401).await.refused(Reason::JobUserDeleted);
     paddock.stop();
 }
 
 /// Waits until cached answers have expired, and returns the answer with this status.
-async fn refused_with(nobody: &Api, path: &str, token: &str, status: u16) -> Answer {
+async fn refused_with(anonymous: &Api, path: &str, token: &str, status: u16) -> Answer {
     let refused = within(Duration::from_secs(20), async || {
-        let answer = nobody.get_as_job(path, token).await;
+        let answer = anonymous.get_as_job(path, token).await;
         (answer.status == status).then_some(answer)
     });
     refused.await.unwrap_or_else(|| panic!("{status} does not come"))

@@ -1,6 +1,6 @@
 //! Reads the modules of a crate with `syn`, and resolves the paths in them to the files that define what they name.
 //!
-//! Test code is left out: whatever is below `#[cfg(test)]`.
+//! Code below `#[cfg(test)]` is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ enum Named {
 pub struct Arrow {
     pub from: ModuleId,
     pub to: ModuleId,
-    /// The first line of `from` that does so.
+    /// The first line of `from` that uses it.
     pub line: usize,
 }
 
@@ -179,7 +179,7 @@ impl Source {
         first_lines.into_iter().map(|((from, to), line)| Arrow { from, to, line }).collect()
     }
 
-    /// What a path means inside a module; none when it is of another crate.
+    /// Resolves a path inside a module. Returns none if it belongs to another crate.
     fn resolve(&self, from: ModuleId, segments: &[String], seen: &mut Seen) -> Option<Named> {
         let (first, rest) = segments.split_first()?;
         match first.as_str() {
@@ -193,7 +193,7 @@ impl Source {
         }
     }
 
-    /// Goes on from a module by the segments that are left.
+    /// Resolves the remaining segments of a path from a module.
     fn walk(&self, at: ModuleId, segments: &[String], seen: &mut Seen) -> Option<Named> {
         match segments.split_first() {
             None => Some(Named::Module(at)),
@@ -203,7 +203,7 @@ impl Source {
         }
     }
 
-    /// Looks a name up in a module: its children, what it defines, what it imports.
+    /// Looks a name up in a module: in its children, its items and its imports.
     fn find(&self, at: ModuleId, name: &str, rest: &[String], seen: &mut Seen) -> Option<Named> {
         let module = &self.modules[at];
         if let Some(child) = module.children.get(name) {
@@ -264,7 +264,7 @@ impl Module {
         self.parent.is_none()
     }
 
-    /// The path as it is shown.
+    /// The path in messages.
     pub fn shown(&self) -> String {
         let names = if self.path.len() > 1 { &self.path[1..] } else { &self.path[..] };
         names.join("::")
