@@ -132,7 +132,7 @@ fn the_form_is_checked_before_anybody_is_asked() {
         for bad in ["", "x", "\u{e9}", &good[1..], &format!("{good} "), &format!("{}x", spec.prefix)] {
             cases.push((bad.to_owned(), spec.malformed));
         }
-        // The signature of a web token is for whoever holds the key; a checksum is for everybody.
+        // Only the holder of the key can check the signature of a web token. The gateway can check a checksum.
         if spec.form == CredentialForm::Checksum {
             for bad in [&good[..good.len() - 1], &good.replacen('a', "b", 1)] {
                 cases.push((bad.to_owned(), spec.malformed));

@@ -232,7 +232,7 @@ impl Spool {
         self.folder.join("other-file")
     }
 
-    /// Fills the disk completely. Returns false if the spool has no disk of its own.
+    /// Fills the disk completely. Returns false if the spool has no separate disk.
     pub fn fill(&self) -> bool {
         if !self.is_mounted {
             return false;

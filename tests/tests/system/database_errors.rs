@@ -19,7 +19,7 @@ use crate::fixtures;
 /// Maximum time that a test waits for a state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The two routes that a case is tried on. Each of them writes into the database of its own service.
+/// The two routes that a case is tried on. Each of them writes into the database of its service.
 struct Routes {
     root: Api,
     project: i64,

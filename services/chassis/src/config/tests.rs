@@ -232,7 +232,7 @@ fn values_that_make_no_sense_are_reported_at_once() {
         "gateway.limit: must be positive (given: -1)",
         "gateway.inner.ratio: must be at most 1 (given: 2.0)",
     ];
-    assert_eq!(error.problems, expected, "nothing is said of limit beside a least that is the default");
+    assert_eq!(error.problems, expected, "no problem is reported for a limit if the least value is the default");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Stores that do not answer, logs that do not, and several processes at once.
+//! Stores and logs that do not answer, and several concurrent processes.
 
 use chassis::db;
 use proto::paddock::{
@@ -77,7 +77,7 @@ every_store! {
         let load = captures(Strict, 100);
         let mut calls: futures::stream::FuturesUnordered<_> =
             load.iter().map(|capture| running.captures.flush(capture.clone(), 200)).collect();
-        // The writer holds some of them and the queue four; the others have their answer while nothing moves.
+        // The writer holds some of them and the queue holds four. The others are answered while the store is blocked.
         for _ in 0..90 {
             let answer = futures::StreamExt::next(&mut calls).await.unwrap();
             let fault = answer.unwrap_err();
@@ -248,7 +248,7 @@ redis_store! {
         let broken: i64 = world.redis().ask(&["LPUSH", "{paddock:0}:deadlines", "no sorted set"]).await;
         assert_eq!(broken, 1);
         let running = world.start().await;
-        // Those of the broken partition are refused, those of the other are pending.
+        // The captures of the broken partition are refused, those of the other partition are pending.
         let load = captures(Strict, 40);
         let begins = load.iter().map(|capture| running.captures.begin(capture));
         let kept = futures::future::join_all(begins).await.iter().filter(|answer| answer.is_ok()).count();
