@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_cannot_be_told_apart_are_refused() {
+    fn routes_that_match_the_same_requests_are_refused() {
         assert_eq!(router(&[("GET", "/a/{id}"), ("GET", "/a/{key}")]).unwrap_err(), "duplicate");
         assert!(router(&[("GET", "/a/{id}"), ("GET", "/a/{*rest}")]).unwrap_err().contains("conflict"));
     }

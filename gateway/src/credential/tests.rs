@@ -95,7 +95,7 @@ fn any_two_carriers_may_agree_and_must_not_differ() {
 }
 
 #[test]
-fn a_user_token_beside_a_runner_token_is_not_looked_at() {
+fn a_user_token_with_a_runner_token_is_ignored() {
     let user = token(CredentialKind::UserToken, 'a');
     let runner = token(CredentialKind::RunnerToken, 'b');
     let mut shared_headers = 0;

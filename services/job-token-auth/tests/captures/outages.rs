@@ -34,7 +34,7 @@ async fn have_all_read(redis: &RedisServer, partitions: u16) -> bool {
 }
 
 every_store! {
-    async fn a_strict_capture_is_refused_in_time_when_the_store_stands_still(world) {
+    async fn a_strict_capture_is_refused_in_time_while_the_store_is_blocked(world) {
         world.config.timeout_ms = 200;
         let running = world.start().await;
         let blocked = world.block().await;
@@ -54,7 +54,7 @@ every_store! {
         running.stop().await;
     }
 
-    async fn spooled_captures_are_accepted_while_the_store_stands_still_and_arrive_later(world) {
+    async fn spooled_captures_are_accepted_while_the_store_is_blocked_and_arrive_later(world) {
         world.config.timeout_ms = 1000;
         let running = world.start().await;
         let blocked = world.block().await;
@@ -173,7 +173,7 @@ async fn broken_connections_lose_nothing(world: World) {
 
 /// A process that hangs in the middle of a transaction delays the others for seconds only. The limit is ten seconds; the test
 /// shortens it for the transaction that hangs.
-async fn a_transaction_that_stands_still_is_ended(world: World) {
+async fn a_stalled_transaction_is_ended(world: World) {
     let running = world.start().await;
     let stands_still = db::begin_write(&world.database).await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(6513008, 0)";
@@ -192,15 +192,15 @@ async fn a_transaction_that_stands_still_is_ended(world: World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_stands_still_is_ended_with_redis() {
+async fn a_stalled_transaction_is_ended_with_redis() {
     let Some(world) = World::redis_and_postgres().await else { return };
-    a_transaction_that_stands_still_is_ended(world).await;
+    a_stalled_transaction_is_ended(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_stands_still_is_ended_without_redis() {
+async fn a_stalled_transaction_is_ended_without_redis() {
     let Some(world) = World::database_on_postgres().await else { return };
-    a_transaction_that_stands_still_is_ended(world).await;
+    a_stalled_transaction_is_ended(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +216,7 @@ async fn broken_connections_to_the_log_lose_nothing_without_redis() {
 }
 
 redis_store! {
-    async fn a_log_that_stands_still_delays_no_caller(world) {
+    async fn a_blocked_log_delays_no_caller(world) {
         let running = world.start().await;
         let blocked = world.block_log().await;
         let load = captures(Strict, 100);

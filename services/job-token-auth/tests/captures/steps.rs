@@ -129,7 +129,7 @@ every_store! {
         running.stop().await;
     }
 
-    async fn an_id_that_is_no_uuid_is_a_fault_and_changes_nothing(world) {
+    async fn an_id_that_is_not_a_uuid_is_a_fault_and_changes_nothing(world) {
         let running = world.start().await;
         for id in ["", "1", "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8", "67e55044-10b1-426f-9247-bb680e5fe0cx"] {
             let odd = Capture { id: id.to_owned(), ..capture(Strict) };

@@ -327,7 +327,7 @@ both_databases! {
         assert_eq!(client.add_group_member(add_to_group(&group, &gone, 10)).await.reason(), "user_not_found");
     }
 
-    async fn a_member_who_is_deleted_is_no_member(registry) {
+    async fn a_deleted_member_is_not_a_member(registry) {
         let group = registry.group("top", None).await;
         let alice = registry.user("alice").await;
         registry.join_group(&alice, &group, Owner).await;

@@ -53,11 +53,11 @@ async fn a_redirect_is_logged(installation: Installation, upstream: &Upstream) {
     assert_eq!((&event["job_id"], &event["user_id"]), (&json!(scenario.job), &json!(scenario.user)), "{event:#}");
 
     // The upstream got the identity of the job and not the token.
-    let seen = upstream.requests().pop().expect("one request");
-    assert_eq!(seen.target, format!("/api/v4{}", Scenario::artifact(scenario.target, "answer=302")));
-    assert!(!format!("{:?}", seen.headers).contains(&scenario.token), "{:?}", seen.headers);
+    let received = upstream.requests().pop().expect("one request");
+    assert_eq!(received.target, format!("/api/v4{}", Scenario::artifact(scenario.target, "answer=302")));
+    assert!(!format!("{:?}", received.headers).contains(&scenario.token), "{:?}", received.headers);
     let identity = InternalHeader::JobIdentity.spec().expect("a header of the contract").key;
-    assert!(seen.headers.contains_key(identity), "{:?}", seen.headers);
+    assert!(received.headers.contains_key(identity), "{:?}", received.headers);
 }
 
 #[tokio::test]
@@ -225,8 +225,8 @@ async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
         };
         let answer = system::send(request).await;
         assert_eq!(answer.status, 200, "{:?}: {}", carrier.place, answer.text);
-        let seen = format!("{:?}", upstream.requests().pop().expect("a request"));
-        assert!(!seen.contains(&token[..40]), "{:?}: {seen}", carrier.place);
+        let received = format!("{:?}", upstream.requests().pop().expect("a request"));
+        assert!(!received.contains(&token[..40]), "{:?}: {received}", carrier.place);
     }
     paddock.stop();
 }

@@ -27,7 +27,7 @@ pub fn circles_of_rooms(source: &Source) -> Vec<Circle> {
     circles(&source.arrows(), |arrow| rooms_of(source, arrow), source)
 }
 
-/// Lists the arrows between rooms that do not point to a lower floor, the rooms that the floors lack, and the rooms that do not exist.
+/// Lists the arrows between rooms that do not point to a lower floor, the rooms without a floor, and the rooms that do not exist.
 pub fn arrows_upwards(source: &Source, floors: &Floors) -> Vec<String> {
     let mut level = BTreeMap::new();
     for (floor, rooms) in floors.iter().enumerate() {
@@ -111,15 +111,15 @@ fn circles(arrows: &[Arrow], ends: impl Fn(&Arrow) -> (String, String), source: 
     let reached: BTreeMap<&String, BTreeSet<&String>> =
         uses.keys().map(|name| (name, reachable(&uses, name))).collect();
     let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     for (name, others) in &reached {
         let names: BTreeSet<String> = others
             .iter()
             .filter(|other| reached.get(**other).is_some_and(|back| back.contains(name)))
             .map(ToString::to_string)
             .collect();
-        if names.len() > 1 && !seen.contains(*name) {
-            seen.extend(names.iter().cloned());
+        if names.len() > 1 && !visited.contains(*name) {
+            visited.extend(names.iter().cloned());
             let inside = arrows.iter().filter(|arrow| {
                 let (from, to) = ends(arrow);
                 from != to && names.contains(&from) && names.contains(&to)

@@ -105,7 +105,7 @@ both_databases! {
 
     async fn a_user_lists_what_the_user_may_administer(registry) {
         let Scene { sub, project, runners: [_, _, of_sub, _, of_project, _], .. } = scene(registry).await;
-        let without_runners = registry.user("other-user").await;
+        let without_runners = registry.user("carol").await;
         assert_eq!(own(&without_runners).await, [0i64; 0]);
         let maintainer = registry.user("maintainer").await;
         registry.join_group(&maintainer, &sub, Role::Maintainer).await;
