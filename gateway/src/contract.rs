@@ -1,7 +1,7 @@
 //! Reads the REST side of the contract from the compiled `.proto` files: the bindings of methods, the options of
 //! fields, and the names of enumerations. Everything here runs once, at start.
 //!
-//! This is no part of `rest/`, which stands on top: requests, responses and credentials are planned from here too.
+//! This is not a part of `rest/`, which is above it: requests, responses and credentials are planned from here too.
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MethodDescriptor, ReflectMessage as _,

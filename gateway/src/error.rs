@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_precise_message_stands_under_both_keys() {
+    fn a_precise_message_is_under_both_keys() {
         let (_, _, body) = answer(Refusal::new(Reason::ParameterMissing).with_message("token is missing"));
         assert_eq!((&body["message"], &body["error"]), (&json!("token is missing"), &json!("token is missing")));
     }

@@ -120,7 +120,7 @@ fn load_protected_routes(config: &Config, contract: &Routes) -> Result<Table, Ta
     Table::load(&config.protected_routes_file, &config.upstream, &config.upstream_settings(), contract)
 }
 
-/// Returns why a text is no address of an upstream, or none if it is one.
+/// Returns why a text is not the address of an upstream, or none if it is one.
 #[must_use]
 pub fn upstream_problem(url: &str) -> Option<String> {
     proxy::upstream::parse_address(url).err()

@@ -152,7 +152,7 @@ impl PathTemplate {
     }
 }
 
-/// Reports whether a byte may stand in the text of a template.
+/// Reports whether a byte is allowed in the text of a template.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~@".contains(&byte)
 }
@@ -231,7 +231,7 @@ impl<T> VerbRouterBuilder<T> {
     /// Builds the router.
     ///
     /// # Errors
-    /// Names the path that cannot be told from another one.
+    /// Names the path that matches the same requests as another one.
     pub fn build(self) -> Result<VerbRouter<T>, String> {
         let mut paths = matchit::Router::new();
         for (shape, PathRoutes { template, routes }) in self.by_shape {
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_cannot_be_told_apart_are_refused() {
+    fn routes_that_match_the_same_requests_are_refused() {
         assert_eq!(router(&[("GET", "/a/{id}"), ("GET", "/a/{key}")]).unwrap_err(), "duplicate");
         assert!(router(&[("GET", "/a/{id}"), ("GET", "/a/{*rest}")]).unwrap_err().contains("conflict"));
     }

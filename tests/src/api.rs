@@ -1,4 +1,4 @@
-//! A client of the REST API that says what it expects.
+//! A client of the REST API, with assertions on answers.
 
 use proto::contract::Place;
 use proto::paddock::contract::v1::{CredentialKind, Reason};
@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
 
-/// A caller: where it calls, and with which personal access token.
+/// A caller, with the address of the server and a personal access token.
 #[derive(Clone, Debug)]
 pub struct Api {
     http: Client,
@@ -15,7 +15,7 @@ pub struct Api {
     token: Option<String>,
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -24,9 +24,9 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body as it came.
     pub text: String,
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub body: Value,
-    /// What was asked, for messages.
+    /// The verb and the path of the request, for messages.
     request: String,
 }
 
@@ -34,7 +34,7 @@ impl Api {
     /// A caller without a token. The base is the address without `/api/v4`.
     #[must_use]
     pub fn anonymous(base: &str) -> Self {
-        // Tests speak to this machine only, whatever proxy the environment names, and look at redirects themselves.
+        // Tests connect to this machine only, so a proxy of the environment is ignored. They check redirects themselves.
         let http = Client::builder().no_proxy().redirect(Policy::none()).build().expect("a client");
         Self { http, base: base.to_owned(), token: None }
     }
@@ -135,7 +135,7 @@ pub fn header_of(kind: CredentialKind) -> &'static str {
 pub async fn send(request: RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
     let request = request.expect("a well-formed request");
-    // A query may hold a token, and messages of tests are read by many.
+    // A query may contain a token, which must not be in the messages of tests.
     let shown = format!("{} {}", request.method(), request.url().path());
     let response = client.execute(request).await.unwrap_or_else(|error| panic!("{shown}: no answer: {error:?}"));
     let status = response.status().as_u16();
@@ -146,14 +146,14 @@ pub async fn send(request: RequestBuilder) -> Answer {
 }
 
 impl Answer {
-    /// Holds it to a status and returns the body.
+    /// Asserts the status and returns the body.
     #[track_caller]
     pub fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.request, self.text);
         self.body
     }
 
-    /// Holds it to be the refusal with this reason, complete in all its parts.
+    /// Asserts that this is the refusal with this reason, complete in all its parts.
     #[track_caller]
     pub fn refused(&self, reason: Reason) {
         let spec = reason.spec().expect("a reason of the contract");
@@ -165,13 +165,13 @@ impl Answer {
         }
     }
 
-    /// Holds it to be a refusal that tells its reason, a remedy and the id of the request.
+    /// Asserts that this is a refusal with a reason, a remedy and the id of the request.
     #[track_caller]
     pub fn assert_complete(&self) {
-        let told = ["reason", "remedy", "request_id"]
+        let has_all_texts = ["reason", "remedy", "request_id"]
             .iter()
             .all(|key| self.body[key].as_str().is_some_and(|text| !text.is_empty()));
-        assert!(told && !self.body["message"].is_null(), "{} {}: {}", self.request, self.status, self.text);
+        assert!(has_all_texts && !self.body["message"].is_null(), "{} {}: {}", self.request, self.status, self.text);
         assert!((400..500).contains(&self.status), "{} {}: {}", self.request, self.status, self.text);
         assert_eq!(
             self.header("x-request-id"),
@@ -182,7 +182,7 @@ impl Answer {
         assert!(self.header("content-type").starts_with("application/json"), "{}: {:?}", self.request, self.headers);
     }
 
-    /// A header as text; empty when it is missing.
+    /// A header as text; empty if it is missing.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()

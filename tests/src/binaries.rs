@@ -1,4 +1,4 @@
-//! The binaries under test, built by the profile that the tests themselves were built by.
+//! The binaries under test, built with the profile of the tests.
 
 use std::{path::PathBuf, process::Command, sync::OnceLock};
 
@@ -11,14 +11,13 @@ pub fn path(name: &str) -> PathBuf {
     FOLDER.get_or_init(build).join(name)
 }
 
-/// Set by the scripts that have built the binaries already. Without it a test builds them, which takes cargo a moment if
-/// nothing has changed.
+/// Scripts that have built the binaries set this variable. Without it a test builds them.
 const BUILT: &str = "PADDOCK_TEST_BINARIES_BUILT";
 
-/// Builds all binaries, unless a script has done so. For profiles other than that of tests, one always has.
+/// Builds all binaries, unless a script has built them. A script always builds those of profiles other than that of tests.
 fn build() -> PathBuf {
-    let me = std::env::current_exe().expect("a running program has a path");
-    let folder = me.parent().expect("a file is in a folder");
+    let test_program = std::env::current_exe().expect("a running program has a path");
+    let folder = test_program.parent().expect("a file is in a folder");
     let folder = if folder.ends_with("deps") { folder.parent().expect("the profile's folder") } else { folder };
     if folder.ends_with("debug") && std::env::var_os(BUILT).is_none() {
         let mut command = Command::new(env!("CARGO"));

@@ -10,16 +10,16 @@ use tempfile::TempDir;
 
 use crate::{Api, Program, Redis, free_port};
 
-/// Where the records are.
+/// Where the services store their records.
 #[derive(Clone, Debug)]
 pub enum Database {
     /// Files in a temporary folder.
     Sqlite,
     /// Databases of a PostgreSQL server, by their URLs.
     Postgres {
-        /// That of runner-registry.
+        /// The database of runner-registry.
         registry: String,
-        /// That of job-token-auth.
+        /// The database of job-token-auth.
         job_token_auth: String,
     },
 }
@@ -104,7 +104,7 @@ impl Registry {
         self.folder.path().join("secrets")
     }
 
-    /// Where it serves gRPC.
+    /// The URL of its gRPC server.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
@@ -141,13 +141,13 @@ impl JobTokenAuth {
         Self { program: start("job-token-auth", &own, settings), port, metrics_port }
     }
 
-    /// Where it serves gRPC.
+    /// The URL of its gRPC server.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What its `/metrics` shows.
+    /// The text of its `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = Api::anonymous(&format!("http://127.0.0.1:{}", self.metrics_port)).get_outside("/metrics").await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -156,7 +156,7 @@ impl JobTokenAuth {
 }
 
 impl Distributed {
-    /// Starts all of it, with captures in the database, and waits until everything serves.
+    /// Starts all processes, with captures in the database, and waits until they serve.
     #[must_use]
     pub fn start(database: &Database, settings: &[(&str, &str)]) -> Self {
         Self::start_with(database, None, settings)
@@ -198,7 +198,7 @@ impl Distributed {
         self.anonymous().with_token(&self.registry.root_token())
     }
 
-    /// Stops all of it and holds it to a clean end.
+    /// Stops all processes, and asserts that each ends cleanly.
     pub fn stop(mut self) {
         self.gateway.stop();
         self.auth.program.stop();
@@ -218,7 +218,7 @@ fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// Writes what `paddock serve` would produce, and the URL of the database when it needs one.
+/// Writes the secrets that `paddock serve` would produce, and the URL of the database if it needs one.
 fn write_secrets(folder: &Path, database: &Database) {
     fs::create_dir(folder).expect("the folder is made");
     let specs = Secret::ALL.map(spec);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The root of the work tree.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package stands in the work tree")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the work tree")
 }
 
 /// Every file below the folder, sorted.

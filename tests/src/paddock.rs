@@ -1,4 +1,4 @@
-//! `paddock serve`, as `make run` starts it, on a free port and with a temporary folder.
+//! `paddock serve` as `make run` starts it, on a free port and with a temporary folder.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub struct Paddock {
     port: u16,
     metrics_port: u16,
     data: PathBuf,
-    /// Deleted at the end, when the folder is ours.
+    /// Deleted at the end, if this value created the folder.
     _folder: Option<TempDir>,
 }
 
@@ -32,7 +32,7 @@ impl Paddock {
         Self { _folder: Some(folder), ..Self::start_in(&data, settings) }
     }
 
-    /// The same in a folder that outlives it.
+    /// The same in a folder that is not deleted at the end.
     #[must_use]
     pub fn start_in(data: &Path, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
@@ -63,7 +63,7 @@ impl Paddock {
         self.port
     }
 
-    /// Where `/metrics` is, address and port.
+    /// The address and port of `/metrics`.
     #[must_use]
     pub fn metrics_listen(&self) -> String {
         format!("127.0.0.1:{}", self.metrics_port)
@@ -99,14 +99,14 @@ impl Paddock {
         self.anonymous().with_token(&self.root_token())
     }
 
-    /// What `/metrics` shows.
+    /// The text of `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = Api::anonymous(&format!("http://{}", self.metrics_listen())).get_outside("/metrics").await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.text
     }
 
-    /// Stops it and holds it to a clean end.
+    /// Stops it, and asserts that it ends cleanly.
     pub fn stop(mut self) {
         self.program.stop();
     }

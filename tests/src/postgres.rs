@@ -1,4 +1,4 @@
-//! The throw-away PostgreSQL that `scripts/with-postgres` starts beside the tests, and one that a test may stop and start.
+//! The throw-away PostgreSQL that `scripts/with-postgres` starts for the tests, and one that a test may stop and start.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{find_program, free_port, skipped};
 
-/// The URL of the server; its user may create databases. None, after saying so, when there is none.
+/// Returns the URL of the server; its user may create databases. Prints a note and returns none if there is no server.
 #[must_use]
 pub fn postgres() -> Option<String> {
     let url = std::env::var("PADDOCK_TEST_POSTGRES").ok();
@@ -27,7 +27,7 @@ pub struct OwnPostgres {
 }
 
 impl OwnPostgres {
-    /// Starts an empty one; none, after saying so, when no server is installed.
+    /// Starts an empty server. Prints a note and returns none if no server is installed.
     #[must_use]
     pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
@@ -46,7 +46,7 @@ impl OwnPostgres {
         Some(postgres)
     }
 
-    /// Makes a database and returns its URL.
+    /// Creates a database and returns its URL.
     #[must_use]
     pub fn create_database(&self, name: &str) -> String {
         let mut create = Command::new(self.programs.join("createdb"));
@@ -56,22 +56,23 @@ impl OwnPostgres {
         format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
     }
 
-    /// Ends it as a crash would, and starts it again.
+    /// Ends the server as a crash does, and starts it again.
     pub fn restart(&mut self) {
         self.control("restart");
     }
 
     fn control(&self, what: &str) {
         let log = self.folder.path().join("log").display().to_string();
-        let place = self.folder.path().display();
-        let options = format!("-p {} -k {place} -c listen_addresses=127.0.0.1 -c max_connections=100", self.port);
+        let socket_folder = self.folder.path().display();
+        let options =
+            format!("-p {} -k {socket_folder} -c listen_addresses=127.0.0.1 -c max_connections=100", self.port);
         let arguments = ["--log", &log, "--options", &options, "--mode", "immediate", "--wait", "--silent", what];
-        // Started by a test, it must not keep the test's own pipes open.
+        // The server must not keep the pipes of the test open.
         self.run("pg_ctl", &arguments);
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        // It refuses to run as root; the package of the distribution brings a user for it.
+        // PostgreSQL refuses to run as root. The package of the distribution creates a user for it.
         let mut command = Command::new(if is_root() { "runuser" } else { "env" });
         if is_root() {
             command.args(["-u", "postgres", "--"]);
@@ -96,7 +97,7 @@ impl Drop for OwnPostgres {
 
 /// The folder with the programs of the server: Debian keeps them outside the PATH.
 fn programs() -> Option<PathBuf> {
-    // What stands in the PATH may be a link to one of them.
+    // A file in the PATH may be a link to one of them.
     if let Some(initdb) = find_program("initdb").and_then(|initdb| initdb.canonicalize().ok()) {
         return initdb.parent().map(Path::to_owned);
     }

@@ -67,7 +67,7 @@ impl Lines {
         lines
     }
 
-    /// Waits until the condition holds; none when it does not within the patience.
+    /// Waits until the condition holds. Returns none if it does not hold in time.
     fn wait<T>(&self, condition: impl Fn(&State) -> Option<T>) -> Option<T> {
         let end = Instant::now() + PATIENCE;
         let mut state = self.state.lock().unwrap();
@@ -127,7 +127,7 @@ impl Program {
         let _ = self.child.wait();
     }
 
-    /// Starts it again, with the same arguments and settings, when it has ended. What it printed before is forgotten.
+    /// Starts it again after its end, with the same arguments and settings. Its earlier output is dropped.
     pub fn start_again(&mut self) {
         *self = Self::spawn(self.command.clone());
     }
@@ -172,25 +172,25 @@ impl Program {
         found.unwrap_or_else(|| panic!("{}: no log line {what}:\n{}", self.name, self.everything()))
     }
 
-    /// What it has logged so far, one JSON object a line.
+    /// The lines of its log so far, one JSON object each.
     #[must_use]
     pub fn log(&self) -> Vec<Value> {
         self.stderr.all().iter().filter_map(|line| parse(line)).collect()
     }
 
-    /// What it has printed on standard output so far.
+    /// Its standard output so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.stdout.all().join("\n")
     }
 
-    /// What it has printed on standard error so far.
+    /// Its standard error so far.
     #[must_use]
     pub fn errors(&self) -> String {
         self.stderr.all().join("\n")
     }
 
-    /// Everything that it has printed so far, for messages and searches.
+    /// Its whole output so far, for messages and searches.
     #[must_use]
     pub fn everything(&self) -> String {
         [self.stdout.all(), self.stderr.all()].concat().join("\n")
@@ -205,7 +205,7 @@ impl Program {
         self.child.wait().expect("it can be waited for")
     }
 
-    /// Asks it to stop with SIGTERM, waits, and holds it to a clean end: status 0 and no line of level ERROR.
+    /// Stops it with SIGTERM, waits, and asserts a clean end: status 0 and no line of level ERROR.
     pub fn stop(&mut self) {
         self.signal("TERM");
         let status = self.wait();
@@ -219,7 +219,7 @@ impl Program {
         assert!(status.is_ok_and(|status| status.success()), "{}: no signal {name}", self.name);
     }
 
-    /// Holds it to no line of level ERROR, and no panic, so far.
+    /// Asserts that there is no line of level ERROR and no panic so far.
     pub fn assert_no_errors(&self) {
         let errors: Vec<_> = self.log().into_iter().filter(|line| line["level"] == "ERROR").collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", self.name);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 byte by byte, for what a well-behaved client cannot send.
+//! HTTP/1.1 byte by byte, for requests that an HTTP client cannot send.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -28,7 +28,7 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A connection that is kept, for many requests in a row with as little work of the client's as can be.
+/// A persistent connection, for many requests in a row with little work of the client.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{Program, free_port, skipped};
 
-/// How long it may take to load what it has and to serve.
+/// Maximum time until Redis has loaded its data and serves.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running Redis. Dropping it kills it.
@@ -21,7 +21,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts an empty one and waits until it serves. None, after saying so, when none is installed.
+    /// Starts an empty Redis and waits until it serves. Prints a note and returns none if Redis is not installed.
     #[must_use]
     pub fn start() -> Option<Self> {
         let Some(server) = find_program("redis-server") else {
@@ -46,7 +46,7 @@ impl Redis {
         Some(redis)
     }
 
-    /// The address, as the secret has it.
+    /// The URL, in the form of the secret.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
@@ -57,28 +57,28 @@ impl Redis {
         self.program.kill();
     }
 
-    /// Starts it again on the same port with what it had written, and waits until it serves.
+    /// Starts it again on the same port with the data on its disk, and waits until it serves.
     pub fn start_again(&mut self) {
         self.program.start_again();
         self.wait_until_ready();
     }
 
-    /// Stops it in its tracks: it keeps its connections and answers nothing.
+    /// Pauses it: it keeps its connections and answers nothing.
     pub fn pause(&self) {
         self.program.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.program.signal("CONT");
     }
 
-    /// Deletes all that it holds while it runs.
+    /// Deletes all its data while it runs.
     pub fn wipe(&self) {
-        assert_eq!(self.ask("FLUSHALL").as_deref(), Some("+OK"), "it forgets");
+        assert_eq!(self.ask("FLUSHALL").as_deref(), Some("+OK"), "the data is deleted");
     }
 
-    /// Ends it, deletes its files and starts it again: the machine of Redis was lost with its disk.
+    /// Ends it, deletes its files and starts it again, as after the loss of its disk.
     pub fn lose_disk(&mut self) {
         self.kill();
         for entry in std::fs::read_dir(self.folder.path()).expect("its folder").flatten() {
@@ -89,7 +89,7 @@ impl Redis {
         self.start_again();
     }
 
-    /// The first line of the answer to an inline command; none when there is no answer.
+    /// Returns the first line of the answer to an inline command. Returns none if there is no answer.
     #[must_use]
     pub fn ask(&self, command: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
@@ -109,7 +109,7 @@ impl Redis {
     }
 }
 
-/// A program of the machine by its name: where programs are, and where Debian puts servers, which is not in every PATH.
+/// Finds a program of the machine by its name, in the PATH and in the folders where Debian installs servers.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -117,7 +117,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// A library of the machine, by its path below one of the folders where libraries are.
+/// Finds a library of the machine by its path below one of the folders of libraries.
 #[must_use]
 pub fn find_library(name: &str) -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());

@@ -2,7 +2,7 @@
 //!
 //! `?answer=302` gives the status; `&location=URL` the header; `&bytes=N` the length of the body; `&pause=MILLISECONDS` a pause
 //! before the head; `&streams=true` a body in pieces with pauses between them; `&breaks=true` a body that ends early. Without
-//! a query: 302 to a place in an object store.
+//! a query: 302 to an object store.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,13 +24,13 @@ use tokio::sync::oneshot;
 
 use crate::REQUEST_ID;
 
-/// Where an artifact is when nothing else is asked for.
+/// The default location of an artifact.
 pub const LOCATION: &str = "https://objects.example.com/artifact.zip?signature=abc";
 
 /// The pause between the pieces of a streamed body.
 const STREAM_PAUSE: Duration = Duration::from_millis(20);
 
-/// A request as it arrived, and what it was answered.
+/// A request as it arrived, with the status of its answer.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The verb.
@@ -41,14 +41,14 @@ pub struct Received {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// The status that it was answered.
+    /// The status of the answer.
     pub status: u16,
 }
 
-/// What it was asked so far.
+/// The requests so far.
 #[derive(Debug, Default)]
 struct Memory {
-    /// All of each request; not kept when there are too many.
+    /// The complete requests. Not kept if a test sends too many.
     requests: Vec<Received>,
     /// The statuses alone, by the ids of the requests.
     statuses: HashMap<String, Vec<u16>>,
@@ -67,13 +67,13 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts one that remembers every request completely.
+    /// Starts an upstream that remembers every request completely.
     #[must_use]
     pub fn start() -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into(), true)
     }
 
-    /// Starts one that remembers of each request only its id and its status.
+    /// Starts an upstream that remembers only the id and the status of each request.
     #[must_use]
     pub fn start_for_many() -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into(), false)
@@ -83,24 +83,25 @@ impl Upstream {
     fn start_at(address: SocketAddr, keeps_requests: bool) -> Self {
         let memory = Arc::new(Mutex::new(Memory { keeps_requests, ..Memory::default() }));
         let (stop, stopped) = oneshot::channel();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (address_sender, address_receiver) = std::sync::mpsc::channel();
         let kept = Arc::clone(&memory);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
                 let listener = TcpListener::bind(address).await.expect("a free port");
-                tell.send(listener.local_addr().expect("its address")).expect("somebody waits for it");
+                let address = listener.local_addr().expect("its address");
+                address_sender.send(address).expect("the starting thread waits for the address");
                 tokio::select! {
                     () = accept(listener, kept) => {}
                     _ = stopped => {}
                 }
             });
         });
-        let address = told.recv().expect("it starts");
+        let address = address_receiver.recv().expect("the upstream starts");
         Self { address, memory, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// The address, as the setting has it.
+    /// The URL, in the form of the setting.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -118,7 +119,7 @@ impl Upstream {
         self.memory.lock().unwrap().arrivals
     }
 
-    /// The statuses that the request with this id was answered; more than one when it arrived more than once.
+    /// The statuses of the answers to the request with this id: more than one if it arrived more than once.
     #[must_use]
     pub fn statuses(&self, request_id: &str) -> Vec<u16> {
         self.memory.lock().unwrap().statuses.get(request_id).cloned().unwrap_or_default()
@@ -132,7 +133,7 @@ impl Upstream {
         }
     }
 
-    /// Starts it again on the same port. What it was asked before is forgotten.
+    /// Starts it again on the same port. It forgets the earlier requests.
     pub fn start_again(&mut self) {
         let keeps_requests = self.memory.lock().unwrap().keeps_requests;
         *self = Self::start_at(self.address, keeps_requests);
@@ -151,7 +152,7 @@ async fn accept(listener: TcpListener, memory: Arc<Mutex<Memory>>) {
         let memory = Arc::clone(&memory);
         tokio::spawn(async move {
             let service = service_fn(|request| answer(request, Arc::clone(&memory)));
-            // A client that goes is the client's affair.
+            // A client may close its connection early.
             let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -161,36 +162,36 @@ type Body = StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, &'static 
 
 async fn answer(request: Request<Incoming>, memory: Arc<Mutex<Memory>>) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
-    let wish = Wish::of(head.uri.query().unwrap_or_default());
+    let requested = RequestedAnswer::from_query(head.uri.query().unwrap_or_default());
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     memory.lock().unwrap().arrivals += 1;
-    if wish.pause > Duration::ZERO {
-        pause(wish.pause).await;
+    if requested.pause > Duration::ZERO {
+        pause(requested.pause).await;
     }
     {
         let mut memory = memory.lock().unwrap();
         if let Some(id) = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
-            memory.statuses.entry(id.to_owned()).or_default().push(wish.status);
+            memory.statuses.entry(id.to_owned()).or_default().push(requested.status);
         }
         if memory.keeps_requests {
             let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
             let verb = head.method.to_string();
             let headers = head.headers;
-            let status = wish.status;
+            let status = requested.status;
             memory.requests.push(Received { verb, target, headers, body, status });
         }
     }
-    Ok(wish.response())
+    Ok(requested.response())
 }
 
-/// It resumes by itself; an answer that is late is what is asked for.
+/// Waits for this time.
 async fn pause(time: Duration) {
     let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }
 
-/// What a request asks for.
+/// The answer that a request asks for.
 #[derive(Debug)]
-struct Wish {
+struct RequestedAnswer {
     status: u16,
     location: String,
     bytes: usize,
@@ -199,8 +200,8 @@ struct Wish {
     breaks: bool,
 }
 
-impl Wish {
-    fn of(query: &str) -> Self {
+impl RequestedAnswer {
+    fn from_query(query: &str) -> Self {
         let values: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         Self {
             status: number(&values, "answer").unwrap_or(302),
@@ -233,7 +234,7 @@ impl Wish {
         let breaks = self.breaks;
         if breaks {
             let half = Frame::data(Bytes::from(vec![b'x'; length / 2]));
-            // Later, so that the head is on its way before it breaks.
+            // After a pause, so that the head is sent before the body breaks off.
             let end = stream::once(async {
                 pause(STREAM_PAUSE).await;
                 Err("broken off")
@@ -247,7 +248,7 @@ impl Wish {
     }
 }
 
-/// The number that a parameter gives.
+/// The number in a parameter.
 fn number<N: std::str::FromStr>(values: &HashMap<&str, &str>, name: &str) -> Option<N> {
     values.get(name)?.parse().ok()
 }

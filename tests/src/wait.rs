@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// The time between two checks of a condition.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer. None when there is none in time.
+/// Calls `ask` until it returns an answer. Returns none if there is none within the time.
 pub async fn within<T>(time: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + time;
     let mut ticks = tokio::time::interval(INTERVAL);

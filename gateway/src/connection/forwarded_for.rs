@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_named() {
+    fn an_invalid_address_is_named() {
         for text in ["x", "10.0.0.0/33", "10.0.0.1, proxy.example", "10.0.0.1/"] {
             assert!(TrustedProxies::parse(text).is_err_and(|problem| problem.contains("neither")), "{text}");
         }

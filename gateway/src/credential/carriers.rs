@@ -1,5 +1,5 @@
 //! Everything that can carry a credential of any kind, as the contract declares it. Logs, links and upstreams must not
-//! see what stands there.
+//! contain these values.
 
 use http::{HeaderName, header};
 use proto::{contract::Place, paddock::contract::v1::CredentialKind};
@@ -23,7 +23,7 @@ pub fn parameters() -> impl Iterator<Item = &'static str> {
 /// spelling.
 pub fn is_parameter(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or_default();
-    // A name that cannot be decoded is no parameter of ours, but a less strict upstream may read one in it.
+    // A name that cannot be decoded is not a parameter of the contract, but a less strict upstream may read it as one.
     let Ok(name) = path::decode_form(name) else { return true };
     let name = path::lenient_name(&name);
     parameters().chain(OTHER_PARAMETERS).any(|known| known.eq_ignore_ascii_case(&name))

@@ -1,4 +1,4 @@
-//! The credential of a request: where it may stand, whether it can be one, whose it is, and how it is kept out of logs.
+//! The credential of a request: where it is allowed, its form, its identity, and how it is kept out of logs.
 
 pub mod carriers;
 pub mod exchange;

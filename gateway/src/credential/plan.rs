@@ -44,7 +44,7 @@ struct ParameterCarrier {
     only_with_prefix: bool,
 }
 
-/// How a credential stands in its header.
+/// The form of a credential in its header.
 #[derive(Debug)]
 enum HeaderForm {
     /// As the whole value.

@@ -95,7 +95,7 @@ fn any_two_carriers_may_agree_and_must_not_differ() {
 }
 
 #[test]
-fn a_user_token_beside_a_runner_token_is_not_looked_at() {
+fn a_user_token_with_a_runner_token_is_ignored() {
     let user = token(CredentialKind::UserToken, 'a');
     let runner = token(CredentialKind::RunnerToken, 'b');
     let mut shared_headers = 0;
@@ -132,7 +132,7 @@ fn the_form_is_checked_before_anybody_is_asked() {
         for bad in ["", "x", "\u{e9}", &good[1..], &format!("{good} "), &format!("{}x", spec.prefix)] {
             cases.push((bad.to_owned(), spec.malformed));
         }
-        // The signature of a web token is for whoever holds the key; a checksum is for everybody.
+        // Only the holder of the key can check the signature of a web token. The gateway can check a checksum.
         if spec.form == CredentialForm::Checksum {
             for bad in [&good[..good.len() - 1], &good.replacen('a', "b", 1)] {
                 cases.push((bad.to_owned(), spec.malformed));

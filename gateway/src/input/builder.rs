@@ -56,7 +56,7 @@ pub struct MessageBuilder<'p> {
     filled: u64,
     /// The values that do not fit.
     pub problems: Vec<Problem>,
-    /// The credentials that stood in parameters.
+    /// The credentials in parameters.
     pub tokens: Vec<Token>,
 }
 

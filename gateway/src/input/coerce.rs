@@ -34,7 +34,7 @@ impl Flaw {
     }
 }
 
-/// A single value as it stands in a request.
+/// A single value of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Scalar<'a> {
     /// A JSON truth value.
@@ -49,7 +49,7 @@ pub enum Scalar<'a> {
     Text(&'a str),
 }
 
-/// Reads a value for a parameter that is no list. `None` means that the parameter counts as sent and empty.
+/// Reads a value for a parameter that is not a list. `None` means that the parameter counts as sent and empty.
 ///
 /// # Errors
 /// Returns the flaw of the value.

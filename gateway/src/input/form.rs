@@ -12,7 +12,7 @@ use crate::{
     path::{self, Malformed},
 };
 
-/// The most names in brackets. A name with more of them is no parameter.
+/// The most names in brackets. A name with more of them is not a parameter.
 const MAX_BRACKETS: usize = 8;
 
 /// Reads a query or an `application/x-www-form-urlencoded` body.
@@ -68,7 +68,7 @@ fn refuse_file(name: &str, builder: &mut MessageBuilder<'_>) {
     }
 }
 
-/// Splits `info[config][gpus]` into `info` and its names in brackets. A name of another form is no parameter.
+/// Splits `info[config][gpus]` into `info` and its names in brackets. A name of another form is not a parameter.
 fn split_name(name: &str) -> Option<(&str, Vec<&str>)> {
     let Some((root, brackets)) = name.split_once('[') else { return Some((name, Vec::new())) };
     let inner: Vec<_> = brackets.strip_suffix(']')?.splitn(MAX_BRACKETS + 1, "][").collect();

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateway_fills_is_no_parameter() {
+    fn a_field_that_the_gateway_fills_is_not_a_parameter() {
         let update = plan("UpdateRunner");
         assert!(update.update_mask.is_some() && update.message.find(UPDATE_MASK).is_none());
         let verify = plan("VerifyRunner");

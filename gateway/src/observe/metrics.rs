@@ -28,8 +28,8 @@ pub fn describe() {
     describe_histogram!(DURATION, "seconds from the headers of a request to its answer");
     describe_counter!(REFUSALS, "requests that were refused; the caller can mend them");
     describe_histogram!(UPSTREAM_DURATION, "seconds from a forwarded request to the head of its upstream's answer");
-    describe_counter!(VERDICTS, "verdicts on captures that were told to job-token-auth, or could not be");
-    describe_counter!(FAULTS, "requests that failed by a fault of paddock or what it stands on");
+    describe_counter!(VERDICTS, "verdicts on captures that were sent to job-token-auth, or could not be");
+    describe_counter!(FAULTS, "requests that failed by a fault of paddock or of a system that it depends on");
 }
 
 /// Counts a request that was answered.

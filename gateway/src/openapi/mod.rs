@@ -19,7 +19,7 @@ use self::operation::OperationWriter;
 use crate::rest::routes::{OwnPage, Routes};
 
 const DESCRIPTION: &str = "The credential plane for CI runners. It speaks the part of GitLab's REST API that runners \
-    and those who manage them use. Parameters of a body may stand in the query too; the path decides before the body, \
+    and those who manage them use. Parameters of a body may be in the query too; the path decides before the body, \
     and the body before the query. Every refusal has a reason, a remedy and a request id.";
 
 /// The tag of the gateway's own pages.

@@ -183,7 +183,7 @@ fn own_page_response(description: &str) -> Value {
 pub fn error_responses() -> Value {
     json!({
         "Refusal": error_response("The caller can mend it.", 400..500),
-        "Fault": error_response("Paddock, or what it stands on, failed.", 500..600),
+        "Fault": error_response("Paddock, or a system that it depends on, failed.", 500..600),
     })
 }
 

@@ -28,7 +28,7 @@ fn every_method_of_the_contract_is_described() {
         let Some((verb, template)) = method.rest else { continue };
         let operation = &DOCUMENT["paths"][template][verb.to_lowercase()];
         assert_eq!(operation["operationId"], method.name);
-        assert!(names.insert(method.name), "{} stands twice", method.name);
+        assert!(names.insert(method.name), "{} is there twice", method.name);
         assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", method.name);
         assert!(!operation["description"].as_str().unwrap().contains("REST:"), "{}", method.name);
         if let Success::Status(status) = method.success {

@@ -35,7 +35,7 @@ pub struct OutputPlan {
 pub enum StatusPlan {
     /// It is always the same.
     Fixed(u16),
-    /// It stands in this field.
+    /// It is in this field.
     Field(FieldDescriptor),
 }
 
@@ -44,7 +44,7 @@ pub enum StatusPlan {
 pub enum BodyPlan {
     /// One field is the whole body.
     Field(JsonField),
-    /// The message, less the fields that stand elsewhere.
+    /// The message, without the fields that are in other places of the response.
     Message(JsonMessage),
     /// A file, written as it is.
     Document(FieldDescriptor),

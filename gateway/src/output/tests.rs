@@ -27,7 +27,7 @@ fn write<M: ProstMessage>(method_name: &str, answer: &M) -> String {
     match &plan.body {
         BodyPlan::Field(field) => write_field(&mut out, field, &message),
         BodyPlan::Message(fields) => write_message(&mut out, fields, &message),
-        BodyPlan::Document(_) => unreachable!("a file is no JSON"),
+        BodyPlan::Document(_) => unreachable!("a file is not JSON"),
     }
     String::from_utf8(out).unwrap()
 }

@@ -1,5 +1,5 @@
-//! Connections to upstreams. Each one knows whether it was used before and whether any byte of a response has come. So
-//! a request that met a connection which was just being closed can be told from a request that the upstream has begun.
+//! Connections to upstreams. Each one knows whether it was used before and whether any byte of a response has come.
+//! This distinguishes a request that met a closing connection from a request that the upstream has begun.
 
 use std::{
     future::Future,

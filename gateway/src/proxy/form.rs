@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn a_body_that_is_not_text_is_refused() {
         assert_eq!(read(part("; name=\"a\"", b"x")), Ok(vec![("a".to_owned(), "x".to_owned())]));
         assert_eq!(read(part("; name=\"a\"", b"\xff")), Err(Reason::BodyMalformed));
         assert_eq!(read(part("", b"x")), Err(Reason::BodyMalformed));

@@ -1,5 +1,5 @@
-//! The job token of a request, and every other credential beside it. The job token is the only credential that an
-//! upstream may see: if it took another one, it would serve somebody else than the gateway has authorized.
+//! The job token of a request, and the other credentials in it. The job token is the only credential that an
+//! upstream may see: if it took another one, it would serve another caller than the gateway has authorized.
 
 use chassis::status::{Fault, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts, uri::PathAndQuery};
@@ -78,7 +78,7 @@ fn has_known_prefix(text: &str) -> bool {
 /// Returns path and query as they came, without the pairs that carry another credential than the forwarded one.
 ///
 /// # Errors
-/// Returns a fault if the rest is no target.
+/// Returns a fault if the rest is not a valid target.
 pub fn target(parts: &Parts, forwarded: Option<ForwardedToken<'_>>) -> Result<PathAndQuery, Fault> {
     let path = parts.uri.path();
     let changed_query = parts.uri.query().and_then(|query| without_credentials(query, forwarded));

@@ -94,7 +94,7 @@ impl Upstream {
     /// Returns the upstream at this address. The gateway connects to it with the first request.
     ///
     /// # Errors
-    /// Fails if the address is none, or if there are no certificates to verify an upstream with TLS.
+    /// Fails if the address is invalid, or if there are no certificates to verify an upstream with TLS.
     pub fn new(name: &str, url: &str, settings: &UpstreamSettings) -> Result<Self, String> {
         let (scheme, authority) = parse_address(url)?;
         let is_http2 = settings.protocol == Protocol::H2;
@@ -229,7 +229,7 @@ impl fmt::Debug for Upstream {
 /// Reads scheme and host of an upstream's address.
 ///
 /// # Errors
-/// Fails if the text is no address, or has more parts than these: the path of a request is forwarded as it came.
+/// Fails if the text is not an address, or has more parts than these: the path of a request is forwarded as it came.
 pub fn parse_address(url: &str) -> Result<(Scheme, Authority), String> {
     scheme_and_host(url).ok_or_else(|| {
         // A text with a user name may contain a password.

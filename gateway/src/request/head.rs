@@ -56,7 +56,7 @@ pub fn host(parts: &Parts) -> Option<Authority> {
 /// same host in both places (RFC 9113, 8.3.1). Otherwise two servers could each take another host for the right one.
 ///
 /// # Errors
-/// Fails if the request names no host, several, or text that is no host.
+/// Fails if the request names no host, more than one, or an invalid one.
 pub fn check_host(parts: &Parts) -> Result<(), Refusal> {
     if names_one_host(parts) {
         return Ok(());

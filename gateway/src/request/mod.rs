@@ -1,8 +1,8 @@
-//! What the gateway reads of a request before it knows which kind of route serves it: the id and the host in its head,
-//! and its body within the limits on memory and time.
+//! Reads the parts of a request that every kind of route needs: the id and the host in its head, and its body within the
+//! limits on memory and time.
 //!
-//! This is a room of its own because both kinds of routes use it: the routes of the contract read every body, protected
-//! routes read forms and drain what an upstream leaves. `input/` stands above it: there a body becomes a message.
+//! This is a separate room because both kinds of routes use it: the routes of the contract read every body, protected
+//! routes read forms and drain the rest that an upstream leaves unread. `input/` is above it: there a body becomes a message.
 
 pub mod body;
 pub mod head;

@@ -221,9 +221,9 @@ async fn send_http2(address: SocketAddr, sets: Arc<Vec<Claims>>, numbers: Vec<us
 }
 
 /// Checks a request that the upstream received.
-fn check(seen: &ReceivedRequest, number: usize, claims: &Claims, capture: &str, is_http1: bool) {
-    assert!(!seen.has_trailers, "{number}: {claims:?}");
-    for (name, value) in &seen.headers {
+fn check(received: &ReceivedRequest, number: usize, claims: &Claims, capture: &str, is_http1: bool) {
+    assert!(!received.has_trailers, "{number}: {claims:?}");
+    for (name, value) in &received.headers {
         let value = value.to_str().unwrap();
         let is_host = name == "x-forwarded-host" && value == format!("{CLAIM}.example");
         assert!(!value.contains(CLAIM) || is_host, "{number}: {name}: {value}: {claims:?}");
@@ -235,15 +235,15 @@ fn check(seen: &ReceivedRequest, number: usize, claims: &Claims, capture: &str, 
         ("x-forwarded-proto", "http".to_owned()),
     ];
     for (name, value) in expected {
-        let values: Vec<_> = seen.headers.get_all(name).iter().collect();
+        let values: Vec<_> = received.headers.get_all(name).iter().collect();
         assert_eq!(values, [value.as_str()], "{number}: {name}: {claims:?}");
     }
     for name in HARMLESS {
         let is_sent = claims.headers.iter().any(|(sent, _)| sent == name);
         let is_listed = is_http1 && claims.listed.iter().any(|listed| listed == name);
-        assert_eq!(seen.headers.contains_key(name), is_sent && !is_listed, "{number}: {name}: {claims:?}");
+        assert_eq!(received.headers.contains_key(name), is_sent && !is_listed, "{number}: {name}: {claims:?}");
     }
-    assert!(!["connection", "trailer", "te", "keep-alive"].iter().any(|name| seen.headers.contains_key(*name)));
+    assert!(!["connection", "trailer", "te", "keep-alive"].iter().any(|name| received.headers.contains_key(*name)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -281,11 +281,11 @@ async fn an_upstream_receives_the_identity_of_the_gateway_once_and_no_claim_of_a
     let identities: std::collections::HashMap<_, _> =
         calls.into_iter().map(|(asked, context)| (context.request_id, asked.capture_id)).collect();
     let all = [setup.upstream.requests(), h2.requests()].concat();
-    assert!(all.iter().any(|seen| seen.version == Version::HTTP_2), "both upstreams received requests");
+    assert!(all.iter().any(|received| received.version == Version::HTTP_2), "both upstreams received requests");
     assert_eq!((all.len(), identities.len()), (count, count));
-    for seen in all {
-        let number: usize = seen.target.rsplit_once('v').unwrap().1.parse().unwrap();
-        let capture = &identities[seen.headers["x-request-id"].to_str().unwrap()];
-        check(&seen, number, &sets[number], capture, number % CONNECTIONS != 3);
+    for received in all {
+        let number: usize = received.target.rsplit_once('v').unwrap().1.parse().unwrap();
+        let capture = &identities[received.headers["x-request-id"].to_str().unwrap()];
+        check(&received, number, &sets[number], capture, number % CONNECTIONS != 3);
     }
 }

@@ -247,13 +247,13 @@ async fn no_path_is_decided_as_one_and_forwarded_as_another() {
     let asked: HashMap<_, _> = asked.into_iter().map(|(asked, context)| (context.request_id, asked.projects)).collect();
     let all = setup.upstream.requests();
     assert_eq!(all.len(), asked.len(), "every decided request was forwarded once");
-    for seen in &all {
-        let id = seen.headers["x-request-id"].to_str().unwrap();
+    for received in &all {
+        let id = received.headers["x-request-id"].to_str().unwrap();
         let sent = &targets[id.parse::<usize>().unwrap()];
-        assert_eq!(seen.target, path_and_query(sent), "{sent}");
-        assert_eq!(seen.headers["host"], setup.upstream.address.to_string(), "{sent}");
+        assert_eq!(received.target, path_and_query(sent), "{sent}");
+        assert_eq!(received.headers["host"], setup.upstream.address.to_string(), "{sent}");
         for reader in READERS {
-            let read = reader(seen.target.split('?').next().unwrap_or_default());
+            let read = reader(received.target.split('?').next().unwrap_or_default());
             for path in [without_dots(&read), read] {
                 let decided = asked[id][0].to_lowercase();
                 assert_eq!(project(&path, 1).to_lowercase(), decided, "{sent}: {path}");

@@ -272,20 +272,20 @@ fn check(setup: &Setup, upstream: &Upstream, is_http1: bool) -> usize {
     let asked = setup.world.fake.calls::<AuthorizeRequest>("authorize");
     let identities: HashSet<_> = asked.iter().map(|(asked, _)| identity(&asked.capture_id)).collect();
     assert!(asked.iter().all(|(asked, _)| asked.projects == ["42"]), "no other project was asked for");
-    let seen = upstream.requests();
+    let received = upstream.requests();
     let mut used = HashSet::new();
-    for seen in &seen {
-        assert!(!seen.target.contains("666") && !seen.headers.contains_key("x-smuggled"), "{seen:?}");
-        let identity = seen.headers[identity_header().key].to_str().unwrap().to_owned();
-        assert!(identities.contains(&identity) && used.insert(identity), "a request without a decision: {seen:?}");
+    for received in &received {
+        assert!(!received.target.contains("666") && !received.headers.contains_key("x-smuggled"), "{received:?}");
+        let identity = received.headers[identity_header().key].to_str().unwrap().to_owned();
+        assert!(identities.contains(&identity) && used.insert(identity), "a request without a decision: {received:?}");
     }
     if is_http1 {
         let strict: Vec<_> = upstream.bytes().iter().flat_map(|bytes| read_strictly(bytes)).collect();
-        assert_eq!(strict.len(), seen.len(), "another server reads the same requests");
+        assert_eq!(strict.len(), received.len(), "another server reads the same requests");
         assert!(strict.iter().all(|request| request.head.contains(identity_header().key)));
         assert!(strict.iter().any(|request| request.has_body));
     }
-    seen.len()
+    received.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -286,7 +286,7 @@ mod tests {
         let first = store.require(Secret::IdentityKey).unwrap();
         store.generate_missing(Process::Paddock).unwrap();
         assert_eq!(store.require(Secret::IdentityKey).unwrap(), first, "an existing secret is kept");
-        assert!(store.read(Secret::IdentityKeyPrevious).unwrap().is_none(), "nobody produces it");
+        assert!(store.read(Secret::IdentityKeyPrevious).unwrap().is_none(), "no process produces it");
         for entry in fs::read_dir(folder.path().join("secrets")).unwrap() {
             assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }

@@ -14,24 +14,24 @@ use tokio::net::TcpStream;
 
 use super::{
     Scale,
+    cluster::{Cluster, Job},
     oracle::{Access, Ledger},
-    world::{Job, World},
 };
 
-/// How many clients send at the same time.
+/// The number of concurrent clients.
 const CLIENTS: u64 = 24;
 
-/// How long a client waits for an answer.
+/// Maximum time that a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client waits that gives up, and how long the upstream lets it wait.
+/// How long an impatient client waits, and how long the upstream pauses for it, in milliseconds.
 const IMPATIENCE: Duration = Duration::from_millis(60);
 const SLOWNESS: u64 = 250;
 
-/// How long the gateway may be away, and how long a record may take into the log at the end.
+/// Maximum time until the gateway is back, and until a record is in the log at the end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the upstream is asked to answer, with how often. The rest are successes.
+/// Answers that the upstream is asked for, with their percentages. The rest are successes.
 const FAILURES: [(u32, &str); 6] = [
     (4, "answer=401"),
     (4, "answer=403"),
@@ -42,11 +42,11 @@ const FAILURES: [(u32, &str); 6] = [
 ];
 const SUCCESSES: [&str; 5] = ["answer=200", "answer=206", "answer=302", "answer=304", "answer=200&bytes=40000"];
 
-/// How many of a hundred clients give up before the answer, and how many requests use the route in spool mode.
+/// The percentage of clients that give up before the answer, and of requests that use the route in spool mode.
 const IMPATIENT: u32 = 2;
 const SPOOLED: u32 = 15;
 
-/// All of them.
+/// All clients.
 pub struct Clients {
     shared: Arc<Shared>,
     scale: Scale,
@@ -73,20 +73,20 @@ struct Plan {
 }
 
 impl Clients {
-    pub async fn new(world: &World, scale: Scale, ledger: Arc<Ledger>) -> Self {
+    pub async fn new(cluster: &Cluster, scale: Scale, ledger: Arc<Ledger>) -> Self {
         let shared = Shared {
-            port: world.system.port,
-            jobs: world.jobs.clone(),
-            last_job: world.last_job.clone().expect("the world is populated"),
-            targets: world.targets.clone(),
+            port: cluster.system.port,
+            jobs: cluster.jobs.clone(),
+            last_job: cluster.last_job.clone().expect("the cluster is populated"),
+            targets: cluster.targets.clone(),
             ledger,
             left: AtomicU64::new(scale.requests),
             done: Arc::default(),
         };
-        Self { shared: Arc::new(shared), scale, root: world.system.root() }
+        Self { shared: Arc::new(shared), scale, root: cluster.system.root() }
     }
 
-    /// Starts them: the number of requests that are done, and the thread that all clients run on.
+    /// Starts the clients. Returns the number of finished requests, and the thread that all clients run on.
     pub fn start(&self) -> (Arc<AtomicU64>, JoinHandle<()>) {
         let shared = Arc::clone(&self.shared);
         let seed = self.scale.seed;
@@ -99,11 +99,11 @@ impl Clients {
         (Arc::clone(&self.shared.done), running)
     }
 
-    /// Makes a last access in each mode, and waits until both are in the log and nothing is on its way there. What was recorded
-    /// before has then arrived, or never will.
-    pub async fn wait_until_everything_is_in_the_log(&self, world: &World) {
+    /// Makes a last access in each mode, and waits until both are in the log. Earlier records are then in the log too, or they
+    /// are lost.
+    pub async fn wait_until_everything_is_in_the_log(&self, cluster: &Cluster) {
         let client = http();
-        let not_spooled = world.spool_failures().await;
+        let not_spooled = cluster.spool_failures().await;
         for mode in ["strict", "spool"] {
             let id = format!("last-{mode}-{}", self.scale.seed);
             let target = self.shared.targets[0];
@@ -117,7 +117,7 @@ impl Clients {
             });
             assert!(recorded.await.is_some(), "no access in the mode {mode} succeeds at the end");
             self.shared.ledger.saw(&id, access, 200, "");
-            // By its job: the clock was wrong, and the log is ordered by the times of that clock.
+            // Found by its job, because the log is ordered by the time, and the clock was wrong.
             let events = format!("/projects/{target}/job_token_scope/authentication_log/events");
             let path = format!("{events}?per_page=100&job_id={}", job.id);
             let arrived = within(PATIENCE, async || {
@@ -127,8 +127,8 @@ impl Clients {
             });
             assert!(arrived.await.is_some(), "the last access in the mode {mode} does not reach the log");
         }
-        // Otherwise all that was spooled may have gone to the store directly, and nothing is known of the spool.
-        assert!(world.spool_failures().await <= not_spooled, "the spool does not work");
+        // Otherwise records may have reached the store without the spool, and the test proves nothing about the spool.
+        assert!(cluster.spool_failures().await <= not_spooled, "the spool does not work");
     }
 
     /// An administrator.
@@ -170,26 +170,25 @@ impl Shared {
         let job = &self.jobs[random.random_range(0..self.jobs.len())];
         let mode = if random.random_ratio(SPOOLED, 100) { "spool" } else { "strict" };
         let gives_up = random.random_ratio(IMPATIENT, 100);
-        let wish = if gives_up { format!("answer=200&pause={SLOWNESS}") } else { wish(random).to_owned() };
-        let path = format!("/api/v4/projects/{target}/{mode}/{id}?{wish}");
+        let query = if gives_up { format!("answer=200&pause={SLOWNESS}") } else { choose_answer(random).to_owned() };
+        let path = format!("/api/v4/projects/{target}/{mode}/{id}?{query}");
         let access = Access { target, origin: job.project, job: job.id, mode };
         Plan { id, path, token: job.token.clone(), gives_up, access }
     }
 }
 
-fn wish(random: &mut StdRng) -> &'static str {
+fn choose_answer(random: &mut StdRng) -> &'static str {
     let mut draw = random.random_range(0..100);
-    for (share, wish) in FAILURES {
+    for (share, query) in FAILURES {
         if draw < share {
-            return wish;
+            return query;
         }
         draw -= share;
     }
     SUCCESSES[random.random_range(0..SUCCESSES.len())]
 }
 
-/// The status, as soon as it is known, and the reason of an answer that is not the upstream's. The body is read too, and may
-/// break off.
+/// Sends a request. Returns the status, and the reason if the answer is a refusal. The body may break off.
 async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<(u16, String)> {
     let mut request = client
         .get(format!("http://127.0.0.1:{port}{}", plan.path))
@@ -200,10 +199,10 @@ async fn send(client: &Client, port: u16, plan: &Plan) -> reqwest::Result<(u16, 
     }
     let answer = request.send().await?;
     let status = answer.status().as_u16();
-    // The status has been given, whatever becomes of the body.
+    // The client has the status, even if the body breaks off.
     let body = answer.bytes().await.unwrap_or_default();
-    let told: Value = serde_json::from_slice(&body).unwrap_or_default();
-    Ok((status, told["reason"].as_str().unwrap_or_default().to_owned()))
+    let refusal: Value = serde_json::from_slice(&body).unwrap_or_default();
+    Ok((status, refusal["reason"].as_str().unwrap_or_default().to_owned()))
 }
 
 async fn wait_for_gateway(port: u16) {

@@ -1,14 +1,14 @@
-//! Nothing is lost and nothing is invented: many requests of jobs to other projects, while processes are killed, Redis and
-//! PostgreSQL come and go, the disk of the spool fills and the clock jumps.
+//! No access is lost and none is invented: many jobs access other projects, while processes are killed, Redis and PostgreSQL
+//! restart, the disk of the spool fills and the clock jumps.
 //!
-//! What the clients saw and what the upstream answered is held against the log afterwards:
+//! Afterwards the test compares the answers of the clients and of the upstream with the log:
 //!
-//! - lost: a client was given 2xx or 3xx, and the log has no event of the request;
+//! - lost: a client got 2xx or 3xx, and the log has no event of the request;
 //! - invented: the log has an event of a request that the upstream did not answer with 2xx or 3xx;
-//! - duplicate: the view counts an access of a pair that no event stands for, or an event is there twice;
-//! - misreported: an event does not say who reached what, and what came of it.
+//! - duplicate: the view of a pair counts an access without an event, or the log has an event twice;
+//! - misreported: an event has the wrong job, project, mode or status.
 //!
-//! Nor may a process tell of a loss where there is none.
+//! A process that reports a loss fails the test too.
 //!
 //! A separate test binary, so that nothing else runs at the same time. `make soak` runs the long form: `LOSS_REQUESTS` requests and
 //! `LOSS_KILLS` kills, with `LOSS_PAUSE_SECONDS` for the pause of Redis and `LOSS_SEED` to repeat a run. A process is also killed in
@@ -17,23 +17,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
-mod nemesis;
+mod cluster;
+mod fault_injector;
 mod oracle;
-mod world;
 
 use std::sync::Arc;
 
 use client::Clients;
-use nemesis::Nemesis;
+use cluster::Cluster;
+use fault_injector::FaultInjector;
 use oracle::Ledger;
-use world::World;
 
-/// How much of everything.
+/// The size of the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     pub requests: u64,
     pub kills: u64,
-    /// How often each other fault is injected.
+    /// How often each fault other than a kill is injected.
     pub faults: u64,
     /// How long Redis is paused, in seconds.
     pub pause_seconds: u64,
@@ -52,7 +52,7 @@ impl Scale {
     }
 }
 
-/// The number in a variable of the environment.
+/// The number in an environment variable.
 fn from_variable(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
@@ -63,20 +63,20 @@ fn from_variable(name: &str, default: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_access_is_lost_and_none_is_invented() {
     let scale = Scale::from_environment();
-    let Some(mut world) = World::start().await else { return };
+    let Some(mut cluster) = Cluster::start().await else { return };
     let ledger = Arc::new(Ledger::default());
-    let clients = Clients::new(&world, scale, Arc::clone(&ledger)).await;
+    let clients = Clients::new(&cluster, scale, Arc::clone(&ledger)).await;
     system::say(&format!("loss: {scale:?}"));
 
-    let mut nemesis = Nemesis::new(scale);
+    let mut fault_injector = FaultInjector::new(scale);
     let (progress, running) = clients.start();
-    nemesis.run(&mut world, &progress).await;
+    fault_injector.run(&mut cluster, &progress).await;
     running.join().expect("the clients work to the end");
-    world.recover().await;
-    clients.wait_until_everything_is_in_the_log(&world).await;
-    world.drain().await;
-    let findings = oracle::compare(&ledger, &world, &clients).await;
-    system::say(&format!("loss: {} | {} | {findings}", ledger.summary(), nemesis.summary()));
-    findings.hold(scale, &nemesis);
-    world.assert_nothing_forbidden();
+    cluster.recover().await;
+    clients.wait_until_everything_is_in_the_log(&cluster).await;
+    cluster.drain().await;
+    let findings = oracle::compare(&ledger, &cluster, &clients).await;
+    system::say(&format!("loss: {} | {} | {findings}", ledger.summary(), fault_injector.summary()));
+    findings.assert_none(scale, &fault_injector);
+    cluster.assert_nothing_forbidden();
 }

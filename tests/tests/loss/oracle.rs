@@ -1,4 +1,4 @@
-//! What the clients saw, and the comparison of it with the log.
+//! The answers that the clients got, and their comparison with the log.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::{Scale, client::Clients, nemesis::Nemesis, world::World};
+use super::{Scale, client::Clients, cluster::Cluster, fault_injector::FaultInjector};
 
-/// How many ids of what is wrong are shown.
+/// Maximum number of findings of a kind that are shown.
 const SHOWN: usize = 10;
 
-/// What a request was about.
+/// The access that a request asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
     pub target: i64,
@@ -23,21 +23,22 @@ pub struct Access {
 }
 
 impl Access {
-    /// Whether an event says who reached what, and what came of it.
-    fn is_told(self, status: u16, event: &Value) -> bool {
-        let told = ["job_id", "capture_mode", "status", "job_token_policies", "resolved"].map(|key| event[key].clone());
+    /// Reports whether an event describes this access and its status.
+    fn is_reported_by(self, status: u16, event: &Value) -> bool {
+        let reported =
+            ["job_id", "capture_mode", "status", "job_token_policies", "resolved"].map(|key| event[key].clone());
         project(event, "origin_project") == self.origin
             && project(event, "accessed_project") == self.target
-            && json!(told) == json!([self.job, self.mode, status, ["read_jobs"], true])
+            && json!(reported) == json!([self.job, self.mode, status, ["read_jobs"], true])
     }
 }
 
-/// What the clients were answered.
+/// The answers that the clients got.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// The requests that were given 2xx or 3xx.
+    /// The requests that got 2xx or 3xx.
     successes: Mutex<HashMap<String, (Access, u16)>>,
-    /// How often which status came, with the reason when the answer was the product's own.
+    /// The number of answers with each status and reason. An answer of the upstream has no reason.
     answers: Mutex<BTreeMap<String, u64>>,
     unanswered: AtomicU64,
 }
@@ -63,7 +64,7 @@ impl Ledger {
     }
 }
 
-/// What does not agree.
+/// The differences between the answers and the log.
 #[derive(Debug, Default)]
 pub struct Findings {
     events: usize,
@@ -75,7 +76,7 @@ pub struct Findings {
     unresolved: usize,
 }
 
-/// As many of them as are worth showing.
+/// The findings that are shown.
 fn first_of(found: &[String]) -> &[String] {
     &found[..found.len().min(SHOWN)]
 }
@@ -94,17 +95,17 @@ impl fmt::Display for Findings {
 }
 
 impl Findings {
-    /// The promise.
-    pub fn hold(&self, scale: Scale, nemesis: &Nemesis) {
+    /// Asserts that nothing is wrong, and that enough happened.
+    pub fn assert_none(&self, scale: Scale, fault_injector: &FaultInjector) {
         assert!(self.lost.is_empty(), "lost: {:?} {scale:?}", first_of(&self.lost));
         assert!(self.invented.is_empty(), "invented: {:?} {scale:?}", first_of(&self.invented));
         assert!(self.duplicates.is_empty(), "duplicates: {:?} {scale:?}", first_of(&self.duplicates));
         assert!(self.misreported.is_empty(), "misreported: {:?} {scale:?}", first_of(&self.misreported));
-        // A run in which little succeeds or little happens proves little.
+        // A run with few successes or few faults proves little.
         let successes = u64::try_from(self.successes).expect("a count");
         assert!(successes * 2 > scale.requests, "{successes} successes are too few {scale:?}");
-        assert!(nemesis.kills() >= scale.kills, "{} kills are too few {scale:?}", nemesis.kills());
-        let left_out = nemesis.left_out();
+        assert!(fault_injector.kills() >= scale.kills, "{} kills are too few {scale:?}", fault_injector.kills());
+        let left_out = fault_injector.left_out();
         assert!(
             left_out.is_empty() || std::env::var_os("CI").is_none(),
             "CI must inject all faults, not leave out {left_out:?}"
@@ -112,22 +113,22 @@ impl Findings {
     }
 }
 
-/// Reads the whole log and compares.
-pub async fn compare(ledger: &Ledger, world: &World, clients: &Clients) -> Findings {
+/// Compares the whole log with the answers.
+pub async fn compare(ledger: &Ledger, cluster: &Cluster, clients: &Clients) -> Findings {
     let successes = ledger.successes.lock().expect("no panic").clone();
     let mut findings = Findings { successes: successes.len(), ..Findings::default() };
     let mut logged: HashSet<String> = HashSet::new();
-    for target in &world.targets {
+    for target in &cluster.targets {
         let log = format!("/projects/{target}/job_token_scope/authentication_log");
         let mut by_origin: BTreeMap<i64, u64> = BTreeMap::new();
         every(clients, &format!("{log}/events?per_page=100"), |event| {
             *by_origin.entry(project(event, "origin_project")).or_default() += 1;
             findings.events += 1;
             let id = event["request_id"].as_str().unwrap_or_default().to_owned();
-            if !world.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
+            if !cluster.upstream.statuses(&id).iter().any(|status| (200..400).contains(status)) {
                 findings.invented.push(id.clone());
             }
-            if successes.get(&id).is_some_and(|(access, status)| !access.is_told(*status, event)) {
+            if successes.get(&id).is_some_and(|(access, status)| !access.is_reported_by(*status, event)) {
                 findings.misreported.push(event.to_string());
             }
             if !logged.insert(id.clone()) && !id.starts_with("last-") {
@@ -157,7 +158,7 @@ fn project(item: &Value, side: &str) -> i64 {
     item[side]["id"].as_i64().unwrap_or_default()
 }
 
-/// Looks at every item of a list, page by page.
+/// Calls `look` with every item of a list, page by page.
 async fn every(clients: &Clients, path: &str, mut look: impl FnMut(&Value)) {
     let mut cursor = String::new();
     loop {

@@ -1,11 +1,11 @@
-//! The dependency table of `docs/explanation/architecture.md`, held against what cargo resolves and against the source.
+//! Compares the dependency table of `docs/explanation/architecture.md` with the resolution of cargo and with the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fs, path::Path, process::Command};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
-/// What each crate of the workspace may use of the others.
+/// The crates of the workspace that each crate may use.
 const MAY_USE: [(&str, &[&str]); 10] = [
     ("proto", &[]),
     ("codegen", &[]),
@@ -19,11 +19,11 @@ const MAY_USE: [(&str, &[&str]); 10] = [
     ("bench", &["proto", "token", "chassis"]),
 ];
 
-/// What a crate may never link, however far away it stands.
+/// The crates that a crate may never link, not even indirectly.
 const NEVER_LINKS: [(&str, &[&str]); 2] =
     [("gateway", &["sea-orm", "sqlx", "sqlx-core", "libsqlite3-sys"]), ("proto", &["sea-orm", "prost-build"])];
 
-/// Outside crates that only these crates of ours may name.
+/// External crates that only these crates of the workspace may name.
 const ONLY_IN: [(&str, &[&str]); 5] = [
     ("sea-orm", &["chassis", "runner-registry", "job-token-auth"]),
     ("sea-orm-migration", &["chassis", "runner-registry", "job-token-auth"]),
@@ -32,7 +32,7 @@ const ONLY_IN: [(&str, &[&str]); 5] = [
     ("config", &["chassis"]),
 ];
 
-/// What the processes are about; chassis serves any process and knows none of it.
+/// The words of the domain. chassis serves any process and uses none of them.
 const DOMAIN_WORDS: [&str; 7] = ["runner", "project", "group", "job", "rotation", "namespace", "assignment"];
 
 fn members() -> Vec<Package> {
@@ -73,9 +73,9 @@ fn outside_crates_stay_where_they_belong() {
     }
 }
 
-/// Asks `cargo tree` and not the resolve graph of the workspace, where the features that one crate switches on show in all.
+/// Uses `cargo tree` and not the resolve graph of the workspace, which enables the features of one crate in all crates.
 #[test]
-fn nothing_forbidden_is_linked_in_from_afar() {
+fn no_forbidden_crate_is_linked_indirectly() {
     for (package, forbidden) in NEVER_LINKS {
         let output = Command::new(env!("CARGO"))
             .args([
@@ -121,8 +121,8 @@ fn chassis_knows_no_domain_word() {
     );
 }
 
-/// The identifiers that chassis makes up itself and that hold a domain word. Names of the contract, which stand behind `::`,
-/// are not its own: `Process::RunnerRegistry` is a value that it passes on.
+/// The identifiers of chassis that contain a word of the domain. Names of the contract, which follow `::`, are left out:
+/// `Process::RunnerRegistry` is a value that chassis passes on.
 fn domain_identifiers(source: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in source.lines().enumerate() {

@@ -1,21 +1,20 @@
-//! Whatever a client sends, it is told what is wrong with it: a typed refusal with reason, remedy and request id. Nothing of
-//! it is a fault of the server.
+//! Every bad request gets a typed refusal with reason, remedy and request id. None of them causes a fault of the server.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
 use system::raw::{exchange, request};
 use system::{Api, Paddock};
 
-use crate::world;
+use crate::fixtures;
 
-/// What is sent, and the reason that must come back.
+/// A request, and the expected reason.
 struct Case {
     what: &'static str,
     bytes: Vec<u8>,
     reason: Reason,
 }
 
-/// What the cases are made of.
+/// The values that the cases use.
 struct Setting {
     token: String,
     other_token: String,
@@ -28,15 +27,15 @@ struct Setting {
 impl Setting {
     async fn make(paddock: &Paddock) -> Self {
         let root = paddock.root();
-        let me = world::id(&root.get("/user").await.ok(200));
-        let project = world::project(&root).await;
-        let (runner_id, runner) = world::runner(&root, project).await;
+        let me = fixtures::id(&root.get("/user").await.ok(200));
+        let project = fixtures::project(&root).await;
+        let (runner_id, runner) = fixtures::runner(&root, project).await;
         Self {
             token: paddock.root_token(),
-            other_token: world::user_token(&root, me, "other", &["api"]).await,
+            other_token: fixtures::user_token(&root, me, "other", &["api"]).await,
             runner,
             runner_id,
-            other_runner: world::runner(&root, project).await.1,
+            other_runner: fixtures::runner(&root, project).await.1,
             project,
         }
     }
@@ -244,7 +243,7 @@ fn credentials(with: &Setting) -> Vec<Case> {
     ]
 }
 
-/// What is wrong with an answer; none when it is the refusal as it should be.
+/// Describes what is wrong with an answer. Returns none if it is the expected refusal.
 fn difference(case: &Case, status: u16, head: &str, body: &str) -> Option<String> {
     let spec = case.reason.spec().expect("a reason of the contract");
     let answer: Value = serde_json::from_str(body).unwrap_or(Value::Null);
@@ -267,14 +266,14 @@ async fn every_bad_input_is_refused_with_its_reason() {
         }
     }
     assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(world::series(&paddock.metrics().await, "status", "5"), [""; 0]);
+    assert_eq!(fixtures::series(&paddock.metrics().await, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
     paddock.stop();
 }
 
-/// What cannot be read as HTTP gets a 4xx status or a closed connection, and does no harm.
+/// Bytes that are not HTTP get a 4xx status or a closed connection, and do no harm.
 #[tokio::test]
-async fn what_is_no_http_harms_nobody() {
+async fn bytes_that_are_not_http_do_no_harm() {
     let paddock = Paddock::start();
     let with = Setting::make(&paddock).await;
     let long_header = "x".repeat(100_000);
@@ -293,14 +292,14 @@ async fn what_is_no_http_harms_nobody() {
         assert!(status == 0 || (400..500).contains(&status), "{head}");
     }
     paddock.anonymous().post("/runners/verify", json!({ "token": with.runner })).await.ok(200);
-    assert_eq!(world::series(&paddock.metrics().await, "status", "5"), [""; 0]);
+    assert_eq!(fixtures::series(&paddock.metrics().await, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
     paddock.stop();
 }
 
-/// Requests that clients really send, although they are not documented, are accepted.
+/// Requests that clients send are accepted, even if they are not documented.
 #[tokio::test]
-async fn what_published_clients_send_is_taken() {
+async fn requests_of_published_clients_are_accepted() {
     let paddock = Paddock::start();
     let with = Setting::make(&paddock).await;
     let info = json!({ "name": "r", "features": { "variables": true }, "config": { "gpus": "" }, "labels": null });
@@ -324,7 +323,7 @@ async fn what_published_clients_send_is_taken() {
         ),
         // As gitlab-runner 16.10 to 17.10 sends it.
         request("POST /api/v4/runners/verify", &[(Api::user_header(), &with.runner)], b""),
-        // The media type of a body that is not there.
+        // The media type without a body.
         request(&format!("POST {path}"), &[("content-type", JSON)], b""),
         // An empty body, and parameters in the query, as python-gitlab sends it.
         request(&format!("POST {path}"), &[("content-type", JSON)], b"{}"),

@@ -1,5 +1,5 @@
-//! Published clients, unmodified, run scripted sessions against the running system (`tests/clients`). Each session ends with
-//! an error when an answer is not what its client expects.
+//! Published clients, unmodified, run scripted sessions against the running system (`tests/clients`). A session fails
+//! if an answer is not as its client expects.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use system::Paddock;
 
-use crate::world;
+use crate::fixtures;
 
 /// Runs a session in its folder.
 fn run(program: &Path, arguments: &[&str], folder: &str, environment: &[(&str, &str)]) {
@@ -53,7 +53,7 @@ fn python_gitlab() {
 async fn gitlab_runner_api() {
     let Some(python) = python() else { return };
     let paddock = Paddock::start();
-    let (_, token) = world::runner(&paddock.root(), world::project(&paddock.root()).await).await;
+    let (_, token) = fixtures::runner(&paddock.root(), fixtures::project(&paddock.root()).await).await;
     run(&python, &["runner_api.py"], "python", &[("PADDOCK_URL", &paddock.url()), ("PADDOCK_RUNNER_TOKEN", &token)]);
     end(paddock);
 }
@@ -70,7 +70,7 @@ fn gitbeaker() {
     end(paddock);
 }
 
-/// The Rust client brings two hundred crates; it is built in CI, and elsewhere when asked for.
+/// The Rust client needs two hundred crates. It is built in CI, and elsewhere only on request.
 #[tokio::test]
 async fn rust_runner() {
     let wanted = ["CI", "PADDOCK_TEST_RUST_CLIENT"].iter().any(|name| std::env::var_os(name).is_some());
@@ -80,7 +80,7 @@ async fn rust_runner() {
         );
     }
     let paddock = Paddock::start();
-    let (id, token) = world::runner(&paddock.root(), world::project(&paddock.root()).await).await;
+    let (id, token) = fixtures::runner(&paddock.root(), fixtures::project(&paddock.root()).await).await;
     let environment = [
         ("PADDOCK_URL", paddock.url()),
         ("PADDOCK_RUNNER_TOKEN", token),

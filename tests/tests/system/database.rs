@@ -1,11 +1,11 @@
-//! The databases under the product: a fresh one on PostgreSQL, and states that no client can bring about, because only time
-//! does, written straight into the embedded one.
+//! Access to the databases: fresh ones on PostgreSQL, and statements on the embedded one for states that need the passage of
+//! time.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use system::{Database, Paddock};
 
-use crate::world::unique;
+use crate::fixtures::unique;
 
 /// Runs a statement that must change something.
 pub async fn run(paddock: &Paddock, statement: &'static str) {
@@ -16,7 +16,7 @@ pub async fn run(paddock: &Paddock, statement: &'static str) {
     connection.close().await.expect("the database closes");
 }
 
-/// Fresh databases of the PostgreSQL server; none, after saying so, when there is no server.
+/// Creates databases on the PostgreSQL server. Prints a note and returns none if there is no server.
 pub async fn on_postgres() -> Option<Database> {
     let server = system::postgres()?;
     let mut connection = PgConnection::connect(&server).await.expect("the server answers");

@@ -14,12 +14,12 @@ use system::{
     Answer, Api, Database, Distributed, OwnPostgres, Paddock, Program, find_program, free_port, skipped, within,
 };
 
-use crate::world;
+use crate::fixtures;
 
-/// How long a test waits for a state that must come.
+/// Maximum time that a test waits for a state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The two routes that a case is tried on. Each of them writes into the database of its own service.
+/// The two routes that a case is tried on. Each of them writes into the database of its service.
 struct Routes {
     root: Api,
     project: i64,
@@ -28,14 +28,14 @@ struct Routes {
 
 impl Routes {
     async fn new(root: Api) -> Self {
-        let user = world::id(&root.get("/user").await.ok(200));
-        let project = world::project(&root).await;
+        let user = fixtures::id(&root.get("/user").await.ok(200));
+        let project = fixtures::project(&root).await;
         Self { root, project, user }
     }
 
     /// A route of runner-registry.
     async fn create_project(&self) -> Answer {
-        self.root.post("/projects", json!({ "name": world::unique("project") })).await
+        self.root.post("/projects", json!({ "name": fixtures::unique("project") })).await
     }
 
     /// A route of job-token-auth. It reads from runner-registry first.
@@ -162,7 +162,7 @@ async fn a_full_disk_of_sqlite_gives_one_reason() {
     routes.recover().await;
 }
 
-/// The services on a PostgreSQL of their own, each with a role of its own.
+/// The services on a separate PostgreSQL server, each with a separate role.
 struct OnPostgres {
     system: Distributed,
     server: OwnPostgres,
@@ -279,7 +279,7 @@ async fn wait_for_blocked_statement(database: &str) {
 async fn a_connection_limit_of_postgres_gives_one_reason() {
     let Some(postgres) = OnPostgres::start().await else { return };
     let routes = Routes::new(postgres.system.root()).await;
-    // One after the other: without the registry, no route of job-token-auth gets as far as its database.
+    // One after the other, because no route of job-token-auth reaches its database without the registry.
     limit_connections(&postgres, 1, 0).await;
     assert_reason(&routes.create_job().await, Reason::Unavailable, "a limit: POST /admin/jobs");
     limit_connections(&postgres, 1, -1).await;

@@ -1,5 +1,5 @@
-//! The services as processes of their own do the same as in one process, on both databases, and say what is wrong when they do
-//! not fit together.
+//! The services as separate processes do the same as in one process, on both databases. They report a configuration in which
+//! they do not fit together.
 
 use std::fs;
 
@@ -7,29 +7,29 @@ use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::{Value, json};
 use system::{Answer, Api, Database, Distributed, Program, Registry, free_port};
 
-use crate::{database, world};
+use crate::{database, fixtures};
 
 async fn rotate(anonymous: &Api, token: &str) -> Answer {
     anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await
 }
 
-/// Holds an answer to say that a service is unavailable.
+/// Asserts that an answer says that a service is unavailable.
 fn assert_unavailable(answer: &Answer) {
     assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")), "{}", answer.text);
     assert!(answer.body["request_id"].is_string(), "{}", answer.text);
 }
 
-/// A runner's life.
+/// The life of a runner, from its creation to its deletion.
 async fn session(system: &Distributed) {
     let root = system.root();
     let anonymous = system.anonymous();
-    let project = world::project(&root).await;
-    let (id, first) = world::runner(&root, project).await;
+    let project = fixtures::project(&root).await;
+    let (id, first) = fixtures::runner(&root, project).await;
     let verified =
         anonymous.post("/runners/verify", json!({ "token": first, "system_id": "s_0123456789ab" })).await.ok(200);
     assert_eq!((&verified["id"], &verified["token"]), (&json!(id), &json!(first)));
 
-    let second = world::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
+    let second = fixtures::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
     assert_eq!(rotate(&anonymous, &first).await.ok(201)["token"], second.as_str(), "asked again, the same successor");
     anonymous.post("/jobs/request", json!({ "token": second })).await.ok(204);
     rotate(&anonymous, &first).await.refused(Reason::RunnerTokenSuperseded);
@@ -43,7 +43,7 @@ async fn session(system: &Distributed) {
     );
 
     root.delete(&format!("/projects/{project}")).await.ok(204);
-    rotate(&anonymous, &world::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
+    rotate(&anonymous, &fixtures::text(&third["token"])).await.refused(Reason::RunnerUnassigned);
     anonymous.delete(&format!("/runners?token={}", third["token"].as_str().unwrap_or_default())).await.ok(204);
     root.get(&format!("/runners/{id}")).await.refused(Reason::RunnerNotFound);
 }
@@ -67,13 +67,13 @@ async fn a_runner_lives_on_postgres() {
     }
 }
 
-/// An outage is 503: a client that gets 401 or 403 throws a good token away.
+/// An outage is 503, because a client that gets 401 or 403 discards a valid token.
 #[tokio::test]
 async fn without_the_registry_the_gateway_says_that_it_is_unavailable() {
     let mut system = Distributed::start(&Database::Sqlite, &[]);
     let root = system.root();
     let anonymous = system.anonymous();
-    let (_, token) = world::runner(&root, world::project(&root).await).await;
+    let (_, token) = fixtures::runner(&root, fixtures::project(&root).await).await;
     system.registry.program.stop();
 
     assert_unavailable(&anonymous.post("/runners/verify", json!({ "token": token })).await);
@@ -117,7 +117,7 @@ async fn processes_with_different_keys_say_so_before_traffic() {
     let readiness = api.get_outside("/-/readiness").await;
     assert_eq!(readiness.status, 503, "{}", readiness.text);
     assert!(readiness.text.contains("key"), "it says what differs: {}", readiness.text);
-    // A fault of ours is never a 401.
+    // A fault of Paddock is never a 401.
     let answer = api.with_token(&registry.root_token()).get("/user").await;
     assert_eq!((answer.status, &answer.body["reason"]), (500, &json!("identity_unknown_key")), "{}", answer.text);
 }
@@ -168,5 +168,5 @@ fn mistakes_in_the_configuration_are_all_reported_at_once() {
 async fn the_registry_shows_its_metrics_on_their_own_port() {
     let registry = Registry::start(&Database::Sqlite, &[]);
     let metrics = Api::anonymous(&format!("http://127.0.0.1:{}", registry.metrics_port)).get_outside("/metrics").await;
-    assert_eq!((metrics.status, &metrics.body), (200, &Value::Null), "metrics are no JSON: {}", metrics.text);
+    assert_eq!((metrics.status, &metrics.body), (200, &Value::Null), "metrics are not JSON: {}", metrics.text);
 }

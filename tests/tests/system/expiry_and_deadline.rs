@@ -1,4 +1,4 @@
-//! A hard expiry and a rotation deadline can be given when a runner is created, and hold.
+//! The expiry and the rotation deadline that a request sets when it creates a runner.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use system::{Api, Paddock};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::{database, world};
+use crate::{database, fixtures};
 
-/// A time so far from now, as clients write it.
+/// The time that is this long from now, as clients write it.
 fn ahead(by: Duration) -> String {
     (OffsetDateTime::now_utc() + by).format(&Rfc3339).unwrap()
 }
@@ -31,7 +31,7 @@ fn in_days(days: i64) -> Option<String> {
 async fn times_that_make_no_sense_are_refused_with_the_reason() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let project = world::project(&root).await;
+    let project = fixtures::project(&root).await;
     let cases = [
         (None, in_days(1), "token_expires_at is required when token_rotation_deadline is specified"),
         (Some("soon".to_owned()), None, "token_expires_at must be a valid time"),
@@ -54,11 +54,11 @@ async fn times_that_make_no_sense_are_refused_with_the_reason() {
 
 /// A runner whose token expires in two days and can be rotated for one.
 async fn limited_runner(root: &Api) -> (i64, String) {
-    let project = world::project(root).await;
+    let project = fixtures::project(root).await;
     let body = with_times(project, Some(ahead(Duration::days(2))), Some(ahead(Duration::days(1))));
     let created = root.post("/user/runners", body).await.ok(201);
     assert!(created["token_expires_at"].is_string() && created["token_rotation_deadline"].is_string(), "{created}");
-    (world::id(&created), world::text(&created["token"]))
+    (fixtures::id(&created), fixtures::text(&created["token"]))
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn after_the_deadline_a_token_authenticates_and_does_not_rotate() {
     anonymous.post("/runners/reset_authentication_token", body.clone()).await.refused(Reason::RotationDeadlinePassed);
     anonymous.post("/runners/verify", body.clone()).await.ok(200);
     anonymous.post("/jobs/request", body.clone()).await.ok(204);
-    // The deadline limits what a token can do for itself, not what an administrator can do about it.
+    // The deadline limits rotations with the token. An administrator can still reset the token.
     let reset = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
     anonymous.post("/runners/verify", body).await.refused(Reason::RunnerTokenRevoked);
     anonymous.post("/runners/reset_authentication_token", json!({ "token": reset["token"] })).await.ok(201);

@@ -1,4 +1,4 @@
-//! A name that the contract declares is written nowhere else: not in source, scripts, charts or test code. Code reads it from
+//! A name that the contract declares is written only there, and not in source, scripts, charts or test code. Code reads it from
 //! `proto::contract`, so that a rename reaches every use.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::process::Command;
 use proto::contract::Place;
 use proto::paddock::contract::v1::{CredentialKind, InternalHeader, Secret};
 
-/// Where the names may stand: the contract, what is generated from it, and prose.
+/// The files that may contain the names: the contract, the files generated from it, and prose.
 const EXCEPT: [&str; 5] = ["proto/paddock/", "proto/src/gen/", "docs/", "Cargo.lock", "LICENSE"];
 
 /// The names, each in lower case, with the constant to read it from.
@@ -27,7 +27,7 @@ fn literals() -> BTreeMap<String, String> {
         let spec = kind.spec().expect("ALL lists only values with a specification");
         names.insert(spec.prefix.to_lowercase(), format!("CredentialKind::{kind:?}"));
         for carrier in spec.carriers {
-            // Parameters are ordinary words (`token`), and so is the scheme; a header's name is a name.
+            // Parameters and the scheme are ordinary words (`token`), so only the names of headers count.
             if let Place::Header(name) = carrier.place {
                 names.insert(name.to_lowercase(), format!("a carrier of CredentialKind::{kind:?}"));
             }
@@ -36,7 +36,7 @@ fn literals() -> BTreeMap<String, String> {
     names
 }
 
-/// The places in a text where a name stands as a word: line number, name, where to read it from.
+/// Finds the names in a text as whole words: line number, name, and where to read it from.
 fn find(text: &str, names: &BTreeMap<String, String>) -> Vec<(usize, String, String)> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -55,7 +55,7 @@ fn is_part_of_word(c: char) -> bool {
     c.is_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Whether the name is not merely the inside of a longer word. What ends in a dash is a prefix and may go on.
+/// Reports whether the name is a whole word. A name that ends in a dash is a prefix, so any text may follow it.
 fn stands_alone(line: &str, at: usize, name: &str) -> bool {
     let before = line[..at].chars().next_back().is_some_and(is_part_of_word);
     let after = !name.ends_with('-') && line[at + name.len()..].chars().next().is_some_and(is_part_of_word);
@@ -74,7 +74,7 @@ fn tracked_files() -> Vec<String> {
 }
 
 #[test]
-fn names_of_the_contract_stand_in_the_contract_alone() {
+fn names_of_the_contract_are_written_only_in_the_contract() {
     let names = literals();
     assert!(names.len() > 10, "the contract declares more than {} names", names.len());
     let mut wrong = Vec::new();

@@ -1,5 +1,4 @@
-//! The product as its users meet it: one file per promise, on the real binaries, through their real ports; and the rules
-//! that hold for the source as a whole.
+//! Tests of the real binaries through their ports, one file per promise of the product, and tests of rules for the whole source.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,6 +11,7 @@ mod database_errors;
 mod distributed;
 mod docs;
 mod expiry_and_deadline;
+mod fixtures;
 mod job_tokens;
 mod literals;
 mod operator;
@@ -22,4 +22,3 @@ mod rotation_storm;
 mod secrets_never_logged;
 mod style;
 mod telemetry;
-mod world;

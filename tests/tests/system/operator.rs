@@ -1,4 +1,4 @@
-//! What an operator has: a folder that only its owner reads, and a command that says what is wrong with an installation.
+//! The tools of an operator: a data folder that only its owner can read, and a command that checks an installation.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,9 +8,9 @@ use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::Value;
 use system::{Paddock, Program, Redis, files_below, free_port};
 
-use crate::world;
+use crate::fixtures;
 
-/// Runs `paddock check` and returns whether it found all well, and its findings.
+/// Runs `paddock check`. Returns whether it found no error, and its findings.
 fn check(data: &Path, port: u16, metrics: &str) -> (bool, Vec<Value>) {
     check_with(data, port, metrics, &[])
 }
@@ -54,7 +54,7 @@ async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
         assert!(sound.iter().any(|check| check == name), "{name}: {findings:#?}");
     }
 
-    let (id, _) = world::unassigned_runner(&paddock.root()).await;
+    let (id, _) = fixtures::unassigned_runner(&paddock.root()).await;
     let (good, findings) = check(paddock.data(), paddock.port(), &paddock.metrics_listen());
     assert!(good, "a state that is shown is no defect: {findings:#?}");
     assert_eq!(with_severity(&findings, "warning"), ["unassigned-runners"]);
@@ -65,7 +65,7 @@ async fn a_sound_installation_passes_and_shows_the_unassigned_runner() {
 }
 
 #[test]
-fn what_is_broken_is_named_with_a_remedy() {
+fn defects_are_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
     let token = folder.path().join("root.token");
@@ -84,9 +84,9 @@ fn what_is_broken_is_named_with_a_remedy() {
     assert_eq!(with_severity(&findings, "bad"), ["data-folder", "server"], "{findings:#?}");
 }
 
-/// What an operator gets wrong, the check that says so, and what `paddock serve` says of it.
+/// Mistakes of an operator, each with the check that reports it and the error of `paddock serve`.
 #[test]
-fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
+fn what_prevents_a_start_is_found_by_the_check() {
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
     let redis = Secret::CapturesRedisUrl.spec().expect("a secret of the contract").file;
@@ -100,7 +100,7 @@ fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
         (&in_redis, Some((redis, "no URL of a redis")), "redis", "the URL of redis"),
         (&[], Some((seal, "short")), "secrets", seal),
     ];
-    for (settings, secret, name, told) in cases {
+    for (settings, secret, name, expected_text) in cases {
         let file = secret.map(|(file, content)| {
             let file = folder.path().join("secrets").join(file);
             fs::write(&file, content).unwrap();
@@ -112,23 +112,23 @@ fn what_keeps_it_from_starting_is_found_before_and_is_never_ready() {
             let text = finding["finding"].as_str().unwrap_or_default();
             finding["severity"] == "bad"
                 && finding["check"] == name
-                && text.contains(told)
+                && text.contains(expected_text)
                 && finding["remedy"].is_string()
         });
-        assert!(!good && is_found, "{told}: {findings:#?}");
+        assert!(!good && is_found, "{expected_text}: {findings:#?}");
 
         let port = free_port().to_string();
         let data = folder.path().to_str().unwrap();
         let own = [("PADDOCK_PORT", port.as_str()), ("PADDOCK_DATA", data), ("PADDOCK_PADDOCK__METRICS_LISTEN", "")];
         let mut program = Program::start("paddock", &["serve"], &[&own, settings].concat());
-        assert!(!program.wait().success(), "{told}");
-        assert!(program.errors().contains(told), "{}", program.everything());
+        assert!(!program.wait().success(), "{expected_text}");
+        assert!(program.errors().contains(expected_text), "{}", program.everything());
         assert!(!program.output().contains("ready"), "{}", program.everything());
         file.into_iter().for_each(|file| fs::remove_file(file).unwrap());
     }
 }
 
-/// Checks an installation whose captures are in Redis, and holds it to find this of Redis.
+/// Checks an installation with captures in Redis, and asserts the finding about Redis.
 fn assert_redis_found(data: &Path, severity: &str, text: &str) {
     let store = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__STORE", "redis")];
     let (_, findings) = check_with(data, free_port(), "", &store);
@@ -143,7 +143,7 @@ fn set_option(redis: &Redis, name: &str, value: &str) {
 }
 
 #[test]
-fn redis_is_looked_at_when_captures_are_there() {
+fn redis_is_checked_if_it_stores_captures() {
     let Some(mut redis) = Redis::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     Paddock::start_in(folder.path(), &[]).stop();
@@ -166,7 +166,7 @@ fn redis_is_looked_at_when_captures_are_there() {
 }
 
 #[tokio::test]
-async fn the_metrics_of_another_instance_are_not_believed() {
+async fn the_metrics_of_another_instance_are_not_trusted() {
     let one = Paddock::start();
     let other = Paddock::start();
     for (metrics, severity) in [(one.metrics_listen(), "good"), (other.metrics_listen(), "warning")] {
@@ -178,7 +178,7 @@ async fn the_metrics_of_another_instance_are_not_believed() {
 }
 
 #[test]
-fn mistakes_are_told_by_the_names_that_the_operator_used() {
+fn mistakes_are_reported_with_the_names_that_the_operator_used() {
     let settings = [
         ("PADDOCK_UPSTREAM", "http://127.0.0.1:99999"),
         ("PADDOCK_TELEMETRY__OTLP_ENDPOINT", "garbage"),
@@ -194,7 +194,7 @@ fn mistakes_are_told_by_the_names_that_the_operator_used() {
     for (name, value) in settings {
         let starts = format!("{name}: ");
         let found =
-            findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|told| told.starts_with(&starts));
+            findings.iter().filter_map(|finding| finding["finding"].as_str()).find(|text| text.starts_with(&starts));
         let found = found.unwrap_or_else(|| panic!("{name}: {findings:#?}"));
         let names_value = found.contains("must be") && found.contains(value);
         assert!(name.ends_with("LIMT") || names_value, "{name}: {findings:#?}");
@@ -202,7 +202,7 @@ fn mistakes_are_told_by_the_names_that_the_operator_used() {
 }
 
 #[test]
-fn a_forgotten_upstream_is_told_at_start() {
+fn a_missing_upstream_is_reported_at_start() {
     let paddock = Paddock::start();
     let line = paddock.program().wait_for_log("no upstream", |line| {
         line["level"] == "WARN" && line["message"].as_str().is_some_and(|text| text.contains("PADDOCK_UPSTREAM"))

@@ -1,18 +1,18 @@
-//! The quick start of the README, the tutorial and the how-to pages about job tokens work as printed: their commands are run by a shell against a fresh server,
-//! and what they print is what the page shows.
+//! The quick start of the README, the tutorial and the how-to pages about job tokens work as printed: a shell runs their
+//! commands against a fresh server, and the output must be as on the page.
 
 use std::process::Command;
 
 use serde_json::Value;
 use system::{Paddock, free_port};
 
-/// Stands for what differs from run to run.
+/// The placeholder of a part that differs from run to run.
 const ANYTHING: &str = "…";
 
-/// Where the page has the upstream.
+/// The URL of the upstream on the page.
 const UPSTREAM: &str = "http://127.0.0.1:3000";
 
-/// A block of commands with the answer that is printed below it, if one is.
+/// A block of commands, and the answer that the page shows below it, if any.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     commands: String,
@@ -34,17 +34,17 @@ fn steps(text: &str) -> Vec<Step> {
         match kind {
             "sh" => steps.push(Step { commands: text.to_owned(), answer: None }),
             "json" => steps.last_mut().expect("commands come first").answer = Some(text.to_owned()),
-            // What is started in the other terminal.
+            // The commands of the other terminal.
             "text" => assert!(text == "make run" || text == format!("PADDOCK_UPSTREAM={UPSTREAM} make run"), "{text}"),
             other => panic!("a block of {other:?}"),
         }
-        // What stands between the end of this block and the start of the next.
+        // The text between the end of this block and the start of the next.
         blocks.next();
     }
     steps
 }
 
-/// Whether an answer has everything that is printed; it may have more.
+/// Reports whether an answer contains everything that the page shows. It may contain more.
 fn shows(printed: &Value, answer: &Value) -> bool {
     match (printed, answer) {
         (Value::Object(printed), Value::Object(answer)) => {
@@ -63,7 +63,7 @@ fn shows(printed: &Value, answer: &Value) -> bool {
     }
 }
 
-/// Runs all steps in one shell, as a person in a terminal does, and returns what each printed.
+/// Runs all steps in one shell, as a person in a terminal does, and returns the output of each.
 fn run(steps: &[Step], paddock: &Paddock, upstream: u16, folder: &std::path::Path) -> Vec<String> {
     const MARK: &str = "-- end of step --";
     let script: String = steps.iter().map(|step| format!("{}\necho; echo '{MARK}'\n", step.commands)).collect();
@@ -83,7 +83,7 @@ fn run(steps: &[Step], paddock: &Paddock, upstream: u16, folder: &std::path::Pat
     output.split(MARK).map(|printed| printed.trim().to_owned()).take(steps.len()).collect()
 }
 
-/// Runs the blocks of a text on a fresh server and compares what is printed.
+/// Runs the blocks of a text on a fresh server and compares the output with the page.
 fn hold(text: &str) {
     if Command::new("curl").arg("--version").output().is_err() {
         return system::skipped("the commands of the README and the tutorial: curl is not installed");

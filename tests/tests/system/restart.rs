@@ -1,4 +1,4 @@
-//! What was answered stays true: over a restart, and over a crash in the moment after the answer.
+//! Answered changes survive a restart, and a crash right after the answer.
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
@@ -6,17 +6,17 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::SqliteConnectOptions;
 use system::Paddock;
 
-use crate::world;
+use crate::fixtures;
 
 #[tokio::test]
 async fn everything_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let first = Paddock::start_in(folder.path(), &[]);
     let root_token = first.root_token();
-    let project = world::project(&first.root()).await;
-    let (id, token) = world::runner(&first.root(), project).await;
+    let project = fixtures::project(&first.root()).await;
+    let (id, token) = fixtures::runner(&first.root(), project).await;
     let rotated = first.anonymous().post("/runners/reset_authentication_token", json!({ "token": token })).await;
-    let successor = world::text(&rotated.ok(201)["token"]);
+    let successor = fixtures::text(&rotated.ok(201)["token"]);
     first.stop();
 
     let second = Paddock::start_in(folder.path(), &[]);
@@ -34,9 +34,9 @@ async fn after_a_clean_stop_each_database_is_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let paddock = Paddock::start_in(folder.path(), &[]);
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let user = world::id(&root.get("/user").await.ok(200));
-    world::job(&root, project, user).await;
+    let project = fixtures::project(&root).await;
+    let user = fixtures::id(&root.get("/user").await.ok(200));
+    fixtures::job(&root, project, user).await;
     paddock.stop();
 
     let copies = tempfile::tempdir().unwrap();
@@ -61,8 +61,8 @@ async fn a_runner_survives_a_crash_right_after_its_creation() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         let paddock = Paddock::start_in(folder.path(), &[]);
-        let project = world::project(&paddock.root()).await;
-        let (id, token) = world::runner(&paddock.root(), project).await;
+        let project = fixtures::project(&paddock.root()).await;
+        let (id, token) = fixtures::runner(&paddock.root(), project).await;
         paddock.kill();
 
         let paddock = Paddock::start_in(folder.path(), &[]);
@@ -76,13 +76,13 @@ async fn a_runner_survives_a_crash_right_after_its_creation() {
 async fn a_rotated_token_survives_a_crash_right_after_the_answer() {
     let folder = tempfile::tempdir().unwrap();
     let paddock = Paddock::start_in(folder.path(), &[]);
-    let project = world::project(&paddock.root()).await;
-    let (id, token) = world::runner(&paddock.root(), project).await;
+    let project = fixtures::project(&paddock.root()).await;
+    let (id, token) = fixtures::runner(&paddock.root(), project).await;
     let rotate = json!({ "token": token });
     let answer = paddock.anonymous().post("/runners/reset_authentication_token", rotate.clone()).await.ok(201);
     paddock.kill();
 
-    // A client that crashed before it had saved the answer asks again with the token that it still has.
+    // A client that crashed before it saved the answer asks again with its old token.
     let paddock = Paddock::start_in(folder.path(), &[]);
     let again = paddock.anonymous().post("/runners/reset_authentication_token", rotate).await.ok(201);
     assert_eq!(again["token"], answer["token"], "the same successor");

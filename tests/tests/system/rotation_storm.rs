@@ -1,4 +1,4 @@
-//! A runner that lost its project and rotates in a tight loop, as one once did 957 times within three seconds, causes no alert.
+//! A runner that lost its project and rotates in a tight loop, as one did 957 times within three seconds, causes no alert.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,12 +10,12 @@ use system::Paddock;
 use system::raw::Connection;
 use tokio::task::JoinSet;
 
-use crate::world;
+use crate::fixtures;
 
 const ROTATIONS: u32 = 957;
 const CONNECTIONS: u32 = 60;
 
-/// Rotates as fast as the server answers, over many connections at once: the statuses and bodies of all answers.
+/// Rotates as fast as the server answers, over many connections at once. Returns the statuses and bodies of all answers.
 async fn storm(port: u16, token: &str) -> Vec<(u16, String)> {
     let sent = Arc::new(AtomicU32::new(0));
     let mut connections = JoinSet::new();
@@ -34,19 +34,19 @@ async fn storm(port: u16, token: &str) -> Vec<(u16, String)> {
     connections.join_all().await.into_iter().flatten().collect()
 }
 
-/// Whether an answer is a refusal that tells what to do.
+/// Reports whether an answer is a refusal with a reason and a remedy.
 fn is_typed_refusal((status, body): &(u16, String)) -> bool {
     let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    let told = ["message", "reason", "remedy", "request_id"]
+    let has_all_texts = ["message", "reason", "remedy", "request_id"]
         .iter()
         .all(|key| answer[key].as_str().is_some_and(|t| !t.is_empty()));
-    told && (*status == 422 || *status == 429)
+    has_all_texts && (*status == 422 || *status == 429)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged() {
+async fn every_rotation_of_an_unassigned_runner_is_refused_and_causes_no_alert() {
     let paddock = Paddock::start();
-    let (id, token) = world::unassigned_runner(&paddock.root()).await;
+    let (id, token) = fixtures::unassigned_runner(&paddock.root()).await;
 
     let begin = Instant::now();
     let answers = storm(paddock.port(), &token).await;
@@ -60,8 +60,8 @@ async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged()
     once.refused(Reason::RunnerUnassigned);
 
     let metrics = paddock.metrics().await;
-    assert!(!world::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
-    assert_eq!(world::series(&metrics, "status", "5"), [""; 0]);
+    assert!(!fixtures::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
+    assert_eq!(fixtures::series(&metrics, "status", "5"), [""; 0]);
     paddock.program().assert_no_errors();
 
     let verified = paddock.anonymous().post("/runners/verify", json!({ "token": token })).await.ok(200);
@@ -75,7 +75,7 @@ async fn every_rotation_of_an_unassigned_runner_is_refused_and_nobody_is_paged()
 #[tokio::test]
 async fn an_unassigned_runner_verifies_polls_and_unregisters() {
     let paddock = Paddock::start();
-    let (_, token) = world::unassigned_runner(&paddock.root()).await;
+    let (_, token) = fixtures::unassigned_runner(&paddock.root()).await;
     let api = paddock.anonymous();
     api.post("/runners/reset_authentication_token", json!({ "token": token })).await.refused(Reason::RunnerUnassigned);
     api.post("/runners/verify", json!({ "token": token })).await.ok(200);
@@ -85,13 +85,13 @@ async fn an_unassigned_runner_verifies_polls_and_unregisters() {
     paddock.stop();
 }
 
-/// Two rotations at one moment never leave two different successors behind.
+/// Concurrent rotations of a token never create two different successors.
 #[tokio::test(flavor = "multi_thread")]
 async fn rotations_at_the_same_moment_agree_on_the_successor() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let (_, token) = world::runner(&root, project).await;
+    let project = fixtures::project(&root).await;
+    let (_, token) = fixtures::runner(&root, project).await;
     let mut rotations = JoinSet::new();
     for _ in 0..20 {
         let api = root.on_new_connection();

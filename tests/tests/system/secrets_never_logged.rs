@@ -1,4 +1,4 @@
-//! No token appears in a log line or a metric, at any level, wherever it was in a request.
+//! No token appears in a log line of any level or in a metric, in whatever part of a request it was sent.
 
 use base64::Engine as _;
 use proto::contract::Place;
@@ -8,32 +8,32 @@ use serde_json::json;
 use system::raw::{exchange, request};
 use system::{Api, Paddock, Upstream};
 
-use crate::world;
+use crate::fixtures;
 
 /// Every token that a session hands out.
 async fn session(paddock: &Paddock) -> Vec<String> {
     let root = paddock.root();
     let anonymous = paddock.anonymous();
-    let me = world::id(&root.get("/user").await.ok(200));
-    let user_token = world::user_token(&root, me, "canary", &["api"]).await;
-    let (id, first) = world::runner(&root, world::project(&root).await).await;
+    let me = fixtures::id(&root.get("/user").await.ok(200));
+    let user_token = fixtures::user_token(&root, me, "canary", &["api"]).await;
+    let (id, first) = fixtures::runner(&root, fixtures::project(&root).await).await;
     let rotated = anonymous.post("/runners/reset_authentication_token", json!({ "token": first })).await.ok(201);
-    let second = world::text(&rotated["token"]);
+    let second = fixtures::text(&rotated["token"]);
     anonymous.post("/runners/verify", json!({ "token": second })).await.ok(200);
     let reset = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);
     let job_token = jobs(paddock, me).await;
-    vec![paddock.root_token(), user_token, first, second, world::text(&reset["token"]), job_token]
+    vec![paddock.root_token(), user_token, first, second, fixtures::text(&reset["token"]), job_token]
 }
 
-/// A job that reaches another project, with its token in every place where one may stand. Returns the token.
+/// A job that reaches another project, with its token in every allowed place. Returns the token.
 async fn jobs(paddock: &Paddock, user: i64) -> String {
     let root = paddock.root();
     let anonymous = paddock.anonymous();
-    let origin = world::project(&root).await;
-    let target = world::project(&root).await;
+    let origin = fixtures::project(&root).await;
+    let target = fixtures::project(&root).await;
     let entry = json!({ "target_project_id": origin });
     root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
-    let (id, token) = world::job(&root, origin, user).await;
+    let (id, token) = fixtures::job(&root, origin, user).await;
     let path = format!("/projects/{target}/jobs/artifacts/main/download?job=test");
     for query in ["", "&answer=404", "&answer=200&breaks=true"] {
         let request = anonymous.request(Method::GET, &format!("{path}{query}")).header(Api::job_header(), &token);
@@ -86,7 +86,7 @@ async fn misplace(paddock: &Paddock, token: &str) {
 }
 
 #[tokio::test]
-async fn no_token_stands_in_a_log_line_or_a_metric() {
+async fn no_token_appears_in_a_log_line_or_a_metric() {
     let upstream = Upstream::start();
     let url = upstream.url();
     let paddock =
@@ -103,7 +103,7 @@ async fn no_token_stands_in_a_log_line_or_a_metric() {
     let logged = paddock.program().everything();
     assert!(logged.lines().count() > 100, "there is something to search");
     for secret in tokens.iter().chain(&keys) {
-        // Half of a secret is too much already.
+        // Not even half of a secret may appear.
         let part = &secret[secret.len() / 2..];
         for (what, text) in [("the log", &logged), ("the metrics", &metrics)] {
             let line = text.lines().find(|line| line.contains(part));

@@ -1,8 +1,8 @@
-//! The style check that `make lint` runs finds what it is there for.
+//! Tests of the style check that `make lint` runs.
 
 use std::process::Command;
 
-/// A file, and what the check must say of it; nothing when it is fine.
+/// A file, and the expected finding of the check; empty if the file is correct.
 const CASES: [(&str, &str, &str); 10] = [
     ("src/fine.rs", "//! Fine.\n\nfn main() {}\n", ""),
     ("src/lib.rs", "fn main() {}\n", "src/lib.rs:1: no header"),
@@ -20,7 +20,7 @@ const CASES: [(&str, &str, &str); 10] = [
     ("src/text.rs", "const A: &str = \"} fn {\"; // {\n", ""),
 ];
 
-/// What the cases spell with a mark, so that the check does not find it here.
+/// Removes the marks with which the cases hide a text from the check.
 fn plain(text: &str) -> String {
     text.replace('@', "").replace("TO_DO", concat!("TO", "DO"))
 }

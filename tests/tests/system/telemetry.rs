@@ -1,5 +1,4 @@
-//! What an operator sees: one log line per request, metrics on their own port, and spans that show a request through all
-//! processes.
+//! Telemetry: one log line per request, metrics on their own port, and spans that follow a request through all processes.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,9 +13,9 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-use crate::world;
+use crate::fixtures;
 
-/// The lines that a request with this id left.
+/// The log lines of the request with this id.
 fn lines(log: &[Value], id: &str) -> Vec<Value> {
     log.iter().filter(|line| line["correlation_id"] == id || line["request_id"] == id).cloned().collect()
 }
@@ -26,7 +25,7 @@ async fn every_request_leaves_one_line_with_its_fields() {
     let paddock = Paddock::start();
     let root = paddock.root();
     let anonymous = paddock.anonymous();
-    let (runner, token) = world::runner(&root, world::project(&root).await).await;
+    let (runner, token) = fixtures::runner(&root, fixtures::project(&root).await).await;
     let asked: Vec<(Answer, Value)> = vec![
         (
             root.get("/projects/root%2Fnothing?search=a").await,
@@ -96,7 +95,7 @@ async fn metrics_have_their_own_port_and_know_every_route() {
     paddock.stop();
 }
 
-/// Keeps the spans that are sent to it.
+/// A collector that keeps the spans it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
@@ -149,13 +148,13 @@ async fn a_request_is_one_trace_through_all_processes() {
     let collector = Collector::default();
     let endpoint = collector.start().await;
     let system = Distributed::start(&Database::Sqlite, &[("PADDOCK_TELEMETRY__OTLP_ENDPOINT", &endpoint)]);
-    // The caller has begun the trace, as W3C Trace Context says.
+    // The caller starts the trace, as in W3C Trace Context.
     let trace: Vec<u8> = (1..=16).collect();
     let hex: String = trace.iter().map(|byte| format!("{byte:02x}")).collect();
     let request =
         system.root().request(Method::GET, "/user").header("traceparent", format!("00-{hex}-00000000000000aa-01"));
     system::send(request).await.ok(200);
-    // Stopping sends what is buffered.
+    // A process sends its buffered spans when it stops.
     system.stop();
 
     let gateway = collector.spans("gateway", &trace);

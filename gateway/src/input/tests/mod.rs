@@ -168,7 +168,7 @@ fn the_path_beats_the_body_and_the_body_beats_the_query() {
 }
 
 #[test]
-fn the_update_mask_lists_what_was_sent_and_nobody_can_set_it() {
+fn the_update_mask_lists_the_sent_fields_and_cannot_be_set() {
     let cases: [(SentRequest<'_>, &[&str]); 5] = [
         (json(r#"{"runner_token_expiration_interval":null,"unknown":1}"#), &["runner_token_expiration_interval"]),
         (json(r#"{"update_mask":"project_runner_token_expiration_interval"}"#), &[]),
@@ -445,7 +445,7 @@ fn forms_and_queries_that_cannot_be_decoded_are_refused() {
 }
 
 #[test]
-fn a_file_is_no_value() {
+fn a_file_is_not_a_value() {
     for (name, expected) in
         [("description", "description is invalid, runner_type is missing"), ("other", "runner_type is missing")]
     {

@@ -149,7 +149,7 @@ fn route(
     let mut variables = Vec::new();
     for name in &template.variables {
         let index = input.message.find(name);
-        variables.push(index.ok_or_else(|| not_served(spec, "a variable of the path is no field"))?);
+        variables.push(index.ok_or_else(|| not_served(spec, "a variable of the path is not a field"))?);
     }
     let route = Route {
         method: spec,

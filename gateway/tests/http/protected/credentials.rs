@@ -63,7 +63,7 @@ async fn a_job_token_is_taken_from_every_carrier_and_kept_from_the_upstream() {
     assert!(asked.iter().all(|(asked, _)| asked.token == job()));
     let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
     assert!(!bytes.contains(&job()) && !bytes.to_lowercase().contains("authorization"), "{bytes}");
-    assert!(setup.upstream.requests().iter().all(|seen| !seen.target.contains('?')));
+    assert!(setup.upstream.requests().iter().all(|received| !received.target.contains('?')));
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ const FORWARDED: &str = "[[routes]]\nmethod = \"GET\"\npath = \"/p/{id}\"\nproje
     credential = \"forward\"\ncookies = true\n";
 
 #[tokio::test]
-async fn a_credential_of_another_kind_beside_the_job_token_is_refused() {
+async fn a_credential_of_another_kind_with_the_job_token_is_refused() {
     let stripped = Setup::start().await;
     let forwarded = Setup::with_table(FORWARDED).await;
     for (setup, path) in [(&stripped, JOBS), (&forwarded, "/p/42")] {
@@ -170,9 +170,9 @@ async fn no_credential_reaches_the_upstream_under_another_name_and_the_rest_of_t
                 .into_iter()
                 .fold(request, |request, name| request.header(name, format!("https://x/?t={text}")));
             assert_eq!(send(request).await.status, 200, "{query}");
-            let seen = setup.upstream.take_requests().remove(0);
-            assert_eq!(seen.target, format!("{JOBS}{rest}"), "{query}");
-            assert_eq!(seen.headers["accept"], "text/plain");
+            let received = setup.upstream.take_requests().remove(0);
+            assert_eq!(received.target, format!("{JOBS}{rest}"), "{query}");
+            assert_eq!(received.headers["accept"], "text/plain");
         }
         let bytes = String::from_utf8_lossy(&setup.upstream.bytes().concat()).into_owned();
         assert!(!bytes.contains(&text), "{bytes}");
@@ -189,10 +189,10 @@ async fn a_route_may_forward_the_credential_that_was_decided_on_and_no_other() {
     let request = setup.get(&format!("{path}&x={other}")).header("authorization", format!("Bearer {text}"));
     let request = request.header("x-anything", &other).header("cookie", "a=1");
     assert_eq!(send(request).await.status, 200);
-    let seen = setup.upstream.requests().remove(0);
-    assert_eq!((seen.target.as_str(), seen.headers[header].to_str().unwrap()), (path.as_str(), text.as_str()));
-    assert_eq!(seen.headers["authorization"], format!("Bearer {text}"));
-    assert_eq!((seen.headers.get("x-anything"), seen.headers["cookie"].to_str().unwrap()), (None, "a=1"));
+    let received = setup.upstream.requests().remove(0);
+    assert_eq!((received.target.as_str(), received.headers[header].to_str().unwrap()), (path.as_str(), text.as_str()));
+    assert_eq!(received.headers["authorization"], format!("Bearer {text}"));
+    assert_eq!((received.headers.get("x-anything"), received.headers["cookie"].to_str().unwrap()), (None, "a=1"));
 }
 
 #[tokio::test]
@@ -201,8 +201,8 @@ async fn headers_that_an_upstream_trusts_are_removed() {
     let setup = Setup::with_table(&table).await;
     let request = setup.get("/p/42").header("x-acme-user", "root").header("X-ACME-USER", "admin").header("x-acme", "1");
     assert_eq!(send(request).await.status, 200);
-    let seen = setup.upstream.requests().remove(0);
-    assert_eq!((seen.headers.get("x-acme-user"), seen.headers["x-acme"].to_str().unwrap()), (None, "1"));
+    let received = setup.upstream.requests().remove(0);
+    assert_eq!((received.headers.get("x-acme-user"), received.headers["x-acme"].to_str().unwrap()), (None, "1"));
 }
 
 #[tokio::test]

@@ -69,8 +69,8 @@ async fn a_job_token_is_taken_from_a_form_and_kept_from_the_upstream() {
             (MULTIPART, multipart_form(name, &ours), rewritten),
         ] {
             assert_eq!(send(post(&setup, TRIGGER, media_type, body.clone())).await.status, 200, "{body}");
-            let seen = setup.upstream.take_requests().remove(0);
-            assert_eq!(body_of(&seen), (expected, URL_ENCODED, expected.len().to_string()), "{body}");
+            let received = setup.upstream.take_requests().remove(0);
+            assert_eq!(body_of(&received), (expected, URL_ENCODED, expected.len().to_string()), "{body}");
         }
     }
     let path = "/api/v4/projects/42/ref/main/trigger/pipeline";

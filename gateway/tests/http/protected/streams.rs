@@ -67,10 +67,10 @@ async fn bodies_keep_their_length_and_their_verb() {
     let setup = Setup::start().await;
     for (verb, body, length) in [("PUT", "content", Some("7")), ("PUT", "", Some("0")), ("GET", "", None)] {
         send(setup.request(verb, UPLOAD).body(body)).await;
-        let seen = setup.upstream.take_requests().remove(0);
-        let sent = seen.headers.get("content-length").map(|length| length.to_str().unwrap());
-        assert_eq!((seen.verb.as_str(), sent, seen.body.as_ref()), (verb, length, body.as_bytes()));
-        assert!(!seen.headers.contains_key("transfer-encoding") && !seen.has_trailers);
+        let received = setup.upstream.take_requests().remove(0);
+        let sent = received.headers.get("content-length").map(|length| length.to_str().unwrap());
+        assert_eq!((received.verb.as_str(), sent, received.body.as_ref()), (verb, length, body.as_bytes()));
+        assert!(!received.headers.contains_key("transfer-encoding") && !received.has_trailers);
     }
     let head = [("content-length", "1234"), ("etag", "\"x\"")];
     setup.upstream.on(move |_| async move { answer(200, &head, "") });
@@ -113,8 +113,8 @@ async fn a_client_that_asks_before_sending_is_answered_before_it_sends() {
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"body").await.unwrap();
     assert_eq!(raw::read(&mut stream).await.unwrap().status, 200);
-    let seen = setup.upstream.take_requests().remove(0);
-    assert_eq!((seen.body.as_ref(), seen.headers.contains_key("expect")), (b"body".as_slice(), false));
+    let received = setup.upstream.take_requests().remove(0);
+    assert_eq!((received.body.as_ref(), received.headers.contains_key("expect")), (b"body".as_slice(), false));
     let refused = raw::exchange(setup.world.address, head.replace(&token, "nonsense").as_bytes()).await.unwrap();
     assert_eq!(refused.status, 401, "without a 100 response");
 }

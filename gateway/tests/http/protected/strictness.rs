@@ -127,8 +127,8 @@ async fn cookies_of_http2_are_joined_where_a_route_asks_for_them() {
         let (header, token) = job_header();
         let request = client.get(setup.world.url(&format!("/{path}/42"))).header(header, token);
         assert_eq!(send(request.header("cookie", "a=1").header("cookie", "b=2")).await.status, 200);
-        let seen = setup.upstream.take_requests().remove(0);
-        let cookies: Vec<_> = seen.headers.get_all("cookie").iter().map(|value| value.to_str().unwrap()).collect();
+        let received = setup.upstream.take_requests().remove(0);
+        let cookies: Vec<_> = received.headers.get_all("cookie").iter().map(|value| value.to_str().unwrap()).collect();
         assert_eq!(cookies, expected.into_iter().collect::<Vec<_>>());
     }
 }

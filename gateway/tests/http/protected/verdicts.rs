@@ -349,9 +349,9 @@ async fn an_upstream_may_speak_http2() {
         let answer = send(request.body("content")).await;
         assert_eq!((answer.status, answer.body.as_str(), answer.header("location")), (302, "moved", "/x"));
     }
-    for seen in upstream.requests() {
-        assert_eq!((seen.version, seen.target.as_str()), (http::Version::HTTP_2, "/p/42?a=b"));
-        assert_eq!(seen.body, "content");
+    for received in upstream.requests() {
+        assert_eq!((received.version, received.target.as_str()), (http::Version::HTTP_2, "/p/42?a=b"));
+        assert_eq!(received.body, "content");
     }
     assert_eq!(setup.stop().await, counts(2, 2, 0));
     assert!(setup.upstream.requests().is_empty(), "the other upstream");

@@ -232,7 +232,7 @@ fn values_that_make_no_sense_are_reported_at_once() {
         "gateway.limit: must be positive (given: -1)",
         "gateway.inner.ratio: must be at most 1 (given: 2.0)",
     ];
-    assert_eq!(error.problems, expected, "nothing is said of limit beside a least that is the default");
+    assert_eq!(error.problems, expected, "limit is not compared with a least that is the default");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_password_in_a_url_is_not_repeated() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_or_missing_is_named_beside_the_mistakes_of_the_environment() {
+fn a_missing_or_malformed_file_is_reported_with_the_mistakes_of_the_environment() {
     let error = load_with("[gateway\n", &[("PADDOCK_GATEWAY__LIMIT", "many")]).unwrap_err();
     assert!(error.problems.len() == 2 && error.problems[0].contains("paddock.toml"), "{error}");
     let error = load_from::<Settings>(&[SCHEMA], &[], Some(Path::new("/nowhere/p.toml")), std::iter::empty());

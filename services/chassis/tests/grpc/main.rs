@@ -185,7 +185,7 @@ async fn reflection_is_off_unless_it_is_wanted() {
 }
 
 #[tokio::test]
-async fn an_unreachable_peer_is_a_fault_and_no_refusal() {
+async fn an_unreachable_peer_is_a_fault_and_not_a_refusal() {
     let server = start(ServerConfig::default()).await;
     let channel = server.channel(&server.keys);
     server.shutdown.cancel();

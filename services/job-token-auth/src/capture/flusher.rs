@@ -37,7 +37,7 @@ impl Flusher {
         Self { stream, log, partition, unacknowledged: Vec::new(), is_written: false, next_take_over }
     }
 
-    /// Moves records until it is told to stop.
+    /// Moves records until the stop signal.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut outage = Outage::new("captures cannot be brought into the log; they are kept");
         while !stop.is_cancelled() {

@@ -84,7 +84,7 @@ pub struct AgeReporter {
 }
 
 impl OverdueSweeper {
-    /// Works until it is told to stop.
+    /// Runs until the stop signal.
     pub async fn run(mut self, interval: Duration, stop: CancellationToken) {
         let outage = Outage::new("overdue captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop };
@@ -149,7 +149,7 @@ impl LossDetector {
 }
 
 impl AgeReporter {
-    /// Updates the metrics until it is told to stop.
+    /// Updates the metrics until the stop signal.
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         let mut rounds = Rounds { outage: Outage::new("ages cannot be shown"), interval, stop };
         loop {

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_and_a_closed_one_are_told_apart() {
+    async fn a_full_queue_and_a_closed_one_have_different_errors() {
         let (queues, mut receivers) = StepQueues::new(1, 1, 1, Duration::from_secs(60));
         assert_eq!(queues.offer(discard()), Ok(()));
         assert_eq!(queues.offer(discard()), Err(QueueError::Full));

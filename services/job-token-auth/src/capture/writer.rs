@@ -34,7 +34,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes until it is told to end.
+    /// Writes until the end signal.
     pub async fn run(mut self) {
         let mut outage = Outage::new("captures cannot be written to their store");
         let mut batch = Vec::with_capacity(BATCH);

@@ -1,4 +1,4 @@
-//! Processes that are killed at every point of a capture's life: what was acknowledged is in the log once, and nothing else is.
+//! Processes that are killed at every step of a capture: the log has each acknowledged access once, and no others.
 
 use std::sync::{Arc, Mutex};
 

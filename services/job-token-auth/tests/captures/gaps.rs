@@ -1,4 +1,4 @@
-//! Records that Redis confirmed and lost: found, with their exact numbers, and nothing is found that is not lost.
+//! Records that Redis confirmed and lost. They are found with their exact numbers, and no other record is.
 
 use proto::paddock::job_token::v1::CaptureMode;
 use sea_orm::ConnectionTrait as _;
@@ -7,7 +7,7 @@ use crate::support::{Running, World, captures, eventually, flush_all, ids, redis
 
 use CaptureMode::{Spool, Strict};
 
-/// Numbers 1 to 5 are in the log, 6 to 12 are acknowledged and in Redis alone.
+/// Numbers 1 to 5 are in the log; 6 to 12 are acknowledged and only in Redis.
 async fn five_in_the_log_and_seven_in_redis(world: &World, running: &Running) -> Vec<String> {
     let load = captures(Strict, 12);
     assert_eq!(flush_all(running, &load[..5]).await.len(), 5);
@@ -27,7 +27,7 @@ async fn are_noted(world: &World, number: i64) {
     eventually("what is acknowledged is noted", async || world.number(noted).await == number).await;
 }
 
-/// Waits until gaps have been looked for often enough: one that the test made up is found.
+/// Waits until the search for gaps has run: it finds a gap that this function creates.
 async fn gaps_were_looked_for(world: &World) {
     let made_up = "INSERT INTO capture_producers (producer, \"partition\", acknowledged, updated_at) VALUES ('made up', 0, 999, 0)";
     world.database.execute_unprepared(made_up).await.unwrap();
@@ -73,7 +73,7 @@ redis_store! {
     }
 
     async fn what_is_acknowledged_last_of_all_is_noted(world) {
-        // Once at the start, and then not again before the end.
+        // Once at the start, and not again before the end.
         world.config.maintenance_interval_ms = 60_000;
         let blocked = world.block().await;
         let running = world.start().await;

@@ -1,4 +1,4 @@
-//! Stores that do not answer, logs that do not, and several processes at once.
+//! Stores and logs that do not answer, and several concurrent processes.
 
 use chassis::db;
 use proto::paddock::{
@@ -34,7 +34,7 @@ async fn have_all_read(redis: &RedisServer, partitions: u16) -> bool {
 }
 
 every_store! {
-    async fn a_strict_capture_is_refused_in_time_when_the_store_stands_still(world) {
+    async fn a_strict_capture_is_refused_in_time_while_the_store_is_blocked(world) {
         world.config.timeout_ms = 200;
         let running = world.start().await;
         let blocked = world.block().await;
@@ -54,7 +54,7 @@ every_store! {
         running.stop().await;
     }
 
-    async fn spooled_captures_are_accepted_while_the_store_stands_still_and_arrive_later(world) {
+    async fn spooled_captures_are_accepted_while_the_store_is_blocked_and_arrive_later(world) {
         world.config.timeout_ms = 1000;
         let running = world.start().await;
         let blocked = world.block().await;
@@ -77,7 +77,7 @@ every_store! {
         let load = captures(Strict, 100);
         let mut calls: futures::stream::FuturesUnordered<_> =
             load.iter().map(|capture| running.captures.flush(capture.clone(), 200)).collect();
-        // The writer holds some of them and the queue four; the others have their answer while nothing moves.
+        // The writer holds some of them and the queue holds four. The others are answered while the store is blocked.
         for _ in 0..90 {
             let answer = futures::StreamExt::next(&mut calls).await.unwrap();
             let fault = answer.unwrap_err();
@@ -173,7 +173,7 @@ async fn broken_connections_lose_nothing(world: World) {
 
 /// A process that hangs in the middle of a transaction delays the others for seconds only. The limit is ten seconds; the test
 /// shortens it for the transaction that hangs.
-async fn a_transaction_that_stands_still_is_ended(world: World) {
+async fn a_stalled_transaction_is_ended(world: World) {
     let running = world.start().await;
     let stands_still = db::begin_write(&world.database).await.unwrap();
     let lock = "SELECT pg_advisory_xact_lock(6513008, 0)";
@@ -192,15 +192,15 @@ async fn a_transaction_that_stands_still_is_ended(world: World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_stands_still_is_ended_with_redis() {
+async fn a_stalled_transaction_is_ended_with_redis() {
     let Some(world) = World::redis_and_postgres().await else { return };
-    a_transaction_that_stands_still_is_ended(world).await;
+    a_stalled_transaction_is_ended(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_stands_still_is_ended_without_redis() {
+async fn a_stalled_transaction_is_ended_without_redis() {
     let Some(world) = World::database_on_postgres().await else { return };
-    a_transaction_that_stands_still_is_ended(world).await;
+    a_stalled_transaction_is_ended(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +216,7 @@ async fn broken_connections_to_the_log_lose_nothing_without_redis() {
 }
 
 redis_store! {
-    async fn a_log_that_stands_still_delays_no_caller(world) {
+    async fn a_blocked_log_delays_no_caller(world) {
         let running = world.start().await;
         let blocked = world.block_log().await;
         let load = captures(Strict, 100);
@@ -248,7 +248,7 @@ redis_store! {
         let broken: i64 = world.redis().ask(&["LPUSH", "{paddock:0}:deadlines", "no sorted set"]).await;
         assert_eq!(broken, 1);
         let running = world.start().await;
-        // Those of the broken partition are refused, those of the other are pending.
+        // The captures of the broken partition are refused, those of the other partition are pending.
         let load = captures(Strict, 40);
         let begins = load.iter().map(|capture| running.captures.begin(capture));
         let kept = futures::future::join_all(begins).await.iter().filter(|answer| answer.is_ok()).count();

@@ -1,4 +1,4 @@
-//! Redis in each of its forms, the script that batches are, and settings with which captures would not be safe.
+//! Each deployment form of Redis, the script of batches, and settings with which captures would not be safe.
 
 use std::process::{Child, Command};
 
@@ -77,7 +77,7 @@ async fn captures_follow_the_master_that_sentinels_name() {
     let running = world.start().await;
     let before = captures(Strict, 20);
     works(&running, "the sentinel names the master", &before[0]).await;
-    // What is confirmed a moment before the master goes is on the replica that takes its place.
+    // A capture that is confirmed right before the master fails is on the replica that replaces it.
     let blocked = world.block_log().await;
     assert_eq!(flush_all(&running, &before).await.len(), 20);
     world.redis().kill();
@@ -88,7 +88,7 @@ async fn captures_follow_the_master_that_sentinels_name() {
     world.logs(&[ids(&before), ids(&after)].concat()).await;
     assert_eq!(world.gaps().await, []);
 
-    // Without any replica nothing is confirmed that only the master has.
+    // Without a replica, no capture is confirmed.
     let mut masters = 0;
     for replica in &mut replicas {
         let role = replica.ask::<Vec<redis::Value>>(&["ROLE"]).await[0].clone();

@@ -16,7 +16,7 @@ async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {
     assert_eq!(flush_all(&running, &load).await.len(), count);
     running.kill().await;
     world.unblock(blocked).await;
-    // A part may have been on its way to the store; only the files shall count.
+    // Some of them may have reached the store; this test counts only the files.
     let mut segments = segments(world);
     assert_eq!(segments.len(), 1, "they are in one segment");
     (segments.remove(0), ids(&load))
@@ -40,14 +40,14 @@ every_store! {
         let load = captures(Spool, 600);
         let accepted = flush_all(&running, &load).await;
         assert!((1..600).contains(&accepted.len()), "{} fit", accepted.len());
-        // The group was taken as far as there was room: none of the others fits by itself.
+        // The spool accepted as many of the group as fit. None of the others fits by itself.
         let fault = running.captures.flush(load[599].clone(), 200).await.unwrap_err();
         assert_eq!(fault.reason(), Reason::CaptureUnavailable);
         world.unblock(blocked).await;
         let more = captures(Spool, 600);
         eventually("it works again", async || running.captures.flush(more[0].clone(), 200).await.is_ok()).await;
         eventually("all are taken", async || flush_all(&running, &more).await.len() == 600).await;
-        // Those that were refused were on their way to the store too, and their upstreams had answered.
+        // The refused ones were sent to the store too, and their upstreams had answered.
         world.logs(&[ids(&load), ids(&more)].concat()).await;
         running.stop().await;
     }
@@ -103,7 +103,7 @@ every_store! {
     }
 
     async fn a_segment_that_another_program_deletes_delays_no_other(world) {
-        // More than may be on their way at once, so that the second segment is not read while the store stands still.
+        // More than may be shipped at once, so that the second segment is not read while the store is blocked.
         let (first, expected) = spooled(world, 2000).await;
         let kept = first.with_extension("kept");
         fs::rename(&first, &kept).unwrap();

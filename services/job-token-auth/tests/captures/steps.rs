@@ -1,4 +1,4 @@
-//! What each step of a capture comes to in the log.
+//! The effect of each step of a capture on the log.
 
 use proto::paddock::job_token::v1::{Capture, CaptureMode};
 use time::Duration;
@@ -34,7 +34,7 @@ every_store! {
             }
         }
         running.stop().await;
-        // What the spool shipped last may be left in Redis for the next process.
+        // The records that the spool shipped last may stay in Redis for the next process.
         let running = world.start().await;
         world.logs(&expected).await;
         running.stop().await;
@@ -70,7 +70,7 @@ every_store! {
         overdue.sort();
         eventually("two are unresolved", async || world.unresolved().await == overdue).await;
         assert_eq!(world.pending().await, 1, "the third still has time");
-        assert!(world.events().await.is_empty(), "what is unresolved is no access");
+        assert!(world.events().await.is_empty(), "an unresolved request is not an access");
 
         running.captures.flush(two_targets.clone(), 200).await.unwrap();
         world.logs(&[two_targets.id]).await;
@@ -129,7 +129,7 @@ every_store! {
         running.stop().await;
     }
 
-    async fn an_id_that_is_no_uuid_is_a_fault_and_changes_nothing(world) {
+    async fn an_id_that_is_not_a_uuid_is_a_fault_and_changes_nothing(world) {
         let running = world.start().await;
         for id in ["", "1", "urn:uuid:67e55044-10b1-426f-9247-bb680e5fe0c8", "67e55044-10b1-426f-9247-bb680e5fe0cx"] {
             let odd = Capture { id: id.to_owned(), ..capture(Strict) };

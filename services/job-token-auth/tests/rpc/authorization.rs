@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::support::{ALICE, Actor, Answer as _, ROOT, START, Service, both_databases, question};
 
 /// Creates two private projects of alice, 10 and 20, and a running job in the first. Returns the job's id and its token.
-async fn job_beside_target(service: &Service) -> (i64, String) {
+async fn job_and_target(service: &Service) -> (i64, String) {
     service.project(10, "shop/app", None);
     service.project(20, "tools/charts", None);
     let (job, token) = service.running_job(10).await;
@@ -52,7 +52,7 @@ async fn is_allowed(actor: &Actor, request: AuthorizeRequest) -> bool {
 
 both_databases! {
     async fn an_access_to_another_project_is_allowed_with_a_capture_and_an_identity(service) {
-        let (job_id, token) = job_beside_target(service).await;
+        let (job_id, token) = job_and_target(service).await;
         service.allow(20, 10).await;
         service.clock.advance(Duration::milliseconds(2123));
         let question = question(&token, &["tools/charts"], &[ReadJobs]);
@@ -97,7 +97,7 @@ both_databases! {
     }
 
     async fn a_job_reaches_its_own_project_without_a_record(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         for project in ["10", "shop/app"] {
             let question = question(&token, &[project], &[AdminJobs]);
             let answer = service.gateway().authorization().authorize(question).await.answer();
@@ -107,7 +107,7 @@ both_databases! {
     }
 
     async fn a_user_who_loses_the_role_loses_it_in_running_jobs(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         let gateway = service.gateway();
         for (role, expected) in
             [(Some(40), None), (Some(20), Some("access_denied")), (None, Some("project_not_found")), (Some(30), None)]
@@ -125,7 +125,7 @@ both_databases! {
     }
 
     async fn every_project_of_a_request_must_be_allowed_and_is_captured(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         service.project(30, "tools/base", None);
         let gateway = service.gateway();
         let projects = ["tools/base", "20", "10", "30"];
@@ -166,7 +166,7 @@ both_databases! {
     }
 
     async fn a_token_that_was_not_issued_for_such_a_job_is_invalid(service) {
-        let (job_id, token) = job_beside_target(service).await;
+        let (job_id, token) = job_and_target(service).await;
         let same_claims = forged(service, job_id, 10, ALICE);
         assert!(is_allowed(&service.gateway(), question(&same_claims, &["10"], &[])).await);
         let tokens = [
@@ -183,7 +183,7 @@ both_databases! {
     }
 
     async fn a_damaged_token_is_malformed(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         let cut = token.len() - 1;
         let middle = token.len() / 2;
         let tokens = [
@@ -203,7 +203,7 @@ both_databases! {
     }
 
     async fn deleted_projects_have_different_reasons(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         service.allow(20, 10).await;
         let gateway = service.gateway();
         let long = "x".repeat(300);
@@ -219,7 +219,7 @@ both_databases! {
     }
 
     async fn changes_by_other_processes_apply_within_the_lag(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         service.allow(20, 10).await;
         let gateway = service.gateway();
         let request = question(&token, &["20"], &[ReadJobs]);
@@ -237,7 +237,7 @@ both_databases! {
     }
 
     async fn wrong_requests_of_the_gateway_are_faults(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         let good = question(&token, &["10"], &[]);
         let questions = [
             AuthorizeRequest { projects: Vec::new(), ..good.clone() },
@@ -257,7 +257,7 @@ both_databases! {
     }
 
     async fn only_successes_are_flushed(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         service.allow(20, 10).await;
         let mut client = service.gateway().authorization();
         let capture = client.authorize(question(&token, &["20"], &[ReadJobs])).await.answer().capture.unwrap();
@@ -284,7 +284,7 @@ both_databases! {
     }
 
     async fn a_registry_that_does_not_answer_is_a_fault(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         service.registry.set_down(true);
         let request = question(&token, &["10"], &[]);
         assert_eq!(service.gateway().authorization().authorize(request.clone()).await.fault(), "unavailable");
@@ -293,7 +293,7 @@ both_databases! {
     }
 
     async fn users_do_not_authorize(service) {
-        let (_, token) = job_beside_target(service).await;
+        let (_, token) = job_and_target(service).await;
         for actor in [service.root(), service.job(), service.speaking_as(Caller::Anonymous)] {
             let answer = actor.authorization().authorize(question(&token, &["10"], &[])).await;
             assert_eq!(answer.fault(), "caller_not_accepted");
@@ -319,7 +319,7 @@ async fn verified(service: &Service, identity: &str) -> Value {
 async fn a_change_by_another_process_applies_within_the_lag() {
     let mut service = Service::on_sqlite(|_| {}).await;
     service.add_replica().await;
-    let (job_id, token) = job_beside_target(&service).await;
+    let (job_id, token) = job_and_target(&service).await;
     service.allow(20, 10).await;
     let other = service.on_replica(1, Caller::Process(Process::Gateway));
     let request = question(&token, &["20"], &[ReadJobs]);
@@ -336,7 +336,7 @@ async fn a_change_by_another_process_applies_within_the_lag() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_lag_nothing_is_cached() {
     let service = Service::on_sqlite(|config| config.cache_ms = 0).await;
-    let (_, token) = job_beside_target(&service).await;
+    let (_, token) = job_and_target(&service).await;
     service.enforce(20, false).await;
     let request = question(&token, &["20"], &[ReadJobs]);
     assert!(is_allowed(&service.gateway(), request.clone()).await);

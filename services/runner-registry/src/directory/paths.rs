@@ -135,7 +135,7 @@ mod tests {
             ("007", Some(ObjectId::Number(7))),
             ("0", Some(ObjectId::Number(0))),
             ("9223372036854775807", Some(ObjectId::Number(i64::MAX))),
-            // No number has so many digits, but a path may.
+            // A number has fewer digits, but a path may have more.
             ("9223372036854775808", path("9223372036854775808")),
             ("-1", None),
             ("1.5", path("1.5")),

@@ -119,7 +119,7 @@ both_databases! {
         }
     }
 
-    async fn what_is_wrong_with_a_token_is_told_apart(registry) {
+    async fn each_flaw_of_a_token_has_its_reason(registry) {
         let alice = registry.user("alice").await;
         let created = create(registry, new(&alice)).await;
         let runner = RunnerToken::generate(RunnerType::Project).unwrap();

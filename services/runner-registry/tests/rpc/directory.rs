@@ -94,11 +94,11 @@ both_databases! {
         assert_eq!(access(registry, other.id, Some(alice.user_id())).await.access_level, None);
     }
 
-    async fn nobody_an_unknown_user_and_an_administrator_are_told_apart(registry) {
+    async fn an_absent_user_an_unknown_user_and_an_administrator_differ(registry) {
         let project = registry.project("tool", &registry.group("top", None).await).await;
-        let nobody = access(registry, project.id, None).await;
-        assert_eq!((nobody.user_exists, nobody.username.as_str(), nobody.access_level), (false, "", None));
-        assert_eq!(access(registry, project.id, Some(9_999)).await, nobody);
+        let absent = access(registry, project.id, None).await;
+        assert_eq!((absent.user_exists, absent.username.as_str(), absent.access_level), (false, "", None));
+        assert_eq!(access(registry, project.id, Some(9_999)).await, absent);
         let root = access(registry, project.id, Some(registry.root().user_id())).await;
         assert!(root.user_exists && root.user_is_admin);
         assert_eq!((root.username.as_str(), root.access_level), ("root", Some(50)));
@@ -160,11 +160,11 @@ both_databases! {
         let group = registry.group("top", None).await;
         let project = registry.project("tool", &group).await;
         let alice = Some(registry.user("alice").await.user_id());
-        for (visibility, nobody, somebody) in
+        for (visibility, seen_by_anonymous, seen_by_alice) in
             [(Visibility::Private, false, false), (Visibility::Internal, false, true), (Visibility::Public, true, true)]
         {
             show(registry, &group, &project, visibility).await;
-            for (viewer, seen) in [(None, nobody), (alice, somebody)] {
+            for (viewer, seen) in [(None, seen_by_anonymous), (alice, seen_by_alice)] {
                 assert_eq!(projects(registry, &[project.id], viewer, false).await[0].1, seen, "{visibility:?}");
                 assert_eq!(groups(registry, &[group.id], viewer, false).await, [("TOP".to_owned(), seen)]);
             }

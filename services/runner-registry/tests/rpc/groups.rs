@@ -246,7 +246,7 @@ both_databases! {
         // These paths look similar, but are not below; `_` must not act as a wildcard.
         let near = registry.group("top-2", None).await;
         let wild = registry.group("t_p", None).await;
-        let beside = registry.project("sub", &near).await;
+        let sibling = registry.project("sub", &near).await;
 
         let mut client = registry.root().groups();
         let renamed = client.update_group(rename(&top, "Renamed.Top")).await.answer().group.unwrap();
@@ -256,7 +256,7 @@ both_databases! {
         let moved = registry.root().projects().get_project(by_path).await.answer().project.unwrap();
         assert_eq!((moved.id, moved.namespace.unwrap().full_path.as_str()), (project.id, "Renamed.Top/sub/deep"));
         assert_eq!(get(registry, "t_p").await.id, wild.id);
-        let kept = GetProjectRequest { id: beside.id.to_string() };
+        let kept = GetProjectRequest { id: sibling.id.to_string() };
         let kept = registry.root().projects().get_project(kept).await.answer().project.unwrap();
         assert_eq!(kept.path_with_namespace, "top-2/sub");
 

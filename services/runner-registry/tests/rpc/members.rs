@@ -14,7 +14,7 @@ use proto::{
 
 use crate::support::{Actor, Answer as _, Registry, both_databases};
 
-/// What a call was refused with; none: it succeeded.
+/// The reason of the refusal; none if the call succeeded.
 macro_rules! refused {
     ($call:expr) => {
         $call.await.err().map(|status| Rejection::from(status).spec().code)
@@ -218,7 +218,7 @@ both_databases! {
             let mut client = alice.members();
             for level in [10, 20, 30, 40, 50] {
                 let expected = if own >= 40 && level <= own { None } else { denied };
-                // Gives the role to a new member, gives it in place of a smaller one, and takes it away.
+                // Gives the role to a new member, raises a smaller role to it, and removes it.
                 let case = format!("{role:?} {level}");
                 assert_eq!(refused!(client.add_project_member(add_to_project(&project, &bob, level))), expected, "{case}");
                 let _ = root.remove_project_member(remove_from_project(&project, &bob)).await;
@@ -327,7 +327,7 @@ both_databases! {
         assert_eq!(client.add_group_member(add_to_group(&group, &gone, 10)).await.reason(), "user_not_found");
     }
 
-    async fn a_member_who_is_deleted_is_no_member(registry) {
+    async fn a_deleted_member_is_not_a_member(registry) {
         let group = registry.group("top", None).await;
         let alice = registry.user("alice").await;
         registry.join_group(&alice, &group, Owner).await;

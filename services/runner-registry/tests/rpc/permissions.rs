@@ -13,7 +13,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use crate::support::{Actor, Answer as _, Registry, both_databases};
 
-/// What a call was refused with; none: it succeeded.
+/// The reason of the refusal; none if the call succeeded.
 macro_rules! refused {
     ($call:expr) => {
         $call.await.err().map(|status| chassis::status::Rejection::from(status).spec().code)
@@ -134,7 +134,7 @@ both_databases! {
     async fn a_role_in_a_group_holds_below_it(registry) {
         let top = registry.group("top", None).await;
         let sub = registry.group("sub", Some(&top)).await;
-        let beside = registry.group("beside", None).await;
+        let sibling = registry.group("sibling", None).await;
         for role in Role::ALL {
             let name = format!("{role:?}").to_lowercase();
             let project = registry.project(&name, &sub).await;
@@ -148,9 +148,9 @@ both_databases! {
             assert_eq!(create_project(&member, &sub, &format!("{name}-p")).await, creation, "{role:?}");
             assert_eq!(update_project(&member, &project).await, unless("access_denied", role, Maintainer), "{role:?}");
             assert_eq!(delete_project(&member, &project).await, unless("access_denied", role, Owner), "{role:?}");
-            assert_eq!(get_group(&member, &beside).await, Some("group_not_found"));
+            assert_eq!(get_group(&member, &sibling).await, Some("group_not_found"));
             assert!(visible_groups(&member).await.contains(&"top/sub".to_owned()));
-            assert!(!visible_groups(&member).await.contains(&"beside".to_owned()));
+            assert!(!visible_groups(&member).await.contains(&"sibling".to_owned()));
         }
     }
 

@@ -1,10 +1,10 @@
-//! The kinds of callers, and how each comes by its credential.
+//! The kinds of callers, and how each gets its credential.
 
 use proto::paddock::contract::v1::TokenScope;
 use serde_json::json;
 use system::{Api, Paddock};
 
-use crate::{database, world};
+use crate::{database, fixtures};
 
 /// A kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,25 +13,25 @@ pub enum Caller {
     Anonymous,
     /// A personal access token with one character missing.
     MalformedUserToken,
-    /// The token of a user that is gone.
+    /// The token of a deleted user.
     UnknownUserToken,
     /// A token after its last day.
     ExpiredUserToken,
     /// A token that was revoked.
     RevokedUserToken,
-    /// The token of an administrator with this scope alone.
+    /// The token of an administrator with only this scope.
     Admin(TokenScope),
-    /// A user with no rights in what is asked for.
+    /// A user without rights on the requested object.
     Stranger,
-    /// The user that owns what is asked for.
+    /// The user that owns the requested object.
     Owner,
-    /// A runner token where users put theirs.
+    /// A runner token in the place of a personal access token.
     RunnerTokenAsUser,
     /// A runner.
     Runner,
     /// A runner token with one character missing.
     MalformedRunnerToken,
-    /// The token of a runner that is gone.
+    /// The token of a deleted runner.
     UnknownRunnerToken,
     /// A runner token after its expiry.
     ExpiredRunnerToken,
@@ -39,31 +39,31 @@ pub enum Caller {
     SupersededRunnerToken,
     /// A runner token from before a reset by runner id.
     RevokedRunnerToken,
-    /// A personal access token where runners put theirs.
+    /// A personal access token in the place of a runner token.
     UserTokenAsRunner,
-    /// A personal access token where users put theirs, and no runner token.
+    /// A personal access token in its own place, and no runner token.
     UserOnRunnerRoute,
-    /// A job token where users put theirs.
+    /// A job token in the place of a personal access token.
     JobTokenAsUser,
-    /// A job token in its own place, where only users may come.
+    /// A job token in its own place, on a route for users.
     JobOnUserRoute,
     /// A running job.
     Job,
-    /// A job token with its signature cut off.
+    /// A job token without its signature.
     MalformedJobToken,
     /// A job token that another instance signed.
     JobTokenOfAnotherInstance,
     /// The token of a job that has ended.
     TokenOfAFinishedJob,
-    /// The token of a job that has not begun.
+    /// The token of a job that has not started.
     TokenOfACreatedJob,
-    /// The token of a job whose project is gone.
+    /// The token of a job whose project is deleted.
     TokenOfAJobWithoutProject,
-    /// A personal access token where jobs put theirs.
+    /// A personal access token in the place of a job token.
     UserTokenAsJob,
-    /// A runner token where jobs put theirs.
+    /// A runner token in the place of a job token.
     RunnerTokenAsJob,
-    /// A personal access token where users put theirs, and no job token.
+    /// A personal access token in its own place, and no job token.
     UserOnJobRoute,
 }
 
@@ -127,24 +127,25 @@ impl Callers {
     pub async fn make(paddock: &Paddock) -> Self {
         let root = paddock.root();
         let anonymous = paddock.anonymous();
-        let [owner, stranger, leaver] = [world::user(&root).await, world::user(&root).await, world::user(&root).await];
-        let unknown = world::user_token(&root, leaver, "unknown", &["api"]).await;
+        let [owner, stranger, leaver] =
+            [fixtures::user(&root).await, fixtures::user(&root).await, fixtures::user(&root).await];
+        let unknown = fixtures::user_token(&root, leaver, "unknown", &["api"]).await;
         root.delete(&format!("/users/{leaver}")).await.ok(204);
-        let me = world::id(&root.get("/user").await.ok(200));
-        let expired = world::user_token(&root, me, "expired", &["api"]).await;
-        let revoked = world::user_token(&root, me, "revoked", &["api"]).await;
+        let me = fixtures::id(&root.get("/user").await.ok(200));
+        let expired = fixtures::user_token(&root, me, "expired", &["api"]).await;
+        let revoked = fixtures::user_token(&root, me, "revoked", &["api"]).await;
         database::run(paddock, "UPDATE personal_access_tokens SET expires_at = created_at WHERE name = 'expired'")
             .await;
         database::run(paddock, "UPDATE personal_access_tokens SET revoked_at = created_at WHERE name = 'revoked'")
             .await;
         let mut scoped = Vec::new();
         for scope in TokenScope::ALL {
-            scoped.push((scope, world::user_token(&root, me, "scoped", &[scope.name()]).await));
+            scoped.push((scope, fixtures::user_token(&root, me, "scoped", &[scope.name()]).await));
         }
-        let owner = root.with_token(&world::user_token(&root, owner, "owner", &["api"]).await);
-        let stranger = world::user_token(&root, stranger, "stranger", &["api"]).await;
-        let runner = world::runner(&owner, world::project(&owner).await).await.1;
-        let job = world::job(&root, world::project(&root).await, me).await.1;
+        let owner = root.with_token(&fixtures::user_token(&root, owner, "owner", &["api"]).await);
+        let stranger = fixtures::user_token(&root, stranger, "stranger", &["api"]).await;
+        let runner = fixtures::runner(&owner, fixtures::project(&owner).await).await.1;
+        let job = fixtures::job(&root, fixtures::project(&root).await, me).await.1;
         Self { anonymous, root, owner, stranger, unknown, expired, revoked, runner, job, scoped }
     }
 
@@ -171,9 +172,9 @@ impl Callers {
         if caller == Caller::UserOnRunnerRoute { self.owner.clone() } else { self.anonymous.clone() }
     }
 
-    /// The runner token that the caller presents. Each call gets a new runner, because a method may use the token up.
+    /// The runner token that the caller presents. Each call gets a new runner, because a method may consume the token.
     pub async fn runner_token(&self, caller: Caller, paddock: &Paddock) -> Option<String> {
-        let (id, token) = world::runner(&self.owner, world::project(&self.owner).await).await;
+        let (id, token) = fixtures::runner(&self.owner, fixtures::project(&self.owner).await).await;
         let manager = json!({ "token": token, "system_id": super::table::SYSTEM_ID });
         self.anonymous.post("/runners/verify", manager).await.ok(200);
         match caller {
@@ -200,29 +201,29 @@ impl Callers {
         Some(token)
     }
 
-    /// The job token that is sent in the header of job tokens.
-    pub fn beside(&self, caller: Caller) -> Option<&str> {
+    /// The job token that is sent in its own header in addition to the other credential.
+    pub fn extra_job_token(&self, caller: Caller) -> Option<&str> {
         (caller == Caller::JobOnUserRoute).then_some(self.job.as_str())
     }
 
-    /// What the caller presents as a job token. Each call gets a new job.
+    /// The job token that the caller presents. Each call gets a new job.
     pub async fn job_token(&self, caller: Caller) -> Option<String> {
-        let me = world::id(&self.root.get("/user").await.ok(200));
-        let project = world::project(&self.root).await;
-        let (id, token) = world::job(&self.root, project, me).await;
+        let me = fixtures::id(&self.root.get("/user").await.ok(200));
+        let project = fixtures::project(&self.root).await;
+        let (id, token) = fixtures::job(&self.root, project, me).await;
         match caller {
             Caller::Job => {}
             Caller::MalformedJobToken => return token.rsplit_once('.').map(|(unsigned, _)| unsigned.to_owned()),
             Caller::JobTokenOfAnotherInstance => {
                 let other = Paddock::start();
-                return Some(world::job(&other.root(), world::project(&other.root()).await, 1).await.1);
+                return Some(fixtures::job(&other.root(), fixtures::project(&other.root()).await, 1).await.1);
             }
             Caller::TokenOfAFinishedJob => {
                 self.root.post(&format!("/admin/jobs/{id}/finish"), json!({})).await.ok(200);
             }
             Caller::TokenOfACreatedJob => {
                 let created = json!({ "project_id": project, "user_id": me, "status": "created" });
-                return Some(world::text(&self.root.post("/admin/jobs", created).await.ok(201)["token"]));
+                return Some(fixtures::text(&self.root.post("/admin/jobs", created).await.ok(201)["token"]));
             }
             Caller::TokenOfAJobWithoutProject => {
                 self.root.delete(&format!("/projects/{project}")).await.ok(204);

@@ -1,4 +1,4 @@
-//! Past the gateway: on the port of the registry nobody gets in without an identity that one of our processes signed.
+//! Calls past the gateway: a service refuses every call without an identity that one of our processes signed.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proto::contract::METHODS;
@@ -26,7 +26,7 @@ async fn call(channel: &Channel, path: &'static str, identities: &[String]) -> R
     client.unary(request, PathAndQuery::from_static(path), codec).await.map(|_| ())
 }
 
-/// An identity that claims everything, signed with a key of the test's own, under the id of a real one.
+/// An identity that claims everything, signed with a key of the test under the id of a real key.
 fn forged(path: &str, server: Process, key_id: &str) -> String {
     let claims = json!({
         "iss": "gateway", "aud": server.name(), "iat": 0, "exp": 4_102_444_800_u64, "jti": "forged", "method": path,
@@ -36,7 +36,7 @@ fn forged(path: &str, server: Process, key_id: &str) -> String {
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&[7; 32])).expect("a signed identity")
 }
 
-/// The same without any signature, which names no algorithm.
+/// The same identity without its signature.
 fn unsigned(path: &str, server: Process, key_id: &str) -> String {
     let signed = forged(path, server, key_id);
     let (body, _) = signed.rsplit_once('.').expect("three parts");
@@ -47,8 +47,8 @@ async fn connect(endpoint: String) -> Channel {
     Channel::from_shared(endpoint).expect("an address").connect().await.expect("the process listens")
 }
 
-/// Calls every method of a process as everybody who has no business there.
-async fn nobody_gets_in(endpoint: String, server: Process) {
+/// Asserts that every method of a process refuses calls without a valid identity.
+async fn assert_all_refused(endpoint: String, server: Process) {
     let channel = connect(endpoint).await;
     let contract = ContractServiceClient::new(channel.clone()).get_contract(GetContractRequest {}).await;
     let key_id = contract.expect("the contract is public").into_inner().identity_key_ids.swap_remove(0);
@@ -58,7 +58,7 @@ async fn nobody_gets_in(endpoint: String, server: Process) {
     for method in served.filter(|method| !method.accepts.contains(&CredentialKind::None)) {
         let real = forged(method.path, server, &key_id);
         let callers = [
-            ("nobody", vec![]),
+            ("no identity", vec![]),
             ("rubbish", vec!["rubbish".to_owned()]),
             ("a forged identity", vec![real.clone()]),
             ("an identity without signature", vec![unsigned(method.path, server, &key_id)]),
@@ -79,12 +79,12 @@ async fn nobody_gets_in(endpoint: String, server: Process) {
 }
 
 #[tokio::test]
-async fn nobody_gets_past_the_gateway_without_a_signed_identity() {
+async fn a_call_without_a_signed_identity_is_refused() {
     let database = Database::Sqlite;
     let registry = Registry::start(&database, &[]);
     let auth = JobTokenAuth::start(&registry, &database, None, &[]);
-    nobody_gets_in(registry.endpoint(), Process::RunnerRegistry).await;
-    nobody_gets_in(auth.endpoint(), Process::JobTokenAuth).await;
+    assert_all_refused(registry.endpoint(), Process::RunnerRegistry).await;
+    assert_all_refused(auth.endpoint(), Process::JobTokenAuth).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Who may call what: every method that REST reaches, for every kind of caller, against a table; and every method called past
-//! the gateway, where nobody gets in without a signed identity. A method of the contract without a row fails.
+//! The access matrix: every method of REST, called by every kind of caller and compared with a table. Calls past the gateway
+//! are refused without a signed identity. A method of the contract without a row fails.
 
 mod callers;
 mod direct;
@@ -54,7 +54,7 @@ fn spec(method: &str) -> &'static MethodSpec {
     METHODS.iter().find(|spec| spec.name == method).expect("a method of the contract")
 }
 
-/// The verb, and the path below `/api/v4`, held to the template of the contract.
+/// The verb, and the path below `/api/v4`, which must match the template of the contract.
 fn route(spec: &MethodSpec, path: &str) -> (Method, String) {
     let (verb, template) = spec.rest.expect("a route");
     let below = template.trim_start_matches("/api/v4");
@@ -65,7 +65,7 @@ fn route(spec: &MethodSpec, path: &str) -> (Method, String) {
     (verb.parse().expect("a verb"), path.to_owned())
 }
 
-/// What is wrong with an answer; none when it is as expected.
+/// Describes the difference between an answer and the expected one. Returns none if there is none.
 fn difference(answer: &Answer, expected: Expected, spec: &MethodSpec) -> Option<String> {
     let reason = answer.body["reason"].as_str().unwrap_or_default();
     let right = match expected {
@@ -100,7 +100,7 @@ async fn ask_as_user(row: &UserRow, caller: Caller, callers: &Callers, objects: 
     let (path, body) = (row.request)(objects);
     let (verb, path) = route(spec(row.method), &path);
     let mut request = callers.as_user(caller).request(verb, &path);
-    if let Some(token) = callers.beside(caller) {
+    if let Some(token) = callers.extra_job_token(caller) {
         request = request.header(Api::job_header(), token);
     }
     system::send(if body.is_null() { request } else { request.json(&body) }).await

@@ -4,12 +4,12 @@ use proto::paddock::contract::v1::{Reason, TokenScope};
 use serde_json::{Value, json};
 
 use super::{callers::Caller, objects::Objects};
-use crate::world::unique;
+use crate::fixtures::unique;
 
 /// The id of the runner program that every runner of the matrix has.
 pub const SYSTEM_ID: &str = "s_0123456789ab";
 
-/// How a call ends.
+/// The expected outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     Success,
@@ -46,7 +46,7 @@ impl UserRow {
     }
 }
 
-/// A method for runners; all of them treat a caller alike.
+/// A method for runners. All of them give a caller the same outcome.
 pub struct RunnerRow {
     pub method: &'static str,
     /// The path below `/api/v4`, and the body without the token.
@@ -68,7 +68,7 @@ impl RunnerRow {
     }
 }
 
-/// A method for jobs; all of them treat a caller alike.
+/// A method for jobs. All of them give a caller the same outcome.
 pub struct JobRow {
     pub method: &'static str,
     /// The path below `/api/v4`.
@@ -90,7 +90,7 @@ impl JobRow {
     }
 }
 
-/// A method for anybody.
+/// A public method.
 pub struct PublicRow {
     pub method: &'static str,
     /// The whole path.
@@ -121,7 +121,7 @@ const fn row(
     UserRow { method, scopes, stranger: who.0, owner: who.1, request }
 }
 
-/// The path alone.
+/// A request without a body.
 fn get(path: impl Into<String>) -> (String, Value) {
     (path.into(), Value::Null)
 }

@@ -10,31 +10,31 @@ const FILES: [(&str, &str, &str); 5] = [
     (
         "paddock serve",
         "paddock/config.default.toml",
-        "Read by `paddock serve` alone; what stands here overrides the defaults of the sections below.",
+        "Read only by `paddock serve`. These values override the defaults of the sections below.",
     ),
     ("Every process", "services/chassis/config.default.toml", "Read by every process."),
     (
         "gateway",
         "gateway/config.default.toml",
-        "Read by `gateway`, and by `paddock serve` but for `listen`, `metrics_listen` and `endpoint`: it sets those itself.",
+        "Read by `gateway`, and by `paddock serve` except for `listen`, `metrics_listen` and `endpoint`, which it sets itself.",
     ),
     (
         "runner-registry",
         "services/runner-registry/config.default.toml",
-        "Read by `runner-registry`, and by `paddock serve` but for `listen`, `metrics_listen`, `sqlite_path` and\n`root_token_file`: it sets those itself, and refuses another `database`.",
+        "Read by `runner-registry`, and by `paddock serve` except for `listen`, `metrics_listen`, `sqlite_path` and\n`root_token_file`, which it sets itself. `paddock serve` refuses another `database`.",
     ),
     (
         "job-token-auth",
         "services/job-token-auth/config.default.toml",
-        "Read by `job-token-auth`, and by `paddock serve` but for `listen`, `metrics_listen`, `sqlite_path`, `endpoint` and\n`spool_folder`: it sets those itself, and refuses another `database`.",
+        "Read by `job-token-auth`, and by `paddock serve` except for `listen`, `metrics_listen`, `sqlite_path`, `endpoint` and\n`spool_folder`, which it sets itself. `paddock serve` refuses another `database`.",
     ),
 ];
 
 const INTRODUCTION: &str = "\
-A setting has a documented default, which a file (`--config FILE`, TOML) overrides, which an environment variable overrides:
-`PADDOCK_`, then the names of the levels in capitals with `__` between them. A name that no process knows, and a value that is not
-allowed, end the process at start; [mistakes](../how-to/configure.md#mistakes) are reported together. Secrets are files and never
-settings: [secrets](secrets.md).
+Every setting has a default. A file (`--config FILE`, TOML) overrides the default, and an environment variable overrides the file.
+Its name is `PADDOCK_` and the names of the levels in capitals, with `__` between them. An unknown name or an invalid value ends
+the process at start; [mistakes](../how-to/configure.md#mistakes) are reported together. Secrets are files and never settings:
+[secrets](secrets.md).
 ";
 
 const TABLE: &str = "| Setting | Default | Variable | Meaning |\n|---|---|---|---|\n";
@@ -49,14 +49,14 @@ pub fn page() -> String {
     out
 }
 
-/// Renders the settings of a default file. The comment above a setting holds for those that follow it directly, too.
+/// Renders the settings of a default file. The comment above a setting also applies to those that directly follow it.
 fn render(out: &mut String, file: &str, text: &str) {
     let mut section = String::new();
     let mut comment = Vec::new();
-    let mut told = false;
+    let mut is_commented = false;
     for line in text.lines().map(str::trim) {
         if let Some(words) = line.strip_prefix('#') {
-            if std::mem::take(&mut told) {
+            if std::mem::take(&mut is_commented) {
                 comment.clear();
             }
             comment.push(words.trim());
@@ -74,7 +74,7 @@ fn render(out: &mut String, file: &str, text: &str) {
             }
             let variable = variable(&section, name);
             let _ = writeln!(out, "| `{name}` | `{}` | `{variable}` | {} |", cell(value), cell(&comment.join(" ")));
-            told = true;
+            is_commented = true;
         } else {
             assert!(line.is_empty(), "{file}: cannot read {line:?}");
             comment.clear();
@@ -88,7 +88,7 @@ fn variable(section: &str, name: &str) -> String {
     format!("PADDOCK_{}", levels.collect::<Vec<_>>().join("__").to_uppercase())
 }
 
-/// The pages promise that the file is TOML and that the renderer reads all of it.
+/// The renderer reads every setting of the default files.
 #[test]
 fn every_default_is_rendered() {
     for (_, file, _) in FILES {

@@ -20,31 +20,30 @@ Every answer that is not a success says why, in JSON:
 }
 ```
 
-`message` is GitLab's wording, and may be more precise than below; where GitLab answers under `error`, the text stands under
-both keys. `reason` is stable: match on it. `request_id` is also the header `X-Request-Id`, and finds the log line. Where a
-pause helps, the header `Retry-After` gives it in whole seconds.
+`message` has GitLab's wording, and may be more precise than below. If GitLab answers under `error`, the text is under both
+keys. `reason` is stable: match on it. `request_id` is also the header `X-Request-Id`, and finds the log line. If a pause helps,
+the header `Retry-After` gives it in whole seconds.
 
-A refusal (4xx) is a state that a client can bring about: it is logged once at INFO and never counted as an error of the
-server. A fault (5xx) is Paddock's own: it is logged at ERROR, and is never a 401 or 403.
+A refusal (4xx) is caused by the client: it is logged once at INFO and never counted as an error of the server.
+A fault (5xx) is caused by Paddock: it is logged at ERROR, and is never a 401 or 403.
 ";
 
 const CREDENTIALS: &str = "\
-What callers present, and where. A credential that stands in two places with two different values is refused with
-[`conflicting_credentials`](refusals.md#conflicting_credentials); one that stands in two places with one value is read once.
-A token is random characters and a checksum, of which only the digest is stored, or a signed JSON Web Token, of which nothing is
-stored; so a mistyped one is refused without a look-up.
+The credentials of callers, and the places of a request that can carry them. A request with two different values of a credential is
+refused with [`conflicting_credentials`](refusals.md#conflicting_credentials). The same value in two places is accepted. A token is
+either random characters with a checksum, of which only the digest is stored, or a signed JSON Web Token, which is not stored. So a
+mistyped token is refused without a look-up.
 ";
 
 const HEADERS: &str = "\
-The headers (gRPC metadata keys) that the processes exchange among themselves. The gateway drops every one of them from what
-a client sends.
+The headers (gRPC metadata keys) that the processes exchange. The gateway removes all of them from the requests of clients.
 ";
 
 const SECRETS: &str = "\
 The secrets that processes share or keep. Each is a file in the folder `secrets.folder` of the
-[configuration](configuration.md); none is ever a setting or an environment variable. A file that is missing, empty, padded
-with white space, too short or a placeholder ends the process at start, with a line that names object, key and file.
-`paddock serve` makes its own on first start.
+[configuration](configuration.md); no secret is a setting or an environment variable. A file that is missing, empty, padded with
+white space, too short or a placeholder ends the process at start, with a line that names object, key and file. `paddock serve`
+creates its secrets on first start.
 ";
 
 fn spec(reason: Reason) -> &'static ReasonSpec {
@@ -91,7 +90,8 @@ pub fn credentials() -> String {
             title(&format!("{kind:?}")),
             contract_comment("CredentialKind", kind as i32)
         );
-        let _ = writeln!(out, "Begins with `{}`. It may stand in, in the order of precedence:\n", spec.prefix);
+        let _ =
+            writeln!(out, "Begins with `{}`. It can be in these places, in the order of precedence:\n", spec.prefix);
         for carrier in spec.carriers {
             let place = match carrier.place {
                 Place::Header(name) => format!("the header `{name}`"),
@@ -101,14 +101,14 @@ pub fn credentials() -> String {
                 }
                 Place::AuthorizationScheme(scheme) => format!("the header `authorization` with the scheme `{scheme}`"),
             };
-            let only = if carrier.only_with_prefix { ", if the value begins so" } else { "" };
+            let only = if carrier.only_with_prefix { ", if the value has this prefix" } else { "" };
             let _ = writeln!(out, "1. {place}{only}");
         }
         out.push('\n');
         for (when, reason) in [
-            ("None came", spec.missing),
+            ("It is missing", spec.missing),
             ("Its form or checksum is wrong", spec.malformed),
-            ("One of another kind came", spec.wrong_kind),
+            ("It is of another kind", spec.wrong_kind),
         ] {
             let _ = writeln!(out, "- {when}: [`{0}`](refusals.md#{0})", self::spec(reason).code);
         }
@@ -135,8 +135,7 @@ fn names(processes: &[Process]) -> String {
 }
 
 pub fn headers() -> String {
-    let mut out =
-        header("Headers", "`header.proto` and the field options", "The headers with a meaning of Paddock's own.\n");
+    let mut out = header("Headers", "`header.proto` and the field options", "The headers that Paddock defines.\n");
     let _ =
         write!(out, "\n## Between processes\n\n{HEADERS}\n| Key | Meaning | Set by | Read by |\n|---|---|---|---|\n");
     for internal in InternalHeader::ALL {

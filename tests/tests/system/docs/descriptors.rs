@@ -46,12 +46,12 @@ pub fn contract_comment(enumeration: &str, number: i32) -> String {
     value_comment(&descriptor.get_value(number).expect("a declared value"))
 }
 
-/// A field of an option, as text; empty when it is unset.
+/// A field of an option as text; empty if it is unset.
 pub fn option_text(message: &DynamicMessage, field: &str) -> String {
     message.get_field_by_name(field).and_then(|value| value.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
-/// The field option of ours; a message without values when the field has none.
+/// The field option of the contract; a message without values if the field has none.
 pub fn field_option(field: &FieldDescriptor) -> DynamicMessage {
     let extension = pool().get_extension_by_name("paddock.contract.v1.field").expect("the field option");
     match &*field.options().get_extension(&extension) {

@@ -1,4 +1,4 @@
-//! Links between the pages lead somewhere.
+//! Links between the pages lead to existing pages and headings.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn anchors(text: &str) -> HashSet<String> {
         .collect()
 }
 
-/// The targets of the links of a page, those to the outside left out.
+/// The targets of the links of a page, without external ones.
 fn targets(text: &str) -> Vec<String> {
     let parts = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     parts.filter(|target| !target.contains("://") && !target.contains(' ')).map(ToOwned::to_owned).collect()

@@ -1,11 +1,11 @@
-//! The page of metrics names those that the source names, and no others.
+//! The page of metrics names exactly the metrics of the source.
 
 use std::collections::BTreeSet;
 
-/// What every metric of ours begins with.
+/// The prefix of every metric of Paddock.
 const PREFIX: &str = "paddock_";
 
-/// How the name of a counter, and of what has a unit, ends; `paddock_` begins other names too.
+/// The endings of the names of counters and of metrics with a unit. Other names begin with `paddock_` too.
 const ENDINGS: [&str; 5] = ["_total", "_seconds", "_bytes", "_length", "_instance"];
 
 /// Reports whether the word has the form of a metric's name.

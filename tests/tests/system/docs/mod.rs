@@ -1,5 +1,5 @@
-//! `docs/reference` is what the contract, the default settings and the running gateway say. These tests fail when it is not;
-//! with `UPDATE_GENERATED=1` (`make docs`) they write it instead.
+//! Generates `docs/reference` from the contract, the default settings and the running gateway. These tests fail if a page is
+//! not current. With `UPDATE_GENERATED=1` (`make docs`) they write the pages instead.
 
 mod configuration;
 mod contract;

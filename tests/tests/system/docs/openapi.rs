@@ -1,4 +1,4 @@
-//! The OpenAPI document is one that others accept.
+//! An independent validator accepts the OpenAPI document.
 
 use std::process::Command;
 

@@ -13,13 +13,13 @@ use super::descriptors::{
 use super::{cell, header, link_reasons};
 
 const INTRODUCTION: &str = "\
-Every route that the gateway serves by itself; those that it forwards are in the table of
-[protected routes](../how-to/protect-an-upstream.md). Parameters are read from JSON, form, multipart and query alike; unknown
-ones are ignored. `:id` of a project or group takes the number or the URL-encoded full path. Times are ISO 8601 in UTC with
+Every route that the gateway serves itself. The routes that it forwards are in the table of
+[protected routes](../how-to/protect-an-upstream.md). Parameters are read from JSON, forms, multipart and the query; unknown ones
+are ignored. `:id` of a project or group takes the number or the URL-encoded full path. Times are ISO 8601 in UTC with
 milliseconds. Lists take `page` and `per_page` and answer with the headers `X-Page`, `X-Per-Page`, `X-Next-Page`,
 `X-Prev-Page`, `X-Total`, `X-Total-Pages` and `Link`; lists that grow while they are read take `cursor` and `per_page` and answer with
-`X-Per-Page`, `X-Next-Cursor` and `Link`. What a refusal looks like: [refusals](refusals.md). Where a token may
-stand: [credentials](credentials.md). The same as a machine reads it: [openapi.json](openapi.json).
+`X-Per-Page`, `X-Next-Cursor` and `Link`. The form of refusals: [refusals](refusals.md). The places of a
+token: [credentials](credentials.md). The machine-readable form of this page: [openapi.json](openapi.json).
 ";
 
 pub fn page() -> String {
@@ -153,7 +153,7 @@ fn render_answer(out: &mut String, method: &MethodDescriptor, objects: &mut Obje
     let response_body = http_rule(method).map(|rule| option_text(&rule, "response_body")).unwrap_or_default();
     if let Some(field) = method.output().get_field_by_name(&response_body) {
         if matches!(field.kind(), Kind::Message(message) if message.full_name() == "paddock.document.v1.Document") {
-            out.push_str("\nAnswer: the file; its media type and its name stand in the headers.\n");
+            out.push_str("\nAnswer: the file; its media type and its name are in the headers.\n");
             return;
         }
         if method.output().fields().any(|field| is_cursor(&field.kind())) {

@@ -12,13 +12,14 @@ use time::format_description::well_known::Rfc3339;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::{Installation, Story, VISIBLE, paddock_before};
+use super::{Installation, Scenario, VISIBLE, paddock_before};
 use crate::database;
 
-/// An upstream that takes long is not waited for long.
+/// The gateway waits only briefly for a slow upstream.
 const SHORT: [(&str, &str); 1] = [("PADDOCK_GATEWAY__UPSTREAM_TIMEOUT_MS", "1000")];
 
-/// The processes before an upstream, with captures in Redis and records in PostgreSQL; none when the machine lacks one.
+/// Starts the processes in front of an upstream, with captures in Redis and records in PostgreSQL. Returns none if one of them
+/// is not installed.
 pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)]) -> Option<(Redis, Distributed)> {
     let redis = Redis::start()?;
     let database = database::on_postgres().await?;
@@ -29,34 +30,34 @@ pub async fn on_redis_and_postgres(upstream: &Upstream, settings: &[(&str, &str)
 }
 
 async fn a_redirect_is_logged(installation: Installation, upstream: &Upstream) {
-    let story = Story::begin(installation).await;
-    assert_eq!(story.log("").await, Vec::<Value>::new(), "nobody came yet");
+    let scenario = Scenario::start(installation).await;
+    assert_eq!(scenario.log("").await, Vec::<Value>::new(), "there is no access yet");
     let before = OffsetDateTime::now_utc();
-    let answer = story.download("answer=302").await;
+    let answer = scenario.download("answer=302").await;
     let after = OffsetDateTime::now_utc();
     assert_eq!((answer.status, answer.header("location")), (302, LOCATION), "{}", answer.text);
 
-    let row = within(VISIBLE, async || story.log("").await.into_iter().next()).await;
+    let row = within(VISIBLE, async || scenario.log("").await.into_iter().next()).await;
     let row = row.expect("the log has the access in time");
-    assert_eq!(row["origin_project"]["id"], story.origin, "{row:#}");
-    assert_eq!(row["accessed_project"]["id"], story.target, "{row:#}");
+    assert_eq!(row["origin_project"]["id"], scenario.origin, "{row:#}");
+    assert_eq!(row["accessed_project"]["id"], scenario.target, "{row:#}");
     assert_eq!(row["job_token_policies"], json!(["read_jobs"]), "{row:#}");
     assert_eq!(row["access_count"], 1, "{row:#}");
-    assert_eq!((&row["last_job_id"], &row["last_user_id"]), (&json!(story.job), &json!(story.user)), "{row:#}");
+    assert_eq!((&row["last_job_id"], &row["last_user_id"]), (&json!(scenario.job), &json!(scenario.user)), "{row:#}");
     let at = row["last_authorized_at"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let at = at.unwrap_or_else(|| panic!("no time: {row:#}"));
-    // The log keeps milliseconds and cuts off what is finer.
+    // The log stores milliseconds and truncates finer times.
     assert!(before - Duration::from_millis(1) <= at && at <= after, "{before} {at} {after}");
-    let event = story.assert_logged(&answer).await;
+    let event = scenario.assert_logged(&answer).await;
     assert_eq!((&event["status"], &event["resolved"]), (&json!(302), &json!(true)), "{event:#}");
-    assert_eq!((&event["job_id"], &event["user_id"]), (&json!(story.job), &json!(story.user)), "{event:#}");
+    assert_eq!((&event["job_id"], &event["user_id"]), (&json!(scenario.job), &json!(scenario.user)), "{event:#}");
 
-    // The upstream saw who it is, and not the token.
-    let seen = upstream.requests().pop().expect("one request");
-    assert_eq!(seen.target, format!("/api/v4{}", Story::artifact(story.target, "answer=302")));
-    assert!(!format!("{:?}", seen.headers).contains(&story.token), "{:?}", seen.headers);
+    // The upstream got the identity of the job and not the token.
+    let received = upstream.requests().pop().expect("one request");
+    assert_eq!(received.target, format!("/api/v4{}", Scenario::artifact(scenario.target, "answer=302")));
+    assert!(!format!("{:?}", received.headers).contains(&scenario.token), "{:?}", received.headers);
     let identity = InternalHeader::JobIdentity.spec().expect("a header of the contract").key;
-    assert!(seen.headers.contains_key(identity), "{:?}", seen.headers);
+    assert!(received.headers.contains_key(identity), "{:?}", received.headers);
 }
 
 #[tokio::test]
@@ -76,47 +77,49 @@ async fn a_redirect_is_logged_by_the_processes_with_redis_and_postgres() {
     }
 }
 
-/// Every success is an access, whatever the body does after the head; nothing else is.
+/// Every success is an access, even if its body breaks off. Other answers are not.
 async fn every_success_is_logged_and_nothing_else(
     installation: Installation,
     port: u16,
     metrics: impl AsyncFn() -> String,
     upstream: &mut Upstream,
 ) {
-    let story = Story::begin(installation).await;
+    let scenario = Scenario::start(installation).await;
     let mut logged = Vec::new();
-    for wish in ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"] {
-        let answer = story.download(wish).await;
-        assert!((200..400).contains(&answer.status), "{wish}: {} {}", answer.status, answer.text);
-        let event = story.assert_logged(&answer).await;
-        assert_eq!(event["status"], answer.status, "{wish}: {event:#}");
+    for upstream_query in
+        ["answer=200", "answer=204", "answer=206", "answer=302", "answer=304", "answer=200&streams=true"]
+    {
+        let answer = scenario.download(upstream_query).await;
+        assert!((200..400).contains(&answer.status), "{upstream_query}: {} {}", answer.status, answer.text);
+        let event = scenario.assert_logged(&answer).await;
+        assert_eq!(event["status"], answer.status, "{upstream_query}: {event:#}");
         logged.push(answer.header(system::REQUEST_ID).to_owned());
     }
-    let broken = leave_broken(&story).await;
+    let broken = leave_broken(&scenario).await;
     logged.push(broken);
     for status in [400, 401, 403, 404, 409, 500, 503] {
-        assert_eq!(story.download(&format!("answer={status}")).await.status, status);
+        assert_eq!(scenario.download(&format!("answer={status}")).await.status, status);
     }
-    assert_eq!(story.download("answer=200&pause=3000").await.status, 504, "the upstream takes too long");
-    leave_before_the_answer(&story, port, upstream).await;
-    own_artifact(&story).await;
+    assert_eq!(scenario.download("answer=200&pause=3000").await.status, 504, "the upstream takes too long");
+    leave_before_the_answer(&scenario, port, upstream).await;
+    own_artifact(&scenario).await;
     upstream.stop();
-    let down = story.download("answer=200").await;
+    let down = scenario.download("answer=200").await;
     assert!(matches!(down.status, 502 | 503), "the upstream is down: {} {}", down.status, down.text);
     upstream.start_again();
 
-    // What comes after all of it is in the log, and so is whatever came before and would get there.
-    let marker = story.download("answer=200").await;
-    story.assert_logged(&marker).await;
+    // When the last access is in the log, all earlier ones are.
+    let marker = scenario.download("answer=200").await;
+    scenario.assert_logged(&marker).await;
     logged.push(marker.header(system::REQUEST_ID).to_owned());
-    let events = story.log("/events?per_page=100").await;
+    let events = scenario.log("/events?per_page=100").await;
     let mut found: Vec<_> = events.iter().filter_map(|event| event["request_id"].as_str()).collect();
     found.reverse();
     assert_eq!(found, logged);
-    assert_eq!(story.log("").await.first().map(|row| row["access_count"].clone()), Some(json!(logged.len())));
-    assert_eq!(story.log("/events?unresolved=true").await, Vec::<Value>::new());
+    assert_eq!(scenario.log("").await.first().map(|row| row["access_count"].clone()), Some(json!(logged.len())));
+    assert_eq!(scenario.log("/events?unresolved=true").await, Vec::<Value>::new());
 
-    // And nothing is left without a verdict: every capture was recorded or taken back.
+    // No capture is left without a verdict: every one was recorded or discarded.
     // The seven refusals and errors, the slow answer, the client that left, the upstream that was down.
     let taken_back = 10;
     let all = within(Duration::from_secs(10), async || {
@@ -127,45 +130,48 @@ async fn every_success_is_logged_and_nothing_else(
     assert!(all.await.is_some(), "captures without a verdict: {}", metrics().await);
 }
 
-/// How many captures the metrics count with this outcome.
+/// The number of captures with this outcome, from the metrics.
 fn captures_with(metrics: &str, outcome: &str) -> usize {
     let label = format!("outcome=\"{outcome}\"");
     let lines = metrics.lines().filter(|line| line.starts_with("paddock_captures_total{") && line.contains(&label));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
 }
 
-/// An upstream that breaks off within the body has given access all the same. Returns the id of the request.
-async fn leave_broken(story: &Story) -> String {
-    let path = Story::artifact(story.target, "answer=200&bytes=100000&breaks=true");
-    let request = story.installation.root.without_token().request(reqwest::Method::GET, &path);
-    let answer = request.header(system::Api::job_header(), &story.token).send().await.expect("a head");
+/// Makes an access whose body breaks off. It counts as an access. Returns the id of the request.
+async fn leave_broken(scenario: &Scenario) -> String {
+    let path = Scenario::artifact(scenario.target, "answer=200&bytes=100000&breaks=true");
+    let request = scenario.installation.root.without_token().request(reqwest::Method::GET, &path);
+    let answer = request.header(system::Api::job_header(), &scenario.token).send().await.expect("a head");
     assert_eq!(answer.status(), 200);
     let id = answer.headers()[system::REQUEST_ID].to_str().expect("a text").to_owned();
     assert!(answer.bytes().await.is_err(), "the body breaks off here as it does there");
-    story.event(&id, VISIBLE).await.expect("it is in the log in time");
+    scenario.event(&id, VISIBLE).await.expect("it is in the log in time");
     id
 }
 
-/// A client that goes before the upstream answers has had no access.
-async fn leave_before_the_answer(story: &Story, port: u16, upstream: &Upstream) {
-    let path = Story::artifact(story.target, "answer=200&pause=300");
+/// Sends a request and closes the connection before the upstream answers. This is not an access.
+async fn leave_before_the_answer(scenario: &Scenario, port: u16, upstream: &Upstream) {
+    let path = Scenario::artifact(scenario.target, "answer=200&pause=300");
     let header = system::Api::job_header();
     let before = upstream.arrivals();
-    let request = format!("GET /api/v4{path} HTTP/1.1\r\nhost: paddock\r\n{header}: {}\r\n\r\n", story.token);
+    let request = format!("GET /api/v4{path} HTTP/1.1\r\nhost: paddock\r\n{header}: {}\r\n\r\n", scenario.token);
     let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("the gateway listens");
     client.write_all(request.as_bytes()).await.expect("it reads");
     let arrived = within(Duration::from_secs(10), async || (upstream.arrivals() > before).then_some(())).await;
     arrived.expect("the request reaches the upstream");
 }
 
-/// A job's own project is not logged.
-async fn own_artifact(story: &Story) {
-    let path = Story::artifact(story.origin, "answer=200");
-    let answer = story.installation.root.without_token().get_as_job(&path, &story.token).await;
+/// A job accesses its own project. This is not logged.
+async fn own_artifact(scenario: &Scenario) {
+    let path = Scenario::artifact(scenario.origin, "answer=200");
+    let answer = scenario.installation.root.without_token().get_as_job(&path, &scenario.token).await;
     answer.ok(200);
-    let log = format!("/projects/{}/job_token_scope/authentication_log", story.origin);
-    assert_eq!(story.installation.root.get(&log).await.ok(200), json!([]));
-    assert_eq!(story.installation.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"], 7);
+    let log = format!("/projects/{}/job_token_scope/authentication_log", scenario.origin);
+    assert_eq!(scenario.installation.root.get(&log).await.ok(200), json!([]));
+    assert_eq!(
+        scenario.installation.root.get(&format!("{log}?direction=outbound")).await.ok(200)[0]["access_count"],
+        7
+    );
 }
 
 #[tokio::test]
@@ -198,53 +204,53 @@ async fn every_success_is_logged_by_the_processes_with_redis_and_postgres_and_no
     }
 }
 
-/// Wherever the contract lets a job token stand, it opens the door and does not go through it.
+/// A job token is accepted in every place that the contract allows, and never reaches the upstream.
 #[tokio::test]
 async fn the_token_is_taken_from_every_place_and_shown_to_no_upstream() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
-    let story = Story::begin(Installation::from(&paddock)).await;
-    let nobody = story.installation.root.without_token();
-    let token = &story.token;
+    let scenario = Scenario::start(Installation::from(&paddock)).await;
+    let anonymous = scenario.installation.root.without_token();
+    let token = &scenario.token;
     for carrier in CredentialKind::JobToken.spec().expect("a kind of the contract").carriers {
-        let path = Story::artifact(story.target, "answer=200");
+        let path = Scenario::artifact(scenario.target, "answer=200");
         let request = match carrier.place {
-            CarrierPlace::Header(name) => nobody.request(reqwest::Method::GET, &path).header(name, token),
+            CarrierPlace::Header(name) => anonymous.request(reqwest::Method::GET, &path).header(name, token),
             CarrierPlace::Parameter(name) => {
-                nobody.request(reqwest::Method::GET, &format!("{path}&{name}={token}&last=1"))
+                anonymous.request(reqwest::Method::GET, &format!("{path}&{name}={token}&last=1"))
             }
-            CarrierPlace::AuthorizationScheme(_) => nobody.request(reqwest::Method::GET, &path).bearer_auth(token),
+            CarrierPlace::AuthorizationScheme(_) => anonymous.request(reqwest::Method::GET, &path).bearer_auth(token),
             // Only on routes that opt in.
             CarrierPlace::BasicUsername(_) => continue,
         };
         let answer = system::send(request).await;
         assert_eq!(answer.status, 200, "{:?}: {}", carrier.place, answer.text);
-        let seen = format!("{:?}", upstream.requests().pop().expect("a request"));
-        assert!(!seen.contains(&token[..40]), "{:?}: {seen}", carrier.place);
+        let received = format!("{:?}", upstream.requests().pop().expect("a request"));
+        assert!(!received.contains(&token[..40]), "{:?}: {received}", carrier.place);
     }
     paddock.stop();
 }
 
-/// The gateway dies while the upstream works. It is unknown whether there was an access, so the log shows it as unresolved.
+/// The gateway is killed before the upstream answers. It is unknown whether there was an access, so the log shows it as unresolved.
 #[tokio::test]
-async fn a_request_without_a_verdict_is_unresolved_and_no_access() {
+async fn a_request_without_a_verdict_is_unresolved_and_not_an_access() {
     let upstream = Upstream::start();
     let url = upstream.url();
     let deadline = ("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__DEADLINE_SECONDS", "5");
     let mut system = Distributed::start(&Database::Sqlite, &[("PADDOCK_GATEWAY__UPSTREAM", url.as_str()), deadline]);
-    let story = Story::begin(Installation::from(&system)).await;
-    let path = Story::artifact(story.target, "answer=200&pause=30000");
-    let asks = story.installation.root.without_token().request(reqwest::Method::GET, &path);
-    let asking = tokio::spawn(asks.header(system::Api::job_header(), &story.token).send());
+    let scenario = Scenario::start(Installation::from(&system)).await;
+    let path = Scenario::artifact(scenario.target, "answer=200&pause=30000");
+    let asks = scenario.installation.root.without_token().request(reqwest::Method::GET, &path);
+    let asking = tokio::spawn(asks.header(system::Api::job_header(), &scenario.token).send());
     let arrived = within(VISIBLE, async || (upstream.arrivals() > 0).then_some(())).await;
     arrived.expect("the request reaches the upstream");
     system.gateway.crash_and_return();
     assert!(asking.await.expect("it ends").is_err(), "the client has no answer");
 
-    let shown = within(Duration::from_secs(30), async || story.log("/events?unresolved=true").await.pop()).await;
+    let shown = within(Duration::from_secs(30), async || scenario.log("/events?unresolved=true").await.pop()).await;
     let shown = shown.expect("it is listed after the deadline");
-    assert_eq!((&shown["resolved"], &shown["job_id"]), (&json!(false), &json!(story.job)), "{shown:#}");
-    assert_eq!(story.log("").await, Vec::<Value>::new());
-    assert_eq!(story.log("/events").await, Vec::<Value>::new());
+    assert_eq!((&shown["resolved"], &shown["job_id"]), (&json!(false), &json!(scenario.job)), "{shown:#}");
+    assert_eq!(scenario.log("").await, Vec::<Value>::new());
+    assert_eq!(scenario.log("/events").await, Vec::<Value>::new());
     system.stop();
 }

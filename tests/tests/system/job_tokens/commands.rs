@@ -1,4 +1,4 @@
-//! `paddock job`: what a script can take from it, and what a tired person reads when it fails.
+//! `paddock job`: its output for scripts, and its error messages.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -7,8 +7,8 @@ use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde_json::Value;
 use system::{Paddock, Upstream, free_port};
 
-use super::{Installation, Story, paddock_before, run_job};
-use crate::world;
+use super::{Installation, Scenario, paddock_before, run_job};
+use crate::fixtures;
 
 /// The environment of an operator on the machine of the server.
 fn at_home(paddock: &Paddock) -> [(&'static str, String); 2] {
@@ -38,11 +38,11 @@ async fn a_job_is_issued_listed_and_finished() {
     let upstream = Upstream::start();
     let paddock = paddock_before(&upstream, &[]);
     let root = paddock.root();
-    let project = world::project(&root).await;
-    let user = world::user(&root).await;
+    let project = fixtures::project(&root).await;
+    let user = fixtures::user(&root).await;
     let developer = serde_json::json!({ "user_id": user, "access_level": 30 });
     root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
-    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+    let path = fixtures::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
 
     let user_text = user.to_string();
     let listing = ["list", "--output", "json"];
@@ -62,20 +62,20 @@ async fn a_job_is_issued_listed_and_finished() {
         (&job["status"], &job["name"], &job["project"]["id"]),
         (&"running".into(), &"build".into(), &project.into())
     );
-    let id = world::id(job).to_string();
+    let id = fixtures::id(job).to_string();
     let (done, text, said) = job_at_home(&paddock, &["list"]);
     assert!(done && text.lines().count() == 2, "headings and a job: {text} {said}");
     assert!(text.contains(&path) && text.contains("build") && text.contains("until"), "{text}");
 
-    // The token is good while the job runs, and not a moment longer.
-    let nobody = paddock.anonymous();
-    let own = Story::artifact(project, "answer=200");
-    assert_eq!(nobody.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
-    nobody.get_as_job(&own, &token).await.ok(200);
+    // The token is valid only while the job runs.
+    let anonymous = paddock.anonymous();
+    let own = Scenario::artifact(project, "answer=200");
+    assert_eq!(anonymous.get_as_job("/job", &token).await.ok(200)["id"], job["id"]);
+    anonymous.get_as_job(&own, &token).await.ok(200);
     let (done, said, _) = job_at_home(&paddock, &["finish", &id]);
     assert!(done && said.contains("finished"), "{said}");
-    nobody.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
-    nobody.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
+    anonymous.get_as_job(&own, &token).await.refused(Reason::JobNotRunning);
+    anonymous.get_as_job("/job", &token).await.refused(Reason::JobNotRunning);
     assert!(job_at_home(&paddock, &["finish", &id]).0, "a second time changes nothing");
     let (_, text, _) = job_at_home(&paddock, &["list"]);
     assert!(text.contains("ended") && !text.contains("until"), "{text}");
@@ -83,13 +83,13 @@ async fn a_job_is_issued_listed_and_finished() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
+async fn errors_have_a_remedy_and_show_no_token() {
     let paddock = Paddock::start();
     let root = paddock.root();
-    let project = world::project(&root).await.to_string();
-    let user = world::user(&root).await.to_string();
+    let project = fixtures::project(&root).await.to_string();
+    let user = fixtures::user(&root).await.to_string();
     let installation = Installation::from(&paddock);
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let unused_address = format!("http://127.0.0.1:{}", free_port());
     let token_file = paddock.data().join("root.token");
     let token_file = token_file.to_str().expect("a path in UTF-8");
     let folder = tempfile::tempdir().expect("a folder");
@@ -100,7 +100,7 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
     let here = paddock.url();
 
     let cases: [(&[&str], &str); 6] = [
-        (&["list", "--server", &nowhere, "--token-file", token_file], "--server"),
+        (&["list", "--server", &unused_address, "--token-file", token_file], "--server"),
         (&["list", "--server", &here, "--token-file", "/nowhere/token"], "--token-file"),
         (&["list", "--server", "localhost", "--token-file", token_file], "http://"),
         (&["list", "--server", &here, "--token-file", wrong_token], "copied completely"),
@@ -114,14 +114,15 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
         assert!(!said.contains(&root_token[root_token.len() / 2..root_token.len() - 1]), "{arguments:?}: {said}");
     }
     let elsewhere = Upstream::start();
-    for (other, told) in [(elsewhere.url(), "302 Found; is it the gateway?"), (something_else(), "not as the gateway")]
+    for (other, expected_text) in
+        [(elsewhere.url(), "302 Found; is it the gateway?"), (something_else(), "not as the gateway")]
     {
         let (_, _, said) = run_job(&["list", "--server", &other, "--token-file", token_file], &[]);
-        assert!(said.contains(told) && !said.contains("start `paddock serve`"), "{said}");
+        assert!(said.contains(expected_text) && !said.contains("start `paddock serve`"), "{said}");
     }
     let (done, _, said) = installation.job(&["issue", "--project", "", "--user", &user]);
     assert!(!done && said.contains("full path"), "{said}");
-    let path = world::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
+    let path = fixtures::text(&root.get(&format!("/projects/{project}")).await.ok(200)["path_with_namespace"]);
     let with_query = format!("{path}?x=1");
     let with_fragment = format!("{path}#x");
     let cases: [(&[&str], Reason); 7] = [
@@ -145,7 +146,7 @@ async fn what_went_wrong_is_said_with_a_remedy_and_without_a_token() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn a_reader_that_leaves_early_is_not_a_failure() {
     let paddock = Paddock::start();
     for arguments in [["job", "list"], ["check", "--output=text"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");

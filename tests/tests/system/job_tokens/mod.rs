@@ -1,4 +1,4 @@
-//! Jobs that reach other projects: who may, and that the log has every success and nothing else.
+//! Jobs that reach other projects: which of them are allowed, and that the log has exactly the successes.
 
 mod artifacts;
 mod commands;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use system::{Answer, Api, Distributed, Paddock, Program, Upstream, within};
 
-use crate::world;
+use crate::fixtures;
 
-/// The product's promise: within this time an access is in the log.
+/// Maximum time until an access is in the log.
 pub const VISIBLE: Duration = Duration::from_secs(2);
 
 /// An installation as its operator sees it: the API as root, and the command line.
@@ -63,7 +63,7 @@ pub fn run_job(arguments: &[&str], settings: &[(&str, &str)]) -> (bool, String, 
 }
 
 /// Project A, whose job reaches project B, which allows it to read jobs.
-pub struct Story {
+pub struct Scenario {
     pub installation: Installation,
     pub origin: i64,
     pub target: i64,
@@ -72,12 +72,12 @@ pub struct Story {
     pub token: String,
 }
 
-impl Story {
-    pub async fn begin(installation: Installation) -> Self {
+impl Scenario {
+    pub async fn start(installation: Installation) -> Self {
         let root = &installation.root;
-        let origin = world::project(root).await;
-        let target = world::project(root).await;
-        let user = world::user(root).await;
+        let origin = fixtures::project(root).await;
+        let target = fixtures::project(root).await;
+        let user = fixtures::user(root).await;
         for project in [origin, target] {
             let developer = json!({ "user_id": user, "access_level": 30 });
             root.post(&format!("/projects/{project}/members"), developer).await.ok(201);
@@ -90,23 +90,27 @@ impl Story {
         Self { installation, origin, target, user, job, token }
     }
 
-    /// The path of an artifact, with what the upstream shall answer.
-    pub fn artifact(project: i64, wish: &str) -> String {
-        format!("/projects/{project}/jobs/artifacts/main/download?job=test&{wish}")
+    /// The path of an artifact, with the answer that the upstream is asked for.
+    pub fn artifact(project: i64, upstream_query: &str) -> String {
+        format!("/projects/{project}/jobs/artifacts/main/download?job=test&{upstream_query}")
     }
 
     /// Downloads an artifact of B as the job of A.
-    pub async fn download(&self, wish: &str) -> Answer {
-        self.installation.root.without_token().get_as_job(&Self::artifact(self.target, wish), &self.token).await
+    pub async fn download(&self, upstream_query: &str) -> Answer {
+        self.installation
+            .root
+            .without_token()
+            .get_as_job(&Self::artifact(self.target, upstream_query), &self.token)
+            .await
     }
 
-    /// The log of B: its rows, or what stands behind the path.
+    /// The log of B: its rows, or the list at a path below it.
     pub async fn log(&self, below: &str) -> Vec<Value> {
         let path = format!("/projects/{}/job_token_scope/authentication_log{below}", self.target);
         self.installation.root.get(&path).await.ok(200).as_array().cloned().expect("a list")
     }
 
-    /// The access with this request id, as soon as the log has it; none when it is not there in time.
+    /// Waits for the access with this request id in the log. Returns none if it does not arrive in time.
     pub async fn event(&self, request_id: &str, time: Duration) -> Option<Value> {
         within(time, async || {
             let events = self.log("/events?per_page=100").await;
@@ -115,7 +119,7 @@ impl Story {
         .await
     }
 
-    /// Holds the log to have the access that was just answered.
+    /// Asserts that the log has the access of this answer.
     pub async fn assert_logged(&self, answer: &Answer) -> Value {
         let id = answer.header(system::REQUEST_ID);
         let event = self.event(id, VISIBLE).await;

@@ -1,4 +1,4 @@
-//! What becomes of accesses when Redis is away, and how it shows when Redis has lost what it had confirmed.
+//! Accesses while Redis is unavailable, and the report of records that Redis confirmed and lost.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -10,54 +10,54 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use system::{Answer, Database, Distributed, REQUEST_ID, Redis, Upstream, within};
 
-use super::{Installation, Story};
+use super::{Installation, Scenario};
 
-/// How long it may take until everything is as before.
+/// Maximum time until everything works again.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// How many accesses an outage meets.
+/// The number of accesses during an outage.
 const MANY: usize = 20;
 
-/// A request that has to wait for Redis does not wait long.
+/// Settings with short timeouts for Redis.
 const IMPATIENT: [(&str, &str); 2] =
     [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__TIMEOUT_MS", "500"), ("PADDOCK_GATEWAY__CAPTURE_FLUSH_TIMEOUT_MS", "1500")];
 
-/// The processes before an upstream with captures in Redis, and their story.
+/// The processes in front of an upstream, with captures in Redis, and the scenario.
 struct Stage {
     system: Distributed,
     redis: Redis,
     upstream: Upstream,
-    story: Story,
+    scenario: Scenario,
 }
 
 impl Stage {
-    /// None, after saying so, when the machine has no Redis.
-    async fn set(settings: &[(&str, &str)]) -> Option<Self> {
+    /// Prints a note and returns none if Redis is not installed.
+    async fn start(settings: &[(&str, &str)]) -> Option<Self> {
         let redis = Redis::start()?;
         let upstream = Upstream::start();
         let url = upstream.url();
         let settings = [&[("PADDOCK_GATEWAY__UPSTREAM", url.as_str())], settings].concat();
         let system = Distributed::start_with(&Database::Sqlite, Some(&redis), &settings);
-        let story = Story::begin(Installation::from(&system)).await;
-        Some(Self { system, redis, upstream, story })
+        let scenario = Scenario::start(Installation::from(&system)).await;
+        Some(Self { system, redis, upstream, scenario })
     }
 
     /// Downloads until one succeeds.
     async fn recover(&self) -> Answer {
         let recovered = within(RECOVERY, async || {
-            let answer = self.story.download("answer=302").await;
+            let answer = self.scenario.download("answer=302").await;
             (answer.status == 302).then_some(answer)
         });
         recovered.await.expect("accesses succeed again")
     }
 
-    /// Holds the log to have exactly the accesses that were answered so, the first one first.
+    /// Asserts that the log has exactly the accesses with these answers.
     async fn assert_log(&self, answers: &[Answer]) {
         let mut expected: Vec<_> = answers.iter().map(|answer| answer.header(REQUEST_ID).to_owned()).collect();
         expected.sort();
         let mut found = Vec::new();
         let complete = within(RECOVERY, async || {
-            let events = self.story.log("/events?per_page=100").await;
+            let events = self.scenario.log("/events?per_page=100").await;
             found = events.iter().filter_map(|event| event["request_id"].as_str()).map(ToOwned::to_owned).collect();
             found.sort();
             (found == expected).then_some(())
@@ -74,28 +74,28 @@ fn assert_unavailable(answer: &Answer) {
 
 #[tokio::test]
 async fn without_redis_a_strict_route_gives_no_access() {
-    let Some(mut stage) = Stage::set(&IMPATIENT).await else { return };
-    let mut given = vec![stage.story.download("answer=302").await];
+    let Some(mut stage) = Stage::start(&IMPATIENT).await else { return };
+    let mut given = vec![stage.scenario.download("answer=302").await];
     let reached = stage.upstream.arrivals();
 
     stage.redis.pause();
-    assert_unavailable(&stage.story.download("answer=302").await);
+    assert_unavailable(&stage.scenario.download("answer=302").await);
     stage.redis.resume();
     given.push(stage.recover().await);
 
     stage.redis.kill();
     for _ in 0..3 {
-        assert_unavailable(&stage.story.download("answer=302").await);
+        assert_unavailable(&stage.scenario.download("answer=302").await);
     }
     stage.redis.start_again();
     given.push(stage.recover().await);
-    // Neither a client nor the upstream has anything that the log does not have.
+    // The log has every access that a client or the upstream saw.
     stage.assert_log(&given).await;
     assert_eq!(stage.upstream.arrivals(), reached + 2, "what is refused does not reach the upstream");
 }
 
-/// A table in which the one route that the story needs spools.
-fn spooling(folder: &std::path::Path) -> PathBuf {
+/// Writes a table of routes with one route in the mode spool. Returns its path.
+fn write_spool_route(folder: &std::path::Path) -> PathBuf {
     let file = folder.join("routes.toml");
     let route = "[[routes]]\nmethod = \"GET\"\npath = \"/api/v4/projects/{id}/jobs/artifacts/{ref}/download\"\n\
                  projects = [\"id\"]\npolicies = [\"read_jobs\"]\ncapture = \"spool\"\n";
@@ -106,74 +106,74 @@ fn spooling(folder: &std::path::Path) -> PathBuf {
 #[tokio::test]
 async fn without_redis_a_spooling_route_goes_on_and_the_log_catches_up() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = spooling(folder.path());
+    let file = write_spool_route(folder.path());
     let file = file.to_str().expect("a path in UTF-8");
     let settings = [&[("PADDOCK_GATEWAY__PROTECTED_ROUTES_FILE", file)], IMPATIENT.as_slice()].concat();
-    let Some(mut stage) = Stage::set(&settings).await else { return };
+    let Some(mut stage) = Stage::start(&settings).await else { return };
 
     stage.redis.kill();
     let mut given = Vec::new();
     for _ in 0..MANY {
-        given.push(stage.story.download("answer=302").await);
+        given.push(stage.scenario.download("answer=302").await);
     }
-    // What is in the spool survives the end of the process, even of one that is killed.
+    // Records in the spool survive a kill of the process.
     stage.system.auth.program.crash_and_return();
     for _ in 0..MANY {
         given.push(stage.recover().await);
     }
     let failed: Vec<_> = given.iter().filter(|answer| answer.status != 302).map(|answer| answer.status).collect();
     assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(stage.story.log("").await, Vec::<Value>::new(), "nothing has got into the log yet");
+    assert_eq!(stage.scenario.log("").await, Vec::<Value>::new(), "nothing has got into the log yet");
 
     stage.redis.start_again();
     stage.assert_log(&given).await;
 }
 
 /// Locks the log, so that records stay in Redis.
-async fn hold_log(stage: &Stage) -> SqliteConnection {
+async fn lock_log(stage: &Stage) -> SqliteConnection {
     let file = stage.system.registry.root_token_file().with_file_name("job-token-auth.sqlite");
     let mut connection = SqliteConnectOptions::new().filename(file).connect().await.expect("the database opens");
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("nobody else writes");
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("no other connection writes");
     connection
 }
 
-/// The value of a metric of job-token-auth, all its series together.
+/// The value of a metric of job-token-auth, summed over its series.
 async fn metric(stage: &Stage, name: &str) -> f64 {
     let metrics = stage.system.auth.metrics().await;
-    let of_it = metrics.lines().filter(|line| line.starts_with(name));
-    of_it.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    let series = metrics.lines().filter(|line| line.starts_with(name));
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
     let settings = [("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__MAINTENANCE_INTERVAL_MS", "100")];
-    let Some(mut stage) = Stage::set(&settings).await else { return };
-    let first = stage.story.download("answer=302").await;
-    stage.story.assert_logged(&first).await;
+    let Some(mut stage) = Stage::start(&settings).await else { return };
+    let first = stage.scenario.download("answer=302").await;
+    stage.scenario.assert_logged(&first).await;
 
-    let held = hold_log(&stage).await;
+    let lock = lock_log(&stage).await;
     let mut given = Vec::new();
     for _ in 0..MANY {
-        given.push(stage.story.download("answer=302").await);
+        given.push(stage.scenario.download("answer=302").await);
     }
     assert!(given.iter().all(|answer| answer.status == 302), "Redis has them, so they are given");
     lose(&mut stage.redis);
-    held.close().await.expect("the log is free again");
+    lock.close().await.expect("the log is free again");
 
-    // What the process had read before Redis lost it gets into the log. Everything else is lost and reported.
+    // Records that the process read before Redis lost them get into the log. The others are lost and reported.
     let last = stage.recover().await;
-    stage.story.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
-    let told = within(RECOVERY, async || {
-        let events = stage.story.log("/events?per_page=100").await;
+    stage.scenario.event(last.header(REQUEST_ID), RECOVERY).await.expect("the log goes on");
+    let counted = within(RECOVERY, async || {
+        let events = stage.scenario.log("/events?per_page=100").await;
         let logged: HashSet<_> = events.iter().filter_map(|event| event["request_id"].as_str()).collect();
         let missing = given.iter().filter(|answer| !logged.contains(answer.header(REQUEST_ID))).count();
         let lost = metric(&stage, "paddock_capture_lost_total").await;
         (missing > 0 && lost.total_cmp(&(missing as f64)).is_eq()).then_some(missing as i64)
     });
-    let missing = told.await.expect("the metric counts what is missing");
+    let missing = counted.await.expect("the metric counts what is missing");
     let log = stage.system.auth.program.log();
-    let told: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR" && line["count"].is_number()).collect();
-    assert_eq!(told.iter().filter_map(|line| line["count"].as_i64()).sum::<i64>(), missing, "{log:#?}");
-    for line in told {
+    let reports: Vec<_> = log.iter().filter(|line| line["level"] == "ERROR" && line["count"].is_number()).collect();
+    assert_eq!(reports.iter().filter_map(|line| line["count"].as_i64()).sum::<i64>(), missing, "{log:#?}");
+    for line in reports {
         let [first, last, count] =
             ["first", "last", "count"].map(|name| line[name].as_i64().unwrap_or_else(|| panic!("no {name}: {line:#}")));
         assert_eq!(last - first + 1, count, "{line:#}");
@@ -185,11 +185,11 @@ async fn a_loss_is_reported(lose: impl FnOnce(&mut Redis)) {
 }
 
 #[tokio::test]
-async fn what_redis_forgets_is_reported_with_its_exact_range() {
+async fn records_that_redis_loses_are_reported_with_their_exact_range() {
     a_loss_is_reported(|redis| redis.wipe()).await;
 }
 
 #[tokio::test]
-async fn what_is_lost_with_the_disk_of_redis_is_reported_with_its_exact_range() {
+async fn records_lost_with_the_disk_of_redis_are_reported_with_their_exact_range() {
     a_loss_is_reported(Redis::lose_disk).await;
 }

@@ -1,10 +1,10 @@
 //! The modules of each crate have no circle, neither of files nor of rooms, and the arrows between rooms point down in the
 //! order of `docs/explanation/architecture.md`.
 //!
-//! A room is a child of `src/`. A file points at another one if it names something that the other one defines; what a module
-//! re-exports is defined where it is written. A file that uses the module it is inside of makes no circle with it. The page gives the floors of each crate in a block that begins with
-//! ` ```rooms CRATE `: one floor a line, the top floor first, the rooms of a floor with spaces between them. An arrow must end on
-//! a lower floor.
+//! A room is a child of `src/`. A file points at another one if it names an item that the other one defines. A re-export does
+//! not define an item. A file may use the module that contains it; this is not a circle. The page lists the floors of each crate
+//! in a block that begins with ` ```rooms CRATE `: one floor per line, the top floor first, the rooms of a floor separated by
+//! spaces. An arrow must end on a lower floor.
 
 mod picture;
 mod source;
@@ -120,7 +120,7 @@ fn every_file_is_a_module() {
     }
 }
 
-/// A small crate: its files by name, and what the tests above would say of it.
+/// A small crate: its files by name, and the expected findings of the tests above.
 struct Case {
     files: &'static [(&'static str, &'static str)],
     page: &'static str,
@@ -153,7 +153,7 @@ const CASES: [Case; 6] = [
         circles_of_rooms: 1,
         upwards: &["b → a"],
     },
-    // A circle of rooms that no circle of files makes, one arrow of it in a macro.
+    // A circle of rooms without a circle of files, with one arrow in a macro.
     Case {
         files: &[
             ("lib.rs", "mod a; mod b;"),
@@ -167,7 +167,7 @@ const CASES: [Case; 6] = [
         circles_of_rooms: 1,
         upwards: &["b → a"],
     },
-    // Who uses a re-export points at the file that defines it, and not at the module between them.
+    // A file that uses a re-export points at the file that defines the item, not at the module that re-exports it.
     Case {
         files: &[
             ("lib.rs", "mod a;"),
@@ -180,7 +180,7 @@ const CASES: [Case; 6] = [
         circles_of_rooms: 0,
         upwards: &[],
     },
-    // A module and its child are no circle, its children may be one.
+    // A module and its child are not a circle. Its children may be one.
     Case {
         files: &[
             ("lib.rs", "mod a;"),
@@ -193,7 +193,7 @@ const CASES: [Case; 6] = [
         circles_of_rooms: 0,
         upwards: &[],
     },
-    // Rooms on one floor do not use each other, and page and source have the same rooms.
+    // Rooms on one floor must not use each other, and the page must list the rooms of the source.
     Case {
         files: &[
             ("lib.rs", "mod a; mod b; mod c;"),

@@ -14,8 +14,8 @@ pub struct Circle {
     pub arrows: Vec<String>,
 }
 
-/// Finds the circles of files, also inside a room. A module and what is inside it are no circle: the inner file may use the names
-/// of the outer one.
+/// Finds the circles of files, also inside a room. A module and the files inside it are not a circle: an inner file may use
+/// names of the outer one.
 pub fn circles_of_files(source: &Source) -> Vec<Circle> {
     let arrows: Vec<Arrow> =
         source.arrows().into_iter().filter(|arrow| !source.is_ancestor(arrow.to, arrow.from)).collect();
@@ -27,7 +27,7 @@ pub fn circles_of_rooms(source: &Source) -> Vec<Circle> {
     circles(&source.arrows(), |arrow| rooms_of(source, arrow), source)
 }
 
-/// Lists the arrows between rooms that do not point to a lower floor, and the rooms that the floors lack or invent.
+/// Lists the arrows between rooms that do not point to a lower floor, the rooms without a floor, and the rooms that do not exist.
 pub fn arrows_upwards(source: &Source, floors: &Floors) -> Vec<String> {
     let mut level = BTreeMap::new();
     for (floor, rooms) in floors.iter().enumerate() {
@@ -61,8 +61,8 @@ pub fn arrows_upwards(source: &Source, floors: &Floors) -> Vec<String> {
     wrong
 }
 
-/// The floors that the arrows ask for: each room stands one floor above the highest room that it uses. None if the rooms have
-/// a circle.
+/// Computes the floors from the arrows: each room is one floor above the highest room that it uses. Returns none if the rooms
+/// have a circle.
 pub fn floors_of(source: &Source) -> Option<Floors> {
     if !circles_of_rooms(source).is_empty() {
         return None;
@@ -71,7 +71,7 @@ pub fn floors_of(source: &Source) -> Option<Floors> {
         source.modules.iter().map(|module| (module.room().to_owned(), 0)).collect();
     let arrows: BTreeSet<(String, String)> = source.arrows().iter().map(|arrow| rooms_of(source, arrow)).collect();
     raise(&mut heights, &arrows);
-    // The root of the crate stands on top if no room uses it.
+    // The root of the crate is on top if no room uses it.
     let top = heights.values().max().copied().unwrap_or_default();
     for root in source.modules.iter().filter(|module| module.is_root()).map(|module| module.room()) {
         if !arrows.iter().any(|(from, to)| from != to && to == root) {
@@ -111,15 +111,15 @@ fn circles(arrows: &[Arrow], ends: impl Fn(&Arrow) -> (String, String), source: 
     let reached: BTreeMap<&String, BTreeSet<&String>> =
         uses.keys().map(|name| (name, reachable(&uses, name))).collect();
     let mut found = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     for (name, others) in &reached {
         let names: BTreeSet<String> = others
             .iter()
             .filter(|other| reached.get(**other).is_some_and(|back| back.contains(name)))
             .map(ToString::to_string)
             .collect();
-        if names.len() > 1 && !seen.contains(*name) {
-            seen.extend(names.iter().cloned());
+        if names.len() > 1 && !visited.contains(*name) {
+            visited.extend(names.iter().cloned());
             let inside = arrows.iter().filter(|arrow| {
                 let (from, to) = ends(arrow);
                 from != to && names.contains(&from) && names.contains(&to)
@@ -131,7 +131,7 @@ fn circles(arrows: &[Arrow], ends: impl Fn(&Arrow) -> (String, String), source: 
     found
 }
 
-/// What can be reached from a name by one arrow or more.
+/// The names that can be reached from a name by one arrow or more.
 fn reachable<'a>(uses: &'a BTreeMap<String, BTreeSet<String>>, start: &String) -> BTreeSet<&'a String> {
     let mut found = BTreeSet::new();
     let mut next: Vec<&String> = uses.get(start).into_iter().flatten().collect();

@@ -1,6 +1,6 @@
 //! Reads the modules of a crate with `syn`, and resolves the paths in them to the files that define what they name.
 //!
-//! Test code is left out: whatever is below `#[cfg(test)]`.
+//! Code below `#[cfg(test)]` is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, Meta, UseTree, Visibility};
 
 /// The names that were looked up in a module on the way to a definition, so that re-exports in a ring end.
-type Seen = BTreeSet<(ModuleId, String)>;
+type Visited = BTreeSet<(ModuleId, String)>;
 
 /// The index of a module in [`Source::modules`].
 pub type ModuleId = usize;
@@ -58,7 +58,7 @@ enum Named {
 pub struct Arrow {
     pub from: ModuleId,
     pub to: ModuleId,
-    /// The first line of `from` that does so.
+    /// The first line of `from` that uses it.
     pub line: usize,
 }
 
@@ -168,7 +168,9 @@ impl Source {
             let from = module.file_module;
             for mention in &module.mentions {
                 // A module that is only imported is not used yet.
-                let Some(Named::Item(target)) = self.resolve(id, &mention.segments, &mut Seen::new()) else { continue };
+                let Some(Named::Item(target)) = self.resolve(id, &mention.segments, &mut Visited::new()) else {
+                    continue;
+                };
                 let to = self.modules[target].file_module;
                 if from != to {
                     let line = first_lines.entry((from, to)).or_insert(mention.line);
@@ -179,54 +181,54 @@ impl Source {
         first_lines.into_iter().map(|((from, to), line)| Arrow { from, to, line }).collect()
     }
 
-    /// What a path means inside a module; none when it is of another crate.
-    fn resolve(&self, from: ModuleId, segments: &[String], seen: &mut Seen) -> Option<Named> {
+    /// Resolves a path inside a module. Returns none if it belongs to another crate.
+    fn resolve(&self, from: ModuleId, segments: &[String], visited: &mut Visited) -> Option<Named> {
         let (first, rest) = segments.split_first()?;
         match first.as_str() {
-            "crate" => self.walk(self.root_of(from), rest, seen),
-            "self" => self.walk(from, rest, seen),
-            "super" => self.walk(self.modules[from].parent?, rest, seen),
+            "crate" => self.walk(self.root_of(from), rest, visited),
+            "self" => self.walk(from, rest, visited),
+            "super" => self.walk(self.modules[from].parent?, rest, visited),
             name => match &self.library {
-                Some((library, id)) if name == library && self.root_of(from) != *id => self.walk(*id, rest, seen),
-                _ => self.find(from, name, rest, seen),
+                Some((library, id)) if name == library && self.root_of(from) != *id => self.walk(*id, rest, visited),
+                _ => self.find(from, name, rest, visited),
             },
         }
     }
 
-    /// Goes on from a module by the segments that are left.
-    fn walk(&self, at: ModuleId, segments: &[String], seen: &mut Seen) -> Option<Named> {
+    /// Resolves the remaining segments of a path from a module.
+    fn walk(&self, at: ModuleId, segments: &[String], visited: &mut Visited) -> Option<Named> {
         match segments.split_first() {
             None => Some(Named::Module(at)),
-            Some((first, rest)) if first == "super" => self.walk(self.modules[at].parent?, rest, seen),
-            Some((first, rest)) if first == "self" => self.walk(at, rest, seen),
-            Some((first, rest)) => self.find(at, first, rest, seen),
+            Some((first, rest)) if first == "super" => self.walk(self.modules[at].parent?, rest, visited),
+            Some((first, rest)) if first == "self" => self.walk(at, rest, visited),
+            Some((first, rest)) => self.find(at, first, rest, visited),
         }
     }
 
-    /// Looks a name up in a module: its children, what it defines, what it imports.
-    fn find(&self, at: ModuleId, name: &str, rest: &[String], seen: &mut Seen) -> Option<Named> {
+    /// Looks a name up in a module: in its children, its items and its imports.
+    fn find(&self, at: ModuleId, name: &str, rest: &[String], visited: &mut Visited) -> Option<Named> {
         let module = &self.modules[at];
         if let Some(child) = module.children.get(name) {
-            return self.walk(*child, rest, seen);
+            return self.walk(*child, rest, visited);
         }
         if module.items.contains(name) {
             return Some(Named::Item(at));
         }
-        if !seen.insert((at, name.to_owned())) {
+        if !visited.insert((at, name.to_owned())) {
             return None;
         }
         for import in &module.imports {
             // `use name;` imports another crate under its own name.
             if import.name == name && import.segments != [name] {
                 let segments: Vec<String> = import.segments.iter().chain(rest).cloned().collect();
-                if let Some(found) = self.resolve(at, &segments, seen) {
+                if let Some(found) = self.resolve(at, &segments, visited) {
                     return Some(found);
                 }
             }
         }
         module.imports.iter().filter(|import| import.name == "*").find_map(|import| {
-            match self.resolve(at, &import.segments, seen)? {
-                Named::Module(target) if target != at => self.find(target, name, rest, seen),
+            match self.resolve(at, &import.segments, visited)? {
+                Named::Module(target) if target != at => self.find(target, name, rest, visited),
                 // `use Kind::*` imports the variants of an enum.
                 Named::Module(_) | Named::Item(_) => None,
             }
@@ -264,7 +266,7 @@ impl Module {
         self.parent.is_none()
     }
 
-    /// The path as it is shown.
+    /// The path in messages.
     pub fn shown(&self) -> String {
         let names = if self.path.len() > 1 { &self.path[1..] } else { &self.path[..] };
         names.join("::")

@@ -52,7 +52,7 @@ macro_rules! every_store {
 }
 pub(crate) use every_store;
 
-/// As [`every_store`], for what only concerns Redis.
+/// As [`every_store`], for tests that need Redis.
 macro_rules! redis_store {
     ($(async fn $name:ident($world:ident) $body:block)*) => {$(
         mod $name {
@@ -89,7 +89,7 @@ const CONNECTIONS: u32 = 5;
 /// Maximum time that a test waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What captures stand on.
+/// The settings, the clock and the stores of the captures of a test.
 pub struct World {
     /// The settings for the next start.
     pub config: CaptureConfig,
@@ -105,7 +105,7 @@ pub struct World {
     folder: TempDir,
 }
 
-/// What is blocked.
+/// The store or the log, while it is blocked.
 pub enum Blocked {
     Redis,
     Log(DatabaseTransaction),
@@ -240,7 +240,7 @@ impl World {
         let claim = format!("{sign}xautoclaim");
         let _: String = redis.ask(&["ACL", "SETUSER", "default", &read, &claim]).await;
         if !may {
-            // A read that waits already was allowed before.
+            // A blocked read was allowed when it began, so its connection is closed.
             let _: i64 = redis.ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
         }
     }
@@ -272,7 +272,7 @@ impl World {
         events
     }
 
-    /// The ids of what is without a verdict, once for each target.
+    /// The ids of the requests without a verdict, once for each target.
     pub async fn unresolved(&self) -> Vec<String> {
         let rows = self.query("SELECT id FROM unresolved_captures ORDER BY 1").await;
         rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
@@ -355,7 +355,7 @@ impl World {
         assert_eq!(self.number(both).await, 0, "an access is also without a verdict");
     }
 
-    /// Removes what the test left.
+    /// Removes the files and databases of the test.
     pub async fn finish(self) {
         self.database.close().await.unwrap();
         postgres::drop_database(&self.location).await;

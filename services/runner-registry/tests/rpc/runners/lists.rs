@@ -30,12 +30,12 @@ fn tags(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("tag{number}")).collect()
 }
 
-/// A tree with a runner of each owner: the instance, three groups (top, sub, beside), and a project in sub and in
-/// beside.
+/// A tree with a runner of each owner: the instance, three groups (top, sub, sibling), and a project in sub and in
+/// sibling.
 struct Scene {
     top: Group,
     sub: Group,
-    beside: Group,
+    sibling: Group,
     project: Project,
     runners: [i64; 6],
 }
@@ -43,16 +43,16 @@ struct Scene {
 async fn scene(registry: &Registry) -> Scene {
     let top = registry.group("top", None).await;
     let sub = registry.group("sub", Some(&top)).await;
-    let beside = registry.group("beside", Some(&top)).await;
+    let sibling = registry.group("sibling", Some(&top)).await;
     let project = registry.project("project", &sub).await;
-    let other = registry.project("other", &beside).await;
+    let other = registry.project("other", &sibling).await;
     let requests =
-        [instance(), of_group(&top), of_group(&sub), of_group(&beside), of_project(&project), of_project(&other)];
+        [instance(), of_group(&top), of_group(&sub), of_group(&sibling), of_project(&project), of_project(&other)];
     let mut runners = [0; 6];
     for (runner, request) in runners.iter_mut().zip(requests) {
         *runner = registry.create(request).await.id;
     }
-    Scene { top, sub, beside, project, runners }
+    Scene { top, sub, sibling, project, runners }
 }
 
 /// Creates a runner with these tags.
@@ -85,11 +85,11 @@ both_databases! {
     }
 
     async fn a_group_lists_its_own_those_of_its_ancestors_and_the_shared(registry) {
-        let Scene { top, sub, beside, runners: [shared, of_top, of_sub, of_beside, ..], .. } = scene(registry).await;
+        let Scene { top, sub, sibling, runners: [shared, of_top, of_sub, of_sibling, ..], .. } = scene(registry).await;
         let cases = [
             (&top, vec![of_top, shared]),
             (&sub, vec![of_sub, of_top, shared]),
-            (&beside, vec![of_beside, of_top, shared]),
+            (&sibling, vec![of_sibling, of_top, shared]),
         ];
         for (group, expected) in cases {
             let request = ListGroupRunnersRequest { id: group.full_path.clone(), ..Default::default() };
@@ -105,8 +105,8 @@ both_databases! {
 
     async fn a_user_lists_what_the_user_may_administer(registry) {
         let Scene { sub, project, runners: [_, _, of_sub, _, of_project, _], .. } = scene(registry).await;
-        let nobody = registry.user("nobody").await;
-        assert_eq!(own(&nobody).await, [0i64; 0]);
+        let without_runners = registry.user("carol").await;
+        assert_eq!(own(&without_runners).await, [0i64; 0]);
         let maintainer = registry.user("maintainer").await;
         registry.join_group(&maintainer, &sub, Role::Maintainer).await;
         assert_eq!(own(&maintainer).await, [of_project]);
@@ -129,10 +129,10 @@ both_databases! {
     }
 
     async fn the_type_is_filtered_and_the_old_scope_too(registry) {
-        let Scene { runners: [shared, top, sub, beside, project, other], .. } = scene(registry).await;
+        let Scene { runners: [shared, top, sub, sibling, project, other], .. } = scene(registry).await;
         let cases = [
             (RunnerType::InstanceType, ["instance_type", "shared"].as_slice(), vec![shared]),
-            (RunnerType::GroupType, &["group_type"], vec![beside, sub, top]),
+            (RunnerType::GroupType, &["group_type"], vec![sibling, sub, top]),
             (RunnerType::ProjectType, &["project_type", "specific"], vec![other, project]),
         ];
         for (runner_type, words, expected) in cases {

@@ -49,7 +49,7 @@ impl Actor {
     pub fn user_id(&self) -> i64 {
         match &self.context.caller {
             Caller::User(user) => user.id,
-            other => panic!("{other:?} is no user"),
+            other => panic!("{other:?} is not a user"),
         }
     }
 

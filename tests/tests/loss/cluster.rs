@@ -1,4 +1,4 @@
-//! The processes that take part, and the faults that can be injected into them.
+//! The processes of the test, and the faults that can be injected into them.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -12,13 +12,13 @@ use system::{
 };
 use tempfile::TempDir;
 
-/// How long the system may take to serve again after the last fault.
+/// Maximum time until the system serves again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
 
-/// How many partitions the captures have.
+/// The number of partitions of the captures.
 const PARTITIONS: u16 = 4;
 
-/// How many projects have jobs, and how many are reached.
+/// The number of projects with jobs, and the number of projects that jobs reach.
 const ORIGINS: usize = 3;
 const TARGETS: usize = 2;
 
@@ -30,8 +30,8 @@ pub struct Job {
     pub token: String,
 }
 
-/// The world.
-pub struct World {
+/// The processes and stores of the test.
+pub struct Cluster {
     pub system: Distributed,
     /// A second job-token-auth. It gets no requests, but ships records into the log as the first one does.
     pub peer: JobTokenAuth,
@@ -46,13 +46,13 @@ pub struct World {
     pub last_job: Option<Job>,
     /// The ids of the projects that are reached.
     pub targets: Vec<i64>,
-    /// Lines of processes that must not be there.
+    /// Lines in the logs of killed processes that must not be there.
     forbidden: Vec<String>,
     _folder: TempDir,
 }
 
-impl World {
-    /// Starts it; none, after saying so, without a Redis.
+impl Cluster {
+    /// Starts everything. Prints a note and returns none if Redis is not installed.
     pub async fn start() -> Option<Self> {
         let redis = Redis::start()?;
         let postgres = OwnPostgres::start();
@@ -84,7 +84,7 @@ impl World {
         settings.push(("PADDOCK_JOB_TOKEN_AUTH__CAPTURES__SPOOL_FOLDER", &other_spool));
         let peer = JobTokenAuth::start(&system.registry, &database, Some(&redis), &settings);
         let root = system.root();
-        let mut world = Self {
+        let mut cluster = Self {
             system,
             peer,
             upstream,
@@ -98,11 +98,11 @@ impl World {
             forbidden: Vec::new(),
             _folder: folder,
         };
-        world.populate(&root).await;
-        Some(world)
+        cluster.populate(&root).await;
+        Some(cluster)
     }
 
-    /// Projects that reach each other, and a job in each that does.
+    /// Creates the projects and the jobs.
     async fn populate(&mut self, root: &Api) {
         for number in 0..TARGETS {
             self.targets.push(project(root, &format!("target-{number}")).await);
@@ -113,7 +113,7 @@ impl World {
                 let entry = json!({"target_project_id": origin});
                 root.post(&format!("/projects/{target}/job_token_scope/allowlist"), entry).await.ok(201);
             }
-            // Longer than the clock will jump.
+            // Longer than a jump of the clock.
             let job = json!({"project_id": origin, "user_id": 1, "timeout": 864_000});
             let issued = root.post("/admin/jobs", job).await.ok(201);
             let id = issued["job"]["id"].as_i64();
@@ -123,7 +123,7 @@ impl World {
             self.jobs.push(Job { id, project: origin, token });
         }
         self.last_job = self.jobs.pop();
-        // The tokens were issued two hours ago: no jump of the clock makes them tokens of the future.
+        // The tokens were issued two hours ago, so that no jump of the clock sets their issue into the future.
         self.clock.set(0);
     }
 
@@ -139,7 +139,7 @@ impl World {
         program.crash_and_return();
     }
 
-    /// Ends every fault, and waits until everything serves again.
+    /// Ends every fault, and waits until the system serves again.
     pub async fn recover(&self) {
         self.spool.make_room();
         self.clock.set(0);
@@ -151,7 +151,7 @@ impl World {
         assert!(ready.await.is_some(), "the system does not recover:\n{}", self.system.gateway.everything());
     }
 
-    /// Waits until nothing in Redis is on its way into the log. What a process that was killed had taken comes back after a while.
+    /// Waits until all records in Redis have reached the log. Records that a killed process had read are read again after a while.
     pub async fn drain(&self) {
         let drained = within(RECOVERY, async || {
             let mut lengths =
@@ -161,14 +161,14 @@ impl World {
         assert!(drained.await.is_some(), "records stay in Redis");
     }
 
-    /// How often the spool did not take a record since job-token-auth started.
+    /// The number of records that the spool refused since job-token-auth started.
     pub async fn spool_failures(&self) -> f64 {
         let metrics = self.system.auth.metrics().await;
         let mut lines = metrics.lines().filter_map(|line| line.strip_prefix("paddock_capture_spool_failures_total "));
         lines.next().and_then(|count| count.parse().ok()).expect("a count")
     }
 
-    /// Faults may be logged as errors. A panic is always a bug, and so is the report of a loss that did not happen.
+    /// Asserts that no process panicked or reported a loss. Injected faults may be logged as errors.
     pub fn assert_nothing_forbidden(&self) {
         let programs =
             [&self.system.gateway, &self.system.auth.program, &self.peer.program, &self.system.registry.program];
@@ -177,7 +177,7 @@ impl World {
     }
 }
 
-/// Who is killed.
+/// A process that is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Victim {
     Gateway,
@@ -229,10 +229,10 @@ impl Spool {
     }
 
     fn junk(&self) -> PathBuf {
-        self.folder.join("somebody-elses-file")
+        self.folder.join("other-file")
     }
 
-    /// Leaves no byte free. False: it cannot.
+    /// Fills the disk completely. Returns false if the spool has no separate disk.
     pub fn fill(&self) -> bool {
         if !self.is_mounted {
             return false;
@@ -248,7 +248,7 @@ impl Spool {
 
     /// Undoes [`Spool::fill`].
     pub fn make_room(&self) {
-        // It may not be there.
+        // The file may not exist.
         let _ = fs::remove_file(self.junk());
     }
 }
@@ -261,7 +261,7 @@ impl Drop for Spool {
     }
 }
 
-/// The clock of the processes, where the machine has libfaketime.
+/// The clock of the processes, if libfaketime is installed.
 pub struct FakeClock {
     file: PathBuf,
     library: Option<PathBuf>,

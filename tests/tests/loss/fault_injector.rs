@@ -1,4 +1,4 @@
-//! Which faults are injected, and after how many requests. The seed decides the order.
+//! Plans and injects the faults. The seed decides their order.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,20 +10,20 @@ use system::within;
 
 use super::{
     Scale,
-    world::{Victim, World},
+    cluster::{Cluster, Victim},
 };
 
-/// How long the run may take as a whole.
+/// Maximum duration of the whole run.
 const PATIENCE: Duration = Duration::from_secs(7200);
 
-/// How long a full disk stays full, and the clock wrong.
+/// How long a disk stays full, and how long the clock stays wrong.
 const FULL: Duration = Duration::from_millis(700);
 const WRONG: Duration = Duration::from_millis(2500);
 
 /// How far the clock jumps, in seconds.
 const JUMP: i64 = 3600;
 
-/// Who is killed, in turns.
+/// The processes that are killed, in turns.
 const VICTIMS: [Victim; 4] = [Victim::Gateway, Victim::JobTokenAuth, Victim::RunnerRegistry, Victim::Peer];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,20 +35,20 @@ enum Fault {
     FillSpool,
     /// By this many seconds.
     MoveClock(i64),
-    /// The second job-token-auth stands still, perhaps in the middle of a transaction.
+    /// Pauses the second job-token-auth, perhaps in the middle of a transaction.
     FreezePeer,
 }
 
-/// The plan, and what came of it.
-pub struct Nemesis {
+/// The planned faults, and the number of those injected so far.
+pub struct FaultInjector {
     scale: Scale,
     plan: Vec<Fault>,
     done: BTreeMap<Fault, u64>,
-    /// Who is killed while another fault lasts.
+    /// The index of the next process that is killed while another fault lasts.
     next: usize,
 }
 
-impl Nemesis {
+impl FaultInjector {
     pub fn new(scale: Scale) -> Self {
         let mut plan: Vec<_> = VICTIMS.into_iter().cycle().take(index(scale.kills)).map(Fault::Kill).collect();
         for fault in others() {
@@ -59,13 +59,13 @@ impl Nemesis {
     }
 
     /// Injects one fault after another, spread over the requests.
-    pub async fn run(&mut self, world: &mut World, progress: &AtomicU64) {
+    pub async fn run(&mut self, cluster: &mut Cluster, progress: &AtomicU64) {
         let steps = self.plan.len() as u64 + 1;
         for (step, fault) in (1..).zip(self.plan.clone()) {
             let due = self.scale.requests * step / steps;
             let reached = within(PATIENCE, async || (progress.load(Ordering::Relaxed) >= due).then_some(()));
             assert!(reached.await.is_some(), "the requests do not go on: {}", progress.load(Ordering::Relaxed));
-            if self.inject(fault, world).await {
+            if self.inject(fault, cluster).await {
                 self.count(fault);
             }
         }
@@ -76,7 +76,7 @@ impl Nemesis {
         self.done.iter().filter(|(fault, _)| matches!(fault, Fault::Kill(_))).map(|(_, count)| count).sum()
     }
 
-    /// What was to be injected and could not be.
+    /// The planned faults that were never injected.
     pub fn left_out(&self) -> Vec<String> {
         if self.scale.faults == 0 {
             return Vec::new();
@@ -84,7 +84,7 @@ impl Nemesis {
         others().into_iter().filter(|fault| !self.done.contains_key(fault)).map(|fault| format!("{fault:?}")).collect()
     }
 
-    /// What was injected, and how often.
+    /// The injected faults with their counts, as text.
     pub fn summary(&self) -> String {
         let mut text = format!("{} kills", self.kills());
         for (fault, count) in &self.done {
@@ -97,59 +97,59 @@ impl Nemesis {
         *self.done.entry(fault).or_default() += 1;
     }
 
-    /// False: the machine does not allow it.
-    async fn inject(&mut self, fault: Fault, world: &mut World) -> bool {
+    /// Injects a fault. Returns false if the machine does not allow it.
+    async fn inject(&mut self, fault: Fault, cluster: &mut Cluster) -> bool {
         let pause = Duration::from_secs(self.scale.pause_seconds);
         match fault {
-            Fault::Kill(victim) => world.crash(victim),
+            Fault::Kill(victim) => cluster.crash(victim),
             Fault::RestartRedis => {
-                world.redis.kill();
-                world.redis.start_again();
+                cluster.redis.kill();
+                cluster.redis.start_again();
             }
             Fault::PauseRedis => {
-                world.redis.pause();
-                self.pass(pause, world).await;
-                world.redis.resume();
+                cluster.redis.pause();
+                self.wait_and_kill(pause, cluster).await;
+                cluster.redis.resume();
             }
             Fault::RestartPostgres => {
-                let Some(postgres) = &mut world.postgres else { return false };
+                let Some(postgres) = &mut cluster.postgres else { return false };
                 postgres.restart();
             }
             Fault::FillSpool => {
-                if !world.spool.fill() {
+                if !cluster.spool.fill() {
                     return false;
                 }
-                self.pass(FULL, world).await;
-                world.spool.make_room();
+                self.wait_and_kill(FULL, cluster).await;
+                cluster.spool.make_room();
             }
             Fault::MoveClock(seconds) => {
-                if !world.clock.set(seconds) {
+                if !cluster.clock.set(seconds) {
                     return false;
                 }
-                self.pass(WRONG, world).await;
-                world.clock.set(0);
+                self.wait_and_kill(WRONG, cluster).await;
+                cluster.clock.set(0);
             }
             Fault::FreezePeer => {
-                world.peer.program.signal("STOP");
+                cluster.peer.program.signal("STOP");
                 wait(pause).await;
-                world.peer.program.signal("CONT");
+                cluster.peer.program.signal("CONT");
             }
         }
         true
     }
 
-    /// The fault lasts this long, and a process is killed in the middle of it.
-    async fn pass(&mut self, time: Duration, world: &mut World) {
+    /// Waits while a fault lasts, and kills a process in the middle of it.
+    async fn wait_and_kill(&mut self, time: Duration, cluster: &mut Cluster) {
         wait(time / 2).await;
         let victim = VICTIMS[self.next % VICTIMS.len()];
         self.next += 1;
-        world.crash(victim);
+        cluster.crash(victim);
         self.count(Fault::Kill(victim));
         wait(time / 2).await;
     }
 }
 
-/// Every fault but kills.
+/// Every fault except kills.
 fn others() -> [Fault; 7] {
     [
         Fault::RestartRedis,

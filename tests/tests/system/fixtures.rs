@@ -1,4 +1,4 @@
-//! What the tests need to have in the directory before they begin.
+//! Creates the projects, groups, users, runners and jobs that tests need.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,7 +29,7 @@ pub async fn runner(api: &Api, project: i64) -> (i64, String) {
     (id(&created), text(&created["token"]))
 }
 
-/// A project runner whose project is gone.
+/// A project runner whose project is deleted.
 pub async fn unassigned_runner(api: &Api) -> (i64, String) {
     let project = project(api).await;
     let (id, token) = runner(api, project).await;
@@ -66,7 +66,7 @@ pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
-/// The series of `/metrics` that have a label with a value that begins so, and are not zero.
+/// The series of `/metrics` that have a label whose value begins with this text, and that are not zero.
 pub fn series(metrics: &str, label: &str, value: &str) -> Vec<String> {
     let wanted = format!("{label}=\"{value}");
     let lines = metrics.lines().filter(|line| !line.starts_with('#') && line.contains(&wanted));
