@@ -56,8 +56,8 @@ impl Descriptors {
     /// Fails if they cannot be decoded or lack an option.
     pub fn load() -> Result<Self, ContractError> {
         let pool = descriptor_pool()?;
-        let http = extension(&pool, "google.api.http")?;
-        let field = extension(&pool, "paddock.contract.v1.field")?;
+        let http = find_extension(&pool, "google.api.http")?;
+        let field = find_extension(&pool, "paddock.contract.v1.field")?;
         Ok(Self { pool, http, field })
     }
 
@@ -87,10 +87,10 @@ impl Descriptors {
         let options = method.options();
         let rule = options.get_extension(&self.http);
         let rule = rule.as_message().ok_or_else(|| ContractError::new("google.api.http is not a message"))?;
-        let mut bindings = vec![binding(rule, method)?];
+        let mut bindings = vec![read_binding(rule, method)?];
         if let Some(additional) = rule.get_field_by_name("additional_bindings") {
             for rule in additional.as_list().unwrap_or_default().iter().filter_map(|rule| rule.as_message()) {
-                bindings.push(binding(rule, method)?);
+                bindings.push(read_binding(rule, method)?);
             }
         }
         Ok(bindings)
@@ -111,7 +111,7 @@ impl Descriptors {
     }
 }
 
-fn extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, ContractError> {
+fn find_extension(pool: &DescriptorPool, name: &str) -> Result<ExtensionDescriptor, ContractError> {
     pool.get_extension_by_name(name).ok_or_else(|| ContractError::new(format!("no option {name}")))
 }
 
@@ -120,26 +120,27 @@ pub fn grpc_path(method: &MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
-fn binding(rule: &DynamicMessage, method: &MethodDescriptor) -> Result<Binding, ContractError> {
+/// Reads a rule of `google.api.http`, which must be one that the gateway serves.
+fn read_binding(rule: &DynamicMessage, method: &MethodDescriptor) -> Result<Binding, ContractError> {
     if method.is_client_streaming() {
         return Err(not_served(method, "a stream of requests has no REST form"));
     }
-    if !matches!(text(rule, "body").as_str(), "" | "*") {
+    if !matches!(string_field(rule, "body").as_str(), "" | "*") {
         return Err(not_served(method, "a body that is one field is not served"));
     }
     let verbs = ["get", "put", "post", "delete", "patch"];
-    let Some(verb) = verbs.into_iter().find(|verb| !text(rule, verb).is_empty()) else {
+    let Some(verb) = verbs.into_iter().find(|verb| !string_field(rule, verb).is_empty()) else {
         return Err(not_served(method, "custom verbs are not served"));
     };
-    let response_body = Some(text(rule, "response_body")).filter(|name| !name.is_empty());
-    Ok(Binding { verb: verb.to_ascii_uppercase(), template: text(rule, verb), response_body })
+    let response_body = Some(string_field(rule, "response_body")).filter(|name| !name.is_empty());
+    Ok(Binding { verb: verb.to_ascii_uppercase(), template: string_field(rule, verb), response_body })
 }
 
 fn not_served(method: &MethodDescriptor, problem: &str) -> ContractError {
     ContractError::new(format!("{}: {problem}", method.full_name()))
 }
 
-fn text(message: &DynamicMessage, field: &str) -> String {
+fn string_field(message: &DynamicMessage, field: &str) -> String {
     let known = message.descriptor().get_field_by_name(field).is_some();
     let value = if known { message.get_field_by_name(field) } else { None };
     value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()

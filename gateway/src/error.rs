@@ -43,12 +43,12 @@ pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: 
     let envelope = match rejection {
         Rejection::Refusal(refusal) => refusal_envelope(refusal, method, request_id),
         // The detail of a fault is for the log only.
-        Rejection::Fault(_) => envelope(spec, Message::Text(spec.message), spec.message, request_id),
+        Rejection::Fault(_) => new_envelope(spec, Message::Text(spec.message), spec.message, request_id),
     };
     let mut response = Response::new(Full::from(serde_json::to_vec(&envelope).unwrap_or_default()));
     *response.status_mut() = StatusCode::from_u16(spec.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    if let Some(challenge) = challenge(spec) {
+    if let Some(challenge) = challenge_header(spec) {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     }
     if let Rejection::Refusal(refusal) = rejection
@@ -67,7 +67,7 @@ pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: 
 fn refusal_envelope<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, request_id: &'a str) -> Envelope<'a> {
     let by_field = refusal.reason() == Reason::ValidationFailed && !refusal.fields().is_empty();
     let message = if by_field { Message::Fields(refusal.fields()) } else { Message::Text(refusal.message()) };
-    let mut envelope = envelope(refusal.spec(), message, refusal.message(), request_id);
+    let mut envelope = new_envelope(refusal.spec(), message, refusal.message(), request_id);
     if refusal.reason() == Reason::InsufficientScope {
         let scopes = method.map(|method| method.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(" "));
         envelope.error_description = Some("The request requires higher privileges than provided by the access token.");
@@ -76,7 +76,12 @@ fn refusal_envelope<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, reque
     envelope
 }
 
-fn envelope<'a>(spec: &'static ReasonSpec, message: Message<'a>, text: &'a str, request_id: &'a str) -> Envelope<'a> {
+fn new_envelope<'a>(
+    spec: &'static ReasonSpec,
+    message: Message<'a>,
+    text: &'a str,
+    request_id: &'a str,
+) -> Envelope<'a> {
     Envelope {
         message,
         error: spec.error_key.then_some(text),
@@ -89,7 +94,7 @@ fn envelope<'a>(spec: &'static ReasonSpec, message: Message<'a>, text: &'a str, 
 }
 
 /// Returns the authentication schemes that a 401 must name (RFC 9110, 15.5.2).
-fn challenge(spec: &ReasonSpec) -> Option<HeaderValue> {
+fn challenge_header(spec: &ReasonSpec) -> Option<HeaderValue> {
     if spec.http_status != StatusCode::UNAUTHORIZED.as_u16() {
         return None;
     }

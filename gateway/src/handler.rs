@@ -110,7 +110,7 @@ impl Gateway {
         // A panic in one request must not end the connection with its other requests.
         let answered = {
             // Pinned here, so that only its address moves into the future around it: the whole of it is kilobytes.
-            let answering = pin!(self.answer(&mut parts, body, &mut record, &mut matched));
+            let answering = pin!(self.answer_request(&mut parts, body, &mut record, &mut matched));
             AssertUnwindSafe(answering).catch_unwind().await
         };
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
@@ -127,7 +127,7 @@ impl Gateway {
         finish_record(answer, record, parts.method == Method::HEAD)
     }
 
-    async fn answer<B>(
+    async fn answer_request<B>(
         &self,
         parts: &mut Parts,
         body: B,
@@ -139,11 +139,11 @@ impl Gateway {
         B::Error: Into<BoxError>,
     {
         head::check_host(parts)?;
-        match self.find(&parts.method, parts.uri.path()) {
+        match self.find_target(&parts.method, parts.uri.path()) {
             Lookup::Found(Target::Call(route, values)) => {
                 record.set_route(route.label.clone());
                 matched.method = Some(route.method);
-                self.call(&route, &values, parts, body, record).await
+                self.serve_call(&route, &values, parts, body, record).await
             }
             Lookup::Found(Target::OwnPage(page, label)) => {
                 record.set_own_page(label);
@@ -176,7 +176,7 @@ impl Gateway {
     }
 
     /// Finds what serves a verb and a path. The contract precedes the table of protected routes.
-    fn find(&self, verb: &Method, path: &str) -> Lookup<Target> {
+    fn find_target(&self, verb: &Method, path: &str) -> Lookup<Target> {
         let in_contract = self.routes.find(verb, path).map(|(endpoint, values)| match endpoint {
             Endpoint::Call(route) => Target::Call(route, values),
             Endpoint::OwnPage(page, label) => Target::OwnPage(page, label),
@@ -205,7 +205,7 @@ impl Gateway {
     }
 
     /// Serves a route of the contract.
-    async fn call<B>(
+    async fn serve_call<B>(
         &self,
         route: &Arc<Route>,
         values: &[String],
@@ -227,7 +227,7 @@ impl Gateway {
 
         let deadline = Duration::from_millis(self.config.request_timeout_ms);
         let calling = pin!(self.authenticate_and_call(route, parts, builder, record));
-        let calling = calling.instrument(span(route, parts));
+        let calling = calling.instrument(request_span(route, parts));
         let responded = tokio::time::timeout(deadline, calling).await;
         let responded = responded.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))?;
         let CallResponse { first, rest } = responded?;
@@ -269,7 +269,7 @@ impl Gateway {
         if is_in_message {
             refuse_missing(route, token.as_ref())?;
         } else {
-            context.caller = self.user(route, token.as_ref(), &context, record).await?;
+            context.caller = self.authenticate_caller(route, token.as_ref(), &context, record).await?;
         }
         let (mut message, problems) = builder.finish(token.is_some());
         if let Some(refusal) = input::refusal(&problems) {
@@ -285,7 +285,7 @@ impl Gateway {
     }
 
     /// Returns the caller of a method whose credential the gateway authenticates.
-    async fn user(
+    async fn authenticate_caller(
         &self,
         route: &Route,
         token: Option<&Token>,
@@ -366,7 +366,7 @@ fn record_runner(route: &Route, response: &DynamicMessage, record: &mut AccessRe
 }
 
 /// Returns the span of the request, if spans are exported.
-fn span(route: &Route, parts: &Parts) -> tracing::Span {
+fn request_span(route: &Route, parts: &Parts) -> tracing::Span {
     if !telemetry::is_tracing() {
         return tracing::Span::none();
     }

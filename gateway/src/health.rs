@@ -32,7 +32,7 @@ impl Health {
 
     /// Returns the page for a process that is alive.
     pub fn liveness() -> Response<Full<Bytes>> {
-        page(StatusCode::OK, &json!({"status": "ok"}))
+        json_page(StatusCode::OK, &json!({"status": "ok"}))
     }
 
     /// Returns the page with the version and the contract of the process.
@@ -40,19 +40,21 @@ impl Health {
         let process = Process::Gateway.name();
         let body =
             json!({"status": "ok", "process": process, "version": env!("CARGO_PKG_VERSION"), "contract": DIGEST});
-        page(StatusCode::OK, &body)
+        json_page(StatusCode::OK, &body)
     }
 
     /// Returns the page that says whether the process can serve, and if not, what is missing.
     pub async fn readiness(&self) -> Response<Full<Bytes>> {
-        match self.check().await {
-            Ok(()) => page(StatusCode::OK, &json!({"status": "ok"})),
-            Err(message) => page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "failed", "message": message})),
+        match self.check_services().await {
+            Ok(()) => json_page(StatusCode::OK, &json!({"status": "ok"})),
+            Err(message) => {
+                json_page(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "failed", "message": message}))
+            }
         }
     }
 
     /// Checks the services, or returns the cached result. Concurrent callers share one check.
-    async fn check(&self) -> Result<(), String> {
+    async fn check_services(&self) -> Result<(), String> {
         let mut last = self.last.lock().await;
         if let Some((at, result)) = &*last
             && at.elapsed() < MAX_AGE
@@ -77,7 +79,7 @@ impl Health {
     }
 }
 
-fn page(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+fn json_page(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);

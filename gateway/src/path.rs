@@ -58,7 +58,7 @@ fn decode_bytes(raw: &str, plus_is_space: bool) -> Result<String, Malformed> {
     let mut bytes = raw.bytes();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
-            b'%' => digit(bytes.next())? << 4 | digit(bytes.next())?,
+            b'%' => hex_digit(bytes.next())? << 4 | hex_digit(bytes.next())?,
             b'+' if plus_is_space => b' ',
             other => other,
         });
@@ -66,7 +66,7 @@ fn decode_bytes(raw: &str, plus_is_space: bool) -> Result<String, Malformed> {
     String::from_utf8(decoded).map_err(|_| Malformed)
 }
 
-fn digit(byte: Option<u8>) -> Result<u8, Malformed> {
+fn hex_digit(byte: Option<u8>) -> Result<u8, Malformed> {
     let digit = byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or(Malformed)?;
     u8::try_from(digit).map_err(|_| Malformed)
 }

@@ -26,8 +26,8 @@ impl Peers {
     /// Returns a fault if an endpoint is not an address.
     pub fn new(config: &Config, keys: &IdentityKeys, clock: &Clock) -> Result<Self, Fault> {
         Ok(Self {
-            registry: channel(&config.runner_registry, Process::RunnerRegistry, keys, clock)?,
-            job_token_auth: channel(&config.job_token_auth, Process::JobTokenAuth, keys, clock)?,
+            registry: channel_to_peer(&config.runner_registry, Process::RunnerRegistry, keys, clock)?,
+            job_token_auth: channel_to_peer(&config.job_token_auth, Process::JobTokenAuth, keys, clock)?,
         })
     }
 
@@ -42,6 +42,11 @@ impl Peers {
     }
 }
 
-fn channel(config: &ClientConfig, audience: Process, keys: &IdentityKeys, clock: &Clock) -> Result<PeerChannel, Fault> {
+fn channel_to_peer(
+    config: &ClientConfig,
+    audience: Process,
+    keys: &IdentityKeys,
+    clock: &Clock,
+) -> Result<PeerChannel, Fault> {
     PeerChannel::new(config, Process::Gateway, audience, keys.clone(), clock.clone())
 }

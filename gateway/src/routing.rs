@@ -196,9 +196,9 @@ impl<T> VerbRouter<T> {
         if verb == Method::OPTIONS {
             return Lookup::Options(verbs.allow.clone());
         }
-        let mut route = verbs.route(verb);
+        let mut route = verbs.route_for_verb(verb);
         if route.is_none() && verb == Method::HEAD {
-            route = verbs.route(&Method::GET);
+            route = verbs.route_for_verb(&Method::GET);
         }
         match route {
             Some(route) => Lookup::Found(RouteMatch { route, values: matched.params }),
@@ -208,7 +208,7 @@ impl<T> VerbRouter<T> {
 }
 
 impl<T> VerbRoutes<T> {
-    fn route(&self, verb: &Method) -> Option<&T> {
+    fn route_for_verb(&self, verb: &Method) -> Option<&T> {
         self.routes.iter().find(|(known, _)| known == verb).map(|(_, route)| route)
     }
 }

@@ -77,7 +77,7 @@ pub async fn serve(
                 is_accepting = true;
                 let server = server.clone();
                 connections.spawn(async move {
-                    server.connection(stream, peer).await;
+                    server.handle_connection(stream, peer).await;
                     drop(slot);
                 });
             }
@@ -163,15 +163,15 @@ impl Server {
         Self { gateway, shutdown, abort, http1, http2, header_read_timeout, idle_timeout, trusted_proxies }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
-        let served = self.abort.run_until_cancelled(self.serve(stream, peer)).await;
+    async fn handle_connection(&self, stream: TcpStream, peer: SocketAddr) {
+        let served = self.abort.run_until_cancelled(self.serve_stream(stream, peer)).await;
         if let Some(Err(error)) = served {
             // Clients may end their connections at any time and in any way.
             tracing::debug!(%peer, %error, "connection ended");
         }
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
+    async fn serve_stream(&self, stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let socket = Socket::new(stream);
         let detecting = tokio::time::timeout(self.header_read_timeout, version::detect(socket.clone()));

@@ -52,7 +52,7 @@ impl DataFolder {
     /// # Errors
     /// If it cannot be opened.
     pub async fn connect_registry(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
-        connect(database(&self.path), max_connections).await
+        open_database(database(&self.path), max_connections).await
     }
 
     /// Connects to the database of job-token-auth.
@@ -60,7 +60,7 @@ impl DataFolder {
     /// # Errors
     /// If it cannot be opened.
     pub async fn connect_job_token_auth(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
-        connect(self.path.join("job-token-auth.sqlite"), max_connections).await
+        open_database(self.path.join("job-token-auth.sqlite"), max_connections).await
     }
 
     /// Returns the folder of the spool: captures that are written here before they are shipped.
@@ -87,7 +87,7 @@ fn create_lock_file(folder: &Path) -> io::Result<File> {
     File::create(folder.join("lock"))
 }
 
-async fn connect(file: PathBuf, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
+async fn open_database(file: PathBuf, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
     let location = DatabaseLocation::Sqlite(file);
     db::connect(&location, max_connections).await.context("cannot open the database")
 }

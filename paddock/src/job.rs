@@ -132,14 +132,14 @@ pub async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let token_file = arguments.token_file.unwrap_or_else(|| data_folder::root_token(&config.data));
     let api = Api::with_token_file(&server, &token_file)?;
     match arguments.command {
-        Command::Issue(arguments) => issue(&api, arguments).await,
-        Command::Finish { job_id } => finish(&api, job_id).await,
-        Command::List { output } => list(&api, output).await,
+        Command::Issue(arguments) => issue_token(&api, arguments).await,
+        Command::Finish { job_id } => finish_job(&api, job_id).await,
+        Command::List { output } => list_jobs(&api, output).await,
     }
 }
 
 /// Prints the token alone to standard output, so that a script can read it, and the text for people to standard error.
-async fn issue(api: &Api, arguments: Issue) -> anyhow::Result<()> {
+async fn issue_token(api: &Api, arguments: Issue) -> anyhow::Result<()> {
     let request = IssueRequest {
         project_id: project_id(api, &arguments.project).await?,
         user_id: arguments.user,
@@ -171,32 +171,32 @@ async fn project_id(api: &Api, project: &str) -> anyhow::Result<i64> {
     Ok(found.id)
 }
 
-async fn finish(api: &Api, id: i64) -> anyhow::Result<()> {
+async fn finish_job(api: &Api, id: i64) -> anyhow::Result<()> {
     let job: Job = api.send(api.post(&format!("{JOBS}/{id}/finish"))).await?;
     writeln!(io::stdout(), "job {} is {}", job.id, job.status)?;
     Ok(())
 }
 
-async fn list(api: &Api, format: Format) -> anyhow::Result<()> {
+async fn list_jobs(api: &Api, format: Format) -> anyhow::Result<()> {
     let jobs: Vec<Value> = api.list(JOBS).await?;
     match format {
         Format::Json => output::print_json(&jobs)?,
         Format::Text => {
             let jobs: Result<Vec<Job>, _> = jobs.into_iter().map(serde_json::from_value).collect();
             let jobs = jobs.context("the server describes jobs in a way that this version does not know")?;
-            output::print(&table(&jobs))?;
+            output::print(&job_table(&jobs))?;
         }
     }
     Ok(())
 }
 
-fn table(jobs: &[Job]) -> String {
-    let rows: Vec<_> = jobs.iter().map(row).collect();
+fn job_table(jobs: &[Job]) -> String {
+    let rows: Vec<_> = jobs.iter().map(job_row).collect();
     output::table(["ID", "STATUS", "PROJECT", "USER", "NAME", "STAGE", "REF", "TOKEN"], &rows)
 }
 
 /// Returns the cells of a job. A deleted user or project has only its id.
-fn row(job: &Job) -> [String; 8] {
+fn job_row(job: &Job) -> [String; 8] {
     let is_running = job.status == RUNNING;
     [
         job.id.to_string(),
@@ -249,6 +249,6 @@ ID  STATUS    PROJECT   USER   NAME   STAGE  REF  TOKEN
 7   running   demo/app  alice  build  test   -    until then
 7   finished  3         2      -      -      -    ended
 ";
-        assert_eq!(table(&[running, finished]), expected);
+        assert_eq!(job_table(&[running, finished]), expected);
     }
 }

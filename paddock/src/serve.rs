@@ -29,12 +29,13 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 /// Runs until SIGTERM or SIGINT, or until a service fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let telemetry = telemetry::init(&config.telemetry, Process::Paddock)?;
-    let stopped = run(&config, &telemetry).await;
+    let stopped = run_services(&config, &telemetry).await;
     telemetry.shutdown().await;
     stopped
 }
 
-async fn run(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> {
+/// Runs the gateway and both services until one of them ends, or until shutdown.
+async fn run_services(config: &Config, telemetry: &Telemetry) -> anyhow::Result<()> {
     let folder = DataFolder::open(&config.data)?;
     let rest =
         process::listen(&format!("127.0.0.1:{}", config.port)).await.context("set PADDOCK_PORT to a free port")?;

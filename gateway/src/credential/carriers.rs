@@ -13,7 +13,7 @@ const OTHER_PARAMETERS: [&str; 4] = ["deploy_token", "feed_token", "rss_token", 
 
 /// Returns the parameters that carry a credential of any kind. Their values are removed from logs and responses.
 pub fn parameters() -> impl Iterator<Item = &'static str> {
-    places().filter_map(|place| match place {
+    carrier_places().filter_map(|place| match place {
         Place::Parameter(name) => Some(name),
         Place::Header(_) | Place::AuthorizationScheme(_) | Place::BasicUsername(_) => None,
     })
@@ -31,7 +31,7 @@ pub fn is_parameter(pair: &str) -> bool {
 
 /// Returns the schemes of the Authorization header that carry a credential, in lower case.
 pub fn schemes() -> impl Iterator<Item = &'static str> {
-    places().filter_map(|place| match place {
+    carrier_places().filter_map(|place| match place {
         Place::AuthorizationScheme(name) => Some(name),
         Place::Header(_) | Place::Parameter(_) | Place::BasicUsername(_) => None,
     })
@@ -39,7 +39,7 @@ pub fn schemes() -> impl Iterator<Item = &'static str> {
 
 /// Returns the headers that carry a credential of any kind, including the Authorization header with any scheme.
 pub fn headers() -> impl Iterator<Item = HeaderName> {
-    places().filter_map(|place| match place {
+    carrier_places().filter_map(|place| match place {
         Place::Header(name) => Some(HeaderName::from_static(name)),
         Place::AuthorizationScheme(_) | Place::BasicUsername(_) => Some(header::AUTHORIZATION),
         Place::Parameter(_) => None,
@@ -56,7 +56,8 @@ pub fn prefixes() -> impl Iterator<Item = &'static str> {
     CredentialKind::ALL.iter().filter_map(|kind| kind.spec()).map(|spec| spec.prefix)
 }
 
-fn places() -> impl Iterator<Item = Place> {
+/// Returns the place of every carrier of every kind of credential.
+fn carrier_places() -> impl Iterator<Item = Place> {
     let specs = CredentialKind::ALL.iter().filter_map(|kind| kind.spec());
     specs.flat_map(|spec| spec.carriers).map(|carrier| carrier.place)
 }

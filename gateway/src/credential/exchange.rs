@@ -90,7 +90,7 @@ impl UserTokenExchange {
             peer_address: context.peer_address,
         });
         match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
-            Ok(answer) => identity(answer.into_inner()).map(|identity| CachedAnswer::Known(Arc::new(identity))),
+            Ok(answer) => read_identity(answer.into_inner()).map(|identity| CachedAnswer::Known(Arc::new(identity))),
             Err(status) => match Rejection::from(status) {
                 Rejection::Refusal(refusal) => Ok(CachedAnswer::Refused(refusal)),
                 Rejection::Fault(fault) => Err(fault),
@@ -99,7 +99,8 @@ impl UserTokenExchange {
     }
 }
 
-fn identity(answer: AuthenticateUserTokenResponse) -> Result<Identity, Fault> {
+/// Reads the user, the scopes and the expiry of an accepted token.
+fn read_identity(answer: AuthenticateUserTokenResponse) -> Result<Identity, Fault> {
     let expires_at = match answer.expires_at {
         Some(at) => {
             let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);

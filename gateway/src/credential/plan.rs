@@ -132,7 +132,10 @@ impl CredentialPlan {
     pub fn find(&self, headers: &HeaderMap, parameters: Vec<Token>) -> Result<Option<Token>, Refusal> {
         let mut found: Option<Token> = None;
         let from_headers = self.headers.iter().flat_map(|carrier| {
-            headers.get_all(&carrier.name).iter().filter_map(|value| carrier.read(value.as_bytes(), self.spec.prefix))
+            headers
+                .get_all(&carrier.name)
+                .iter()
+                .filter_map(|value| carrier.read_token(value.as_bytes(), self.spec.prefix))
         });
         for token in parameters.into_iter().chain(from_headers) {
             match &found {
@@ -150,7 +153,7 @@ impl CredentialPlan {
     /// Reports whether a header carries this credential.
     pub fn header_carries(&self, name: &HeaderName, value: &HeaderValue, token: &Token) -> bool {
         let mut carriers = self.headers.iter().filter(|carrier| carrier.name == name);
-        carriers.any(|carrier| carrier.read(value.as_bytes(), self.spec.prefix).as_ref() == Some(token))
+        carriers.any(|carrier| carrier.read_token(value.as_bytes(), self.spec.prefix).as_ref() == Some(token))
     }
 
     /// Reports whether a pair of a query or a form carries this credential.
@@ -187,13 +190,13 @@ impl CredentialPlan {
 }
 
 impl HeaderCarrier {
-    fn read(&self, value: &[u8], prefix: &str) -> Option<Token> {
+    fn read_token(&self, value: &[u8], prefix: &str) -> Option<Token> {
         // A credential is ASCII. Other text is kept readable enough to be refused.
         let text = String::from_utf8_lossy(value);
         let text = match self.value {
             HeaderForm::Whole => text.trim().into(),
             HeaderForm::Scheme(scheme) => after_scheme(&text, scheme)?.into(),
-            HeaderForm::Password(user) => password(after_scheme(&text, "basic")?, user)?,
+            HeaderForm::Password(user) => password_of_user(after_scheme(&text, "basic")?, user)?,
         };
         if text.is_empty() || (self.only_with_prefix && !text.starts_with(prefix)) {
             return None;
@@ -208,7 +211,7 @@ fn after_scheme<'t>(text: &'t str, scheme: &str) -> Option<&'t str> {
 }
 
 /// Returns the password, if the encoded user is this one.
-fn password(encoded: &str, user: &str) -> Option<Cow<'static, str>> {
+fn password_of_user(encoded: &str, user: &str) -> Option<Cow<'static, str>> {
     let decoded = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (name, password) = decoded.split_once(':')?;
     (name == user).then(|| password.to_owned().into())

@@ -53,7 +53,7 @@ pub fn target(path: &str, query: Option<&str>) -> String {
         shown.push('?');
         for pair in query.split_inclusive('&') {
             // Text behind a semicolon belongs to the value for some readers, and is another pair for others.
-            if is_secret(name(pair)) {
+            if is_secret(parameter_name(pair)) {
                 let (pair, separator) = path::split_separator(pair);
                 push_pair(&mut shown, pair, separator);
                 continue;
@@ -81,10 +81,11 @@ pub fn without_credentials(query: &str) -> String {
 }
 
 fn carries_credential(pair: &str) -> bool {
-    is_secret(name(pair)) || is_suspicious(pair)
+    is_secret(parameter_name(pair)) || is_suspicious(pair)
 }
 
-fn name(pair: &str) -> &str {
+/// Returns the raw name of a pair.
+fn parameter_name(pair: &str) -> &str {
     pair.split('=').next().unwrap_or_default()
 }
 

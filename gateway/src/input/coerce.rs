@@ -58,13 +58,13 @@ pub fn single_value(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Valu
         return Ok(None);
     }
     let value = match &field.shape {
-        Shape::Bool => Value::Bool(boolean(scalar)?),
-        Shape::Int32 => Value::I32(i32::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
-        Shape::Int64 => Value::I64(i64::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
-        Shape::Uint32 => Value::U32(u32::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
-        Shape::Uint64 => Value::U64(u64::try_from(integer(scalar)?).map_err(|_| Flaw::Invalid)?),
-        Shape::Text => Value::String(text(scalar)?),
-        Shape::Enum(names) => Value::EnumNumber(enum_number(names, &text(scalar)?)?),
+        Shape::Bool => Value::Bool(to_boolean(scalar)?),
+        Shape::Int32 => Value::I32(i32::try_from(to_integer(scalar)?).map_err(|_| Flaw::Invalid)?),
+        Shape::Int64 => Value::I64(i64::try_from(to_integer(scalar)?).map_err(|_| Flaw::Invalid)?),
+        Shape::Uint32 => Value::U32(u32::try_from(to_integer(scalar)?).map_err(|_| Flaw::Invalid)?),
+        Shape::Uint64 => Value::U64(u64::try_from(to_integer(scalar)?).map_err(|_| Flaw::Invalid)?),
+        Shape::Text => Value::String(to_text(scalar)?),
+        Shape::Enum(names) => Value::EnumNumber(enum_number(names, &to_text(scalar)?)?),
         Shape::Message(_) => return Err(Flaw::Invalid),
     };
     check_bounds(field, &value)?;
@@ -76,12 +76,13 @@ pub fn single_value(field: &FieldPlan, scalar: Scalar<'_>) -> Result<Option<Valu
 /// # Errors
 /// Returns the flaw of the first element that has one.
 pub fn list_elements(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
-    let Scalar::Text(text) = scalar else { return push(field, scalar, list) };
+    let Scalar::Text(text) = scalar else { return push_element(field, scalar, list) };
     let mut parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts.try_for_each(|part| push(field, Scalar::Text(part), list))
+    parts.try_for_each(|part| push_element(field, Scalar::Text(part), list))
 }
 
-fn push(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
+/// Appends the value to the list, which holds at most [`MAX_ELEMENTS`].
+fn push_element(field: &FieldPlan, scalar: Scalar<'_>, list: &mut Vec<Value>) -> Result<(), Flaw> {
     list.extend(single_value(field, scalar)?);
     if list.len() <= MAX_ELEMENTS { Ok(()) } else { Err(Flaw::Invalid) }
 }
@@ -90,7 +91,7 @@ fn is_blank(scalar: Scalar<'_>) -> bool {
     matches!(scalar, Scalar::Text(text) if text.trim().is_empty())
 }
 
-fn boolean(scalar: Scalar<'_>) -> Result<bool, Flaw> {
+fn to_boolean(scalar: Scalar<'_>) -> Result<bool, Flaw> {
     match scalar {
         Scalar::Bool(value) => Ok(value),
         Scalar::Signed(1) => Ok(true),
@@ -105,7 +106,7 @@ fn boolean(scalar: Scalar<'_>) -> Result<bool, Flaw> {
     }
 }
 
-fn integer(scalar: Scalar<'_>) -> Result<i128, Flaw> {
+fn to_integer(scalar: Scalar<'_>) -> Result<i128, Flaw> {
     match scalar {
         Scalar::Signed(value) => Ok(i128::from(value)),
         Scalar::Unsigned(value) => Ok(i128::from(value)),
@@ -117,7 +118,7 @@ fn integer(scalar: Scalar<'_>) -> Result<i128, Flaw> {
     }
 }
 
-fn text(scalar: Scalar<'_>) -> Result<String, Flaw> {
+fn to_text(scalar: Scalar<'_>) -> Result<String, Flaw> {
     match scalar {
         // Postgres cannot store NUL.
         Scalar::Text(text) if text.contains('\0') => Err(Flaw::Invalid),

@@ -27,10 +27,10 @@ pub fn detect(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
     }
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(unsupported());
+        return Err(unsupported_media_type());
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(by_first_character(body)) };
-    let value = value.to_str().map_err(|_| unsupported())?;
+    let value = value.to_str().map_err(|_| unsupported_media_type())?;
     let name = value.split(';').next().unwrap_or_default().trim();
     if name.eq_ignore_ascii_case("application/json") {
         Ok(Media::Json)
@@ -42,11 +42,11 @@ pub fn detect(headers: &HeaderMap, body: &[u8]) -> Result<Media, Refusal> {
     } else if name.is_empty() {
         Ok(by_first_character(body))
     } else {
-        Err(unsupported())
+        Err(unsupported_media_type())
     }
 }
 
-fn unsupported() -> Refusal {
+fn unsupported_media_type() -> Refusal {
     Refusal::new(Reason::UnsupportedMediaType)
 }
 

@@ -114,7 +114,7 @@ impl InputPlan {
         if plan.message.fields.len() > MAX_FIELDS {
             return Err(ContractError::new(format!("{}: more than {MAX_FIELDS} fields", message.full_name())));
         }
-        plan.message.index();
+        plan.message.index_names();
         Ok(plan)
     }
 
@@ -131,11 +131,11 @@ impl MessagePlan {
         }
         let fields = descriptor.fields().map(|field| FieldPlan::new(descriptors, field, level));
         let mut plan = Self { fields: fields.collect::<Result<_, _>>()?, descriptor, names: Vec::new() };
-        plan.index();
+        plan.index_names();
         Ok(plan)
     }
 
-    fn index(&mut self) {
+    fn index_names(&mut self) {
         self.names = self.fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
         self.names.sort();
     }

@@ -158,12 +158,12 @@ impl AccessRecord {
 
     /// Ends the record.
     pub fn finish(mut self, status: u16) {
-        self.write(status, None);
+        self.write_line(status, None);
     }
 
     /// Ends the record of a request whose response was streamed.
     pub fn finish_streamed(mut self, status: u16, bytes: u64, cut_off: Option<CutOff>) {
-        self.write(status, Some(StreamedBody { bytes, cut_off }));
+        self.write_line(status, Some(StreamedBody { bytes, cut_off }));
     }
 
     fn template(&self) -> Option<&Arc<str>> {
@@ -182,7 +182,7 @@ impl AccessRecord {
     }
 
     /// Returns how loud the line is. A refusal is as loud as the contract declares its reason, and a fault is an error.
-    fn level(&self, status: u16, body: Option<StreamedBody>) -> LogLevel {
+    fn line_level(&self, status: u16, body: Option<StreamedBody>) -> LogLevel {
         if let Some(StreamedBody { cut_off, .. }) = body {
             // The status and the end of a streamed body come from the upstream, so a failure is its own and not ours.
             let has_failed = status >= 500 || cut_off.is_some_and(CutOff::is_by_upstream);
@@ -195,7 +195,7 @@ impl AccessRecord {
         if status >= 500 && !self.is_own_page { LogLevel::Error } else { LogLevel::Info }
     }
 
-    fn write(&mut self, status: u16, body: Option<StreamedBody>) {
+    fn write_line(&mut self, status: u16, body: Option<StreamedBody>) {
         self.is_written = true;
         let status = if self.client_is_gone { CLIENT_CLOSED_REQUEST } else { status };
         let duration_s = self.started.elapsed().as_secs_f64();
@@ -233,7 +233,7 @@ impl AccessRecord {
                 )
             };
         }
-        match self.level(status, body) {
+        match self.line_level(status, body) {
             LogLevel::Error => line!(error),
             LogLevel::Warn => line!(warn),
             LogLevel::Info | LogLevel::Unspecified => line!(info),
@@ -244,7 +244,7 @@ impl AccessRecord {
 impl Drop for AccessRecord {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write(CLIENT_CLOSED_REQUEST, None);
+            self.write_line(CLIENT_CLOSED_REQUEST, None);
         }
     }
 }
@@ -291,7 +291,7 @@ mod tests {
         let status = rejection.spec().http_status;
         let mut record = record();
         record.reject(&rejection);
-        record.level(status, None)
+        record.line_level(status, None)
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
     fn a_failure_of_the_upstream_is_a_warning_and_the_rest_is_information() {
         let mut own_page = record();
         own_page.set_own_page(Arc::new(RouteLabel::new("GET", "/-/readiness")));
-        assert_eq!(own_page.level(503, None), LogLevel::Info);
+        assert_eq!(own_page.line_level(503, None), LogLevel::Info);
         for (status, cut_off, expected) in [
             (200, None, LogLevel::Info),
             (502, None, LogLevel::Warn),
@@ -318,9 +318,9 @@ mod tests {
             (200, Some(CutOff::ClientPaused), LogLevel::Info),
         ] {
             let body = Some(StreamedBody { bytes: 0, cut_off });
-            assert_eq!(record().level(status, body), expected, "{status} {cut_off:?}");
+            assert_eq!(record().line_level(status, body), expected, "{status} {cut_off:?}");
         }
-        assert_eq!(record().level(200, None), LogLevel::Info);
-        assert_eq!(record().level(500, None), LogLevel::Error);
+        assert_eq!(record().line_level(200, None), LogLevel::Info);
+        assert_eq!(record().line_level(500, None), LogLevel::Error);
     }
 }

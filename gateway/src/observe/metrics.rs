@@ -34,7 +34,7 @@ pub fn describe() {
 
 /// Counts a request that was answered.
 pub fn count_request(route: Option<&Arc<str>>, verb: &'static str, status: u16, seconds: f64) {
-    let route = label(route);
+    let route = route_label(route);
     histogram!(DURATION, "route" => route.clone()).record(seconds);
     counter!(REQUESTS, "route" => route, "method" => verb, "status" => status_label(status)).increment(1);
 }
@@ -45,7 +45,7 @@ pub fn count_rejection(rejection: &Rejection, route: Option<&Arc<str>>) {
         Rejection::Refusal(_) => REFUSALS,
         Rejection::Fault(_) => FAULTS,
     };
-    counter!(name, "reason" => rejection.spec().code, "route" => label(route)).increment(1);
+    counter!(name, "reason" => rejection.spec().code, "route" => route_label(route)).increment(1);
 }
 
 /// The outcome of a verdict.
@@ -77,7 +77,7 @@ pub fn measure_upstream(name: &Arc<str>, seconds: f64) {
     histogram!(UPSTREAM_DURATION, "upstream" => SharedString::from(Arc::clone(name))).record(seconds);
 }
 
-fn label(route: Option<&Arc<str>>) -> SharedString {
+fn route_label(route: Option<&Arc<str>>) -> SharedString {
     route.map_or(SharedString::const_str(NO_ROUTE), |route| SharedString::from(Arc::clone(route)))
 }
 

@@ -28,12 +28,13 @@ impl Comments {
     }
 
     fn comment_at(&mut self, file: FileDescriptor, path: &[i32]) -> String {
-        let comments = self.0.entry(file.name().to_owned()).or_insert_with(|| read(&file));
+        let comments = self.0.entry(file.name().to_owned()).or_insert_with(|| read_comments(&file));
         comments.get(path).cloned().unwrap_or_default()
     }
 }
 
-fn read(file: &FileDescriptor) -> HashMap<Vec<i32>, String> {
+/// Reads the comments of a file, without empty lines and lines about routes, by their positions.
+fn read_comments(file: &FileDescriptor) -> HashMap<Vec<i32>, String> {
     let locations = file.file_descriptor_proto().source_code_info.iter().flat_map(|info| &info.location);
     let mut comments = HashMap::new();
     for location in locations {

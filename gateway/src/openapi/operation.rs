@@ -193,11 +193,12 @@ fn error_response(description: &str, statuses: Range<u16>) -> Value {
     json!({
         "description": description,
         "headers": {REQUEST_ID.as_str(): request_id()},
-        "content": {"application/json": {"schema": envelope(&reasons)}},
+        "content": {"application/json": {"schema": envelope_schema(&reasons)}},
     })
 }
 
-fn envelope(reasons: &[&str]) -> Value {
+/// Returns the schema of a refusal or fault with one of these reasons.
+fn envelope_schema(reasons: &[&str]) -> Value {
     let fields = json!({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}});
     json!({
         "type": "object",

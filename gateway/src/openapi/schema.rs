@@ -21,14 +21,14 @@ impl Schemas {
 
     /// Returns the schema of a field of a response.
     pub fn output(&mut self, field: &JsonField, comments: &mut Comments) -> Value {
-        let mut schema = self.element(field, comments);
+        let mut schema = self.element_schema(field, comments);
         if field.repeated {
             schema = json!({"type": "array", "items": schema});
         }
         if field.nullable {
-            schema = nullable(schema);
+            schema = make_nullable(schema);
         }
-        describe(schema, comments.field(&field.descriptor))
+        with_description(schema, comments.field(&field.descriptor))
     }
 
     /// Returns the schema of a response that is a message.
@@ -42,9 +42,9 @@ impl Schemas {
         json!({"type": "object", "properties": properties, "required": required})
     }
 
-    fn element(&mut self, field: &JsonField, comments: &mut Comments) -> Value {
+    fn element_schema(&mut self, field: &JsonField, comments: &mut Comments) -> Value {
         match &field.shape {
-            JsonShape::Plain => plain(&field.descriptor.kind()),
+            JsonShape::Plain => scalar_schema(&field.descriptor.kind()),
             JsonShape::Enum(names) => {
                 let names =
                     names.iter().map(|(_, quoted)| String::from_utf8_lossy(quoted).trim_matches('"').to_owned());
@@ -76,7 +76,7 @@ pub fn input(field: &FieldPlan, comments: &mut Comments) -> Value {
         | InputShape::Int64
         | InputShape::Uint32
         | InputShape::Uint64
-        | InputShape::Text => plain(&field.descriptor.kind()),
+        | InputShape::Text => scalar_schema(&field.descriptor.kind()),
     };
     if let (Some((minimum, maximum)), Some(object)) = (field.bounds, schema.as_object_mut()) {
         object.insert("minimum".to_owned(), json!(minimum));
@@ -85,7 +85,7 @@ pub fn input(field: &FieldPlan, comments: &mut Comments) -> Value {
     if field.repeated {
         schema = json!({"type": "array", "items": schema});
     }
-    describe(schema, comments.field(&field.descriptor))
+    with_description(schema, comments.field(&field.descriptor))
 }
 
 fn input_message(message: &MessagePlan, comments: &mut Comments) -> Value {
@@ -94,7 +94,7 @@ fn input_message(message: &MessagePlan, comments: &mut Comments) -> Value {
     json!({"type": "object", "properties": properties})
 }
 
-fn plain(kind: &Kind) -> Value {
+fn scalar_schema(kind: &Kind) -> Value {
     match kind {
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => json!({"type": "integer", "format": "int32"}),
@@ -106,7 +106,7 @@ fn plain(kind: &Kind) -> Value {
     }
 }
 
-fn nullable(mut schema: Value) -> Value {
+fn make_nullable(mut schema: Value) -> Value {
     const NULL: &str = "null";
     let Some(kind) = schema.get_mut("type") else { return json!({"oneOf": [schema, {"type": NULL}]}) };
     *kind = json!([kind.take(), NULL]);
@@ -116,7 +116,8 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-fn describe(mut schema: Value, description: String) -> Value {
+/// Adds the description to a schema, unless it is empty.
+fn with_description(mut schema: Value, description: String) -> Value {
     if let Some(object) = schema.as_object_mut().filter(|_| !description.is_empty()) {
         object.insert("description".to_owned(), Value::String(description));
     }

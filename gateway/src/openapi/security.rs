@@ -12,7 +12,7 @@ pub fn schemes() -> Value {
     for kind in CredentialKind::ALL {
         let Some(spec) = kind.spec() else { continue };
         for carrier in spec.carriers {
-            let description = format!("{}, starting with `{}`.", title(kind), spec.prefix);
+            let description = format!("{}, starting with `{}`.", credential_title(kind), spec.prefix);
             let scheme = match carrier.place {
                 Place::Header(name) => {
                     json!({"type": "apiKey", "in": "header", "name": name, "description": description})
@@ -24,7 +24,7 @@ pub fn schemes() -> Value {
                 // No method of the contract takes it; protected routes are not in this document.
                 Place::BasicUsername(_) => continue,
             };
-            schemes.insert(name(kind, carrier), scheme);
+            schemes.insert(scheme_name(kind, carrier), scheme);
         }
     }
     Value::Object(schemes)
@@ -38,7 +38,7 @@ pub fn requirements(accepts: &[CredentialKind]) -> Vec<Value> {
             alternatives.push(json!({}));
         }
         let carriers = kind.spec().map(|spec| spec.carriers).unwrap_or_default();
-        alternatives.extend(carriers.iter().filter(is_offered).map(|carrier| json!({name(*kind, carrier): []})));
+        alternatives.extend(carriers.iter().filter(is_offered).map(|carrier| json!({scheme_name(*kind, carrier): []})));
     }
     alternatives
 }
@@ -48,7 +48,8 @@ fn is_offered(carrier: &&Carrier) -> bool {
     !matches!(carrier.place, Place::BasicUsername(_))
 }
 
-fn name(kind: CredentialKind, carrier: &Carrier) -> String {
+/// Returns the name of a carrier among the security schemes of the document.
+fn scheme_name(kind: CredentialKind, carrier: &Carrier) -> String {
     let kind = kind.as_str_name().trim_start_matches("CREDENTIAL_KIND_").to_ascii_lowercase();
     match carrier.place {
         Place::Header(name) => format!("{kind}.header.{name}"),
@@ -57,7 +58,7 @@ fn name(kind: CredentialKind, carrier: &Carrier) -> String {
     }
 }
 
-fn title(kind: CredentialKind) -> &'static str {
+fn credential_title(kind: CredentialKind) -> &'static str {
     match kind {
         CredentialKind::UserToken => "A personal access token",
         CredentialKind::RunnerToken => "A runner authentication token",

@@ -17,9 +17,9 @@ const NO_SNIFF: (HeaderName, HeaderValue) =
 pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, message: &DynamicMessage) {
     let value = message.get_field(field);
     let Some(document) = value.as_message() else { return };
-    let media = text(document, "content_type").filter(|media| !media.is_empty());
+    let media = text_field(document, "content_type").filter(|media| !media.is_empty());
     let media = media.and_then(|media| HeaderValue::try_from(media).ok()).unwrap_or(UNKNOWN);
-    let name = file_name(&text(document, "file_name").unwrap_or_default());
+    let name = file_name(&text_field(document, "file_name").unwrap_or_default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, media);
     headers.insert(NO_SNIFF.0, NO_SNIFF.1);
@@ -29,7 +29,7 @@ pub fn write(response: &mut Response<Full<Bytes>>, field: &FieldDescriptor, mess
     *response.body_mut() = Full::from(content(field, message));
 }
 
-fn text(document: &DynamicMessage, field: &str) -> Option<String> {
+fn text_field(document: &DynamicMessage, field: &str) -> Option<String> {
     let value = document.get_field_by_name(field)?;
     value.as_str().map(str::to_owned)
 }

@@ -61,26 +61,26 @@ impl DocumentStream {
                 Some(Ok(Frame::data(chunk)))
             }
             Some(Err(rejection)) => {
-                self.fail(&rejection);
+                self.end_with_fault(&rejection);
                 Some(Err(format!("the answer is cut off: {}", rejection.spec().code).into()))
             }
             None => {
-                self.end(None);
+                self.finish_record(None);
                 None
             }
         })
     }
 
-    fn fail(&mut self, rejection: &Rejection) {
+    fn end_with_fault(&mut self, rejection: &Rejection) {
         if let Some(record) = &mut self.record {
             record.reject(rejection);
             let reason = rejection.spec().code;
             tracing::error!(correlation_id = record.request_id(), reason, "an answer was cut off");
         }
-        self.end(Some(CutOff::Upstream));
+        self.finish_record(Some(CutOff::Upstream));
     }
 
-    fn end(&mut self, cut_off: Option<CutOff>) {
+    fn finish_record(&mut self, cut_off: Option<CutOff>) {
         if let Some(record) = self.record.take() {
             record.finish_streamed(self.status, self.bytes, cut_off);
         }
@@ -90,7 +90,7 @@ impl DocumentStream {
 
 impl Drop for DocumentStream {
     fn drop(&mut self) {
-        self.end(Some(CutOff::Client));
+        self.finish_record(Some(CutOff::Client));
     }
 }
 

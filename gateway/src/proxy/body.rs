@@ -94,7 +94,7 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).failure
     }
 
-    fn update(&self, failure: Option<BodyFailure>) {
+    fn note_progress(&self, failure: Option<BodyFailure>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = ProgressState { moved_at: Instant::now(), failure };
     }
@@ -147,19 +147,19 @@ impl Body for RequestBody {
             match Pin::new(&mut *inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     this.pause.reset();
-                    this.progress.update(None);
+                    this.progress.note_progress(None);
                     if frame.is_data() {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    this.progress.update(Some(BodyFailure::Broken));
+                    this.progress.note_progress(Some(BodyFailure::Broken));
                     return Poll::Ready(Some(Err(error)));
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let expired = ready!(this.pause.poll_expired(cx));
-                    this.progress.update(Some(BodyFailure::Paused));
+                    this.progress.note_progress(Some(BodyFailure::Paused));
                     return Poll::Ready(Some(Err(expired)));
                 }
             }
@@ -229,27 +229,27 @@ impl ResponseBody {
 
     /// Takes the record, which is written when the body ends.
     pub fn keep_record(&mut self, record: AccessRecord) {
-        lock(&self.stream).record = Some(record);
+        lock_stream(&self.stream).record = Some(record);
     }
 
     /// Keeps the connection from being idle until the body ends.
     pub fn keep_active(&mut self, active: ActiveRequest) {
-        lock(&self.stream).active = Some(active);
+        lock_stream(&self.stream).active = Some(active);
     }
 
     /// Polls for the next frame with data. Trailers of the upstream are dropped.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        lock(&self.stream).poll(cx)
+        lock_stream(&self.stream).poll(cx)
     }
 
     /// See [`Body::is_end_stream`].
     pub fn is_end_stream(&self) -> bool {
-        lock(&self.stream).is_complete()
+        lock_stream(&self.stream).is_complete()
     }
 
     /// See [`Body::size_hint`].
     pub fn size_hint(&self) -> SizeHint {
-        lock(&self.stream).inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
+        lock_stream(&self.stream).inner.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 
@@ -260,7 +260,7 @@ impl ResponseStream {
             let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
                 self.offered_at = None;
                 let expired = ready!(self.pause.poll_expired(cx));
-                self.end(Some(CutOff::UpstreamPaused));
+                self.finish_record(Some(CutOff::UpstreamPaused));
                 return Poll::Ready(Some(Err(expired)));
             };
             self.pause.reset();
@@ -272,11 +272,11 @@ impl ResponseStream {
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Some(Err(error)) => {
-                    self.end(Some(CutOff::Upstream));
+                    self.finish_record(Some(CutOff::Upstream));
                     return Poll::Ready(Some(Err(error.into())));
                 }
                 None => {
-                    self.end(None);
+                    self.finish_record(None);
                     return Poll::Ready(None);
                 }
             }
@@ -287,7 +287,7 @@ impl ResponseStream {
         self.inner.as_ref().is_some_and(Body::is_end_stream)
     }
 
-    fn end(&mut self, cut_off: Option<CutOff>) {
+    fn finish_record(&mut self, cut_off: Option<CutOff>) {
         if let Some(record) = self.record.take() {
             record.finish_streamed(self.status, self.bytes, cut_off);
         }
@@ -298,30 +298,30 @@ impl ResponseStream {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        let mut stream = lock(&self.stream);
+        let mut stream = lock_stream(&self.stream);
         let cut_off = if stream.is_complete() { None } else { Some(CutOff::Client) };
-        stream.end(cut_off);
+        stream.finish_record(cut_off);
     }
 }
 
 /// Cuts a response off when its client has taken no frame for this long.
 async fn cut_off_paused_client(stream: Arc<Mutex<ResponseStream>>, limit: Duration) {
     loop {
-        let offered_at = lock(&stream).offered_at.unwrap_or_else(Instant::now);
+        let offered_at = lock_stream(&stream).offered_at.unwrap_or_else(Instant::now);
         tokio::time::sleep_until(offered_at + limit).await;
-        let mut stream = lock(&stream);
+        let mut stream = lock_stream(&stream);
         if stream.is_complete() {
             return;
         }
         if stream.offered_at.is_some_and(|offered_at| offered_at + limit <= Instant::now()) {
-            stream.end(Some(CutOff::ClientPaused));
+            stream.finish_record(Some(CutOff::ClientPaused));
             stream.inner = None;
             return;
         }
     }
 }
 
-fn lock(stream: &Mutex<ResponseStream>) -> MutexGuard<'_, ResponseStream> {
+fn lock_stream(stream: &Mutex<ResponseStream>) -> MutexGuard<'_, ResponseStream> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -18,11 +18,11 @@ const VERB_PARAMETER: &str = "_method";
 /// request with another verb.
 pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<(), Refusal> {
     if !is_plainly_framed(&parts.headers) {
-        return Err(refusal("no transfer coding but chunked is supported"));
+        return Err(bad_request("no transfer coding but chunked is supported"));
     }
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     if reads && !body.is_end_stream() && body.size_hint().exact().is_none() {
-        return Err(refusal("a body of GET or HEAD needs a Content-Length"));
+        return Err(bad_request("a body of GET or HEAD needs a Content-Length"));
     }
     check_pairs(parts.uri.query().unwrap_or_default(), "the query")?;
     if route.verb == Method::POST && route.only_reads() && !body.is_end_stream() && may_be_form(&parts.headers) {
@@ -38,12 +38,12 @@ pub fn check(route: &ProtectedRoute, parts: &Parts, body: &impl Body) -> Result<
 /// Fails if a pair gives the request another verb.
 pub fn check_pairs(pairs: &str, source: &str) -> Result<(), Refusal> {
     if path::lenient_pairs(pairs).any(|(pair, _)| names_verb(pair)) {
-        return Err(refusal(&format!("{source} must not have {VERB_PARAMETER}")));
+        return Err(bad_request(&format!("{source} must not have {VERB_PARAMETER}")));
     }
     Ok(())
 }
 
-fn refusal(text: &str) -> Refusal {
+fn bad_request(text: &str) -> Refusal {
     Refusal::new(Reason::BadRequest).with_message(format!("400 Bad request - {text}"))
 }
 

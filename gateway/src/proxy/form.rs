@@ -66,7 +66,7 @@ where
         let read = reader.read(body, &parts.headers).await?;
         // The body is here, so the upstream must not wait for it.
         parts.headers.remove(header::EXPECT);
-        let fields = fields(&parts.headers, &read.bytes).await?;
+        let fields = read_fields(&parts.headers, &read.bytes).await?;
         check_values(&fields)?;
         let pairs = Serializer::new(String::new()).extend_pairs(fields).finish();
         checks::check_pairs(&pairs, "the form")?;
@@ -86,7 +86,8 @@ where
     }
 }
 
-async fn fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String)>, Refusal> {
+/// Reads the fields of a body in any form that may carry a job token.
+async fn read_fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String)>, Refusal> {
     if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
         return Err(Refusal::new(Reason::UnsupportedMediaType));
     }
@@ -99,29 +100,29 @@ async fn fields(headers: &HeaderMap, body: &Bytes) -> Result<Vec<(String, String
 }
 
 fn read_pairs(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+    let text = std::str::from_utf8(body).map_err(|_| malformed_body())?;
     let mut fields = Fields::default();
     for (name, value) in path::pairs(text) {
-        fields.push(decode(name)?, decode(value)?)?;
+        fields.push(decode_text(name)?, decode_text(value)?)?;
     }
     Ok(fields.0)
 }
 
-fn decode(raw: &str) -> Result<String, Refusal> {
-    path::decode_form(raw).map(String::from).map_err(|Malformed| malformed())
+fn decode_text(raw: &str) -> Result<String, Refusal> {
+    path::decode_form(raw).map(String::from).map_err(|Malformed| malformed_body())
 }
 
 async fn read_multipart(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Refusal> {
     let mut parts = multer::Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
     let mut fields = Fields::default();
-    while let Some(part) = parts.next_field().await.map_err(|_| malformed())? {
-        let name = part.name().ok_or_else(malformed)?.to_owned();
+    while let Some(part) = parts.next_field().await.map_err(|_| malformed_body())? {
+        let name = part.name().ok_or_else(malformed_body)?.to_owned();
         if part.file_name().is_some() {
             let text = "415 Unsupported Media Type - this route takes no files";
             return Err(Refusal::new(Reason::UnsupportedMediaType).with_message(text));
         }
-        let content = part.bytes().await.map_err(|_| malformed())?;
-        fields.push(name, String::from_utf8(content.into()).map_err(|_| malformed())?)?;
+        let content = part.bytes().await.map_err(|_| malformed_body())?;
+        fields.push(name, String::from_utf8(content.into()).map_err(|_| malformed_body())?)?;
     }
     Ok(fields.0)
 }
@@ -140,7 +141,7 @@ impl Fields {
     }
 }
 
-fn malformed() -> Refusal {
+fn malformed_body() -> Refusal {
     Refusal::new(Reason::BodyMalformed)
 }
 

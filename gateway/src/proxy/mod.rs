@@ -262,7 +262,7 @@ impl Proxy {
                     Some(BodyFailure::Broken) => {
                         Refusal::new(Reason::BodyMalformed).with_detail("the body ended early").into()
                     }
-                    None => Fault::of(Reason::UpstreamUnavailable, describe(&route.upstream, &error)).into(),
+                    None => Fault::of(Reason::UpstreamUnavailable, describe_error(&route.upstream, &error)).into(),
                 }),
                 () = tokio::time::sleep_until(deadline) => if progress.moved_at() + timeout <= Instant::now() {
                     return Err(Fault::of(Reason::UpstreamTimeout, format!("{:?}", route.upstream)).into());
@@ -335,7 +335,7 @@ fn has_body(verb: &Method) -> bool {
 }
 
 /// Returns an error with its causes. None of them names anything of the request.
-fn describe(upstream: &Upstream, error: &dyn std::error::Error) -> String {
+fn describe_error(upstream: &Upstream, error: &dyn std::error::Error) -> String {
     let mut text = format!("{upstream:?}: {error}");
     let mut source = error.source();
     while let Some(error) = source {

@@ -40,7 +40,7 @@ impl Upgrade {
             return Ok(None);
         }
         let client = parts.extensions.remove::<OnUpgrade>();
-        match (client, protocol(&parts.headers, allowed)) {
+        match (client, allowed_protocol(&parts.headers, allowed)) {
             (Some(client), Some(protocol)) if is_requested => Ok(Some(Self { protocol: protocol.clone(), client })),
             _ => Err(Refusal::new(Reason::UpgradeRefused)),
         }
@@ -92,7 +92,7 @@ pub fn accepted_protocol(
         return Ok(None);
     }
     let allowed = requested.and_then(|upgrade| upgrade.protocol.to_str().ok());
-    match protocol(response.headers(), allowed) {
+    match allowed_protocol(response.headers(), allowed) {
         Some(protocol) => Ok(Some(protocol.clone())),
         None => Err(Fault::of(Reason::UpstreamUnavailable, "the upstream changed the protocol without being asked")),
     }
@@ -105,7 +105,7 @@ fn names_upgrade(value: &HeaderValue) -> bool {
 }
 
 /// Returns the value of the only Upgrade header, if it is this protocol.
-fn protocol<'h>(headers: &'h HeaderMap, allowed: Option<&str>) -> Option<&'h HeaderValue> {
+fn allowed_protocol<'h>(headers: &'h HeaderMap, allowed: Option<&str>) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(header::UPGRADE).iter();
     let value = values.next()?;
     if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(allowed?.as_bytes()) {

@@ -99,7 +99,7 @@ impl Upstream {
         let (scheme, authority) = parse_address(url)?;
         let is_http2 = settings.protocol == Protocol::H2;
         let roots = if scheme == Scheme::HTTPS { trusted_roots(&settings.ca_file)? } else { RootCertStore::empty() };
-        let connector = connector(roots, is_http2);
+        let connector = new_connector(roots, is_http2);
         let limit = settings.max_connections.clamp(1, MAX_CONNECTIONS);
         let window = STREAM_WINDOW.saturating_mul(u32::try_from(limit).unwrap_or(u32::MAX));
         let mut builder = Client::builder(TokioExecutor::new());
@@ -162,7 +162,7 @@ impl Upstream {
     pub async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<Incoming>, Error> {
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let may_repeat = reads && !self.is_http2() && request.body().is_end_stream();
-        let repeated = may_repeat.then(|| repeat(&request));
+        let repeated = may_repeat.then(|| repeated_request(&request));
         let captured = capture_connection(&mut request);
         match (self.pooled.request(request).await, repeated) {
             (Err(_), Some(repeated)) if connection::broke_before_answer(&captured) => {
@@ -174,7 +174,7 @@ impl Upstream {
 }
 
 /// Returns the same request once more. Its body must be empty.
-fn repeat(request: &Request<RequestBody>) -> Request<RequestBody> {
+fn repeated_request(request: &Request<RequestBody>) -> Request<RequestBody> {
     let mut repeated = Request::new(request.body().empty_again());
     *repeated.method_mut() = request.method().clone();
     *repeated.uri_mut() = request.uri().clone();
@@ -182,7 +182,7 @@ fn repeat(request: &Request<RequestBody>) -> Request<RequestBody> {
     repeated
 }
 
-fn connector(roots: RootCertStore, is_http2: bool) -> Connector {
+fn new_connector(roots: RootCertStore, is_http2: bool) -> Connector {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);

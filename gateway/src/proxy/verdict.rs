@@ -107,19 +107,19 @@ impl AuthorizationClient {
         context: &CallContext,
     ) -> Result<AuthorizeResponse, Rejection> {
         let authorized = Retry::ONCE.run(|| async {
-            let response = self.service().authorize(with_context(request.clone(), context)).await;
+            let response = self.new_client().authorize(with_context(request.clone(), context)).await;
             response.map_err(Rejection::from)
         });
         Ok(authorized.await?.into_inner())
     }
 
-    fn service(&self) -> AuthorizationServiceClient<PeerChannel> {
+    fn new_client(&self) -> AuthorizationServiceClient<PeerChannel> {
         AuthorizationServiceClient::new(self.channel.clone())
     }
 
     async fn flush(&self, request: &FlushRequest, context: &CallContext) -> Result<(), Fault> {
         let flushed = self.deliver(|| {
-            let mut service = self.service();
+            let mut service = self.new_client();
             let request = with_context(request.clone(), context);
             async move { service.flush(request).await.map(drop) }
         });
@@ -130,7 +130,7 @@ impl AuthorizationClient {
 
     async fn discard(&self, request: &DiscardRequest, context: &CallContext) {
         let discarded = self.deliver(|| {
-            let mut service = self.service();
+            let mut service = self.new_client();
             let request = with_context(request.clone(), context);
             async move { service.discard(request).await.map(drop) }
         });

@@ -71,7 +71,7 @@ impl BodyReader {
         let read = if announced > self.max {
             Err(Refusal::new(Reason::BodyTooLarge))
         } else {
-            match tokio::time::timeout(self.timeout, pin!(self.collect(&mut body))).await {
+            match tokio::time::timeout(self.timeout, pin!(self.collect_frames(&mut body))).await {
                 Ok(read) => read,
                 Err(_) => Err(Refusal::new(Reason::RequestTimeout)),
             }
@@ -79,12 +79,12 @@ impl BodyReader {
         // A client that sent `Expect` has not sent the body yet.
         let is_too_large = matches!(&read, Err(refusal) if refusal.reason() == Reason::BodyTooLarge);
         if is_too_large && !headers.contains_key(EXPECT) {
-            drain(&mut body, DRAIN_BYTES, DRAIN_TIME).await;
+            drain_body(&mut body, DRAIN_BYTES, DRAIN_TIME).await;
         }
         read
     }
 
-    async fn collect<B>(&self, body: &mut B) -> Result<ReadBody<'_>, Refusal>
+    async fn collect_frames<B>(&self, body: &mut B) -> Result<ReadBody<'_>, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -131,7 +131,7 @@ impl BodyReader {
 }
 
 /// Reads some of what a client still sends, and throws it away.
-async fn drain<B>(body: &mut B, bytes: usize, time: Duration)
+async fn drain_body<B>(body: &mut B, bytes: usize, time: Duration)
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -155,7 +155,7 @@ where
         return;
     }
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move { drain(&mut body, UPLOAD_DRAIN_BYTES, UPLOAD_DRAIN_TIME).await });
+        runtime.spawn(async move { drain_body(&mut body, UPLOAD_DRAIN_BYTES, UPLOAD_DRAIN_TIME).await });
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn check(client: &Client, config: &Config) -> Option<Finding> {
     let keys = IdentityKeys::load(&SecretStore::open(data_folder::secrets(&config.data)));
     let key_ids = keys.map(|keys| keys.key_ids()).unwrap_or_default();
     let finding = match fetch_metrics(client, address).await {
-        Ok(metrics) => assess(&metrics, &key_ids),
+        Ok(metrics) => assess_metrics(&metrics, &key_ids),
         Err(error) => Err(root_cause(&error)),
     };
     Some(finding.unwrap_or_else(|problem| {
@@ -42,14 +42,14 @@ async fn fetch_metrics(client: &Client, address: &str) -> reqwest::Result<String
 }
 
 /// Returns the finding for these metrics. Fails if they are not from the server that uses one of these keys.
-fn assess(metrics: &str, key_ids: &[String]) -> Result<Finding, String> {
+fn assess_metrics(metrics: &str, key_ids: &[String]) -> Result<Finding, String> {
     check_origin(metrics, key_ids)?;
-    let lost = sum(metrics, "paddock_capture_lost_records")?;
-    let unreadable = sum(metrics, "paddock_capture_unreadable_total")?;
+    let lost = sum_of_series(metrics, "paddock_capture_lost_records")?;
+    let unreadable = sum_of_series(metrics, "paddock_capture_unreadable_total")?;
     // A pending capture that was left out loses no record; only the second step counts.
-    let dropped = sum(metrics, r#"paddock_capture_dropped_total{step="flush"}"#)?;
+    let dropped = sum_of_series(metrics, r#"paddock_capture_dropped_total{step="flush"}"#)?;
     // The metric has a series for each partition that was read at least once.
-    let age = values(metrics, "paddock_capture_unflushed_age_seconds").fold(0.0, f64::max);
+    let age = series_values(metrics, "paddock_capture_unflushed_age_seconds").fold(0.0, f64::max);
     if lost > 0.0 {
         let text = format!("{lost} records of accesses were lost lately");
         return Ok(Finding::bad("captures", text, REMEDY_LOST));
@@ -70,7 +70,7 @@ fn assess(metrics: &str, key_ids: &[String]) -> Result<Finding, String> {
 }
 
 fn check_origin(metrics: &str, key_ids: &[String]) -> Result<(), String> {
-    let instances: Vec<_> = series(metrics, INSTANCE_METRIC).collect();
+    let instances: Vec<_> = metric_series(metrics, INSTANCE_METRIC).collect();
     if instances.is_empty() {
         return Err("they are not those of `paddock serve`".to_owned());
     }
@@ -83,8 +83,9 @@ fn check_origin(metrics: &str, key_ids: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn sum(metrics: &str, name: &str) -> Result<f64, String> {
-    let values: Vec<_> = values(metrics, name).collect();
+/// Returns the sum over all series of a metric. Fails if there is none.
+fn sum_of_series(metrics: &str, name: &str) -> Result<f64, String> {
+    let values: Vec<_> = series_values(metrics, name).collect();
     if values.is_empty() {
         return Err(format!("there is no {name}"));
     }
@@ -92,13 +93,13 @@ fn sum(metrics: &str, name: &str) -> Result<f64, String> {
 }
 
 /// Returns the values of a metric, one for each series.
-fn values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
-    series(metrics, name).filter_map(|series| series.rsplit(' ').next()?.parse().ok())
+fn series_values(metrics: &str, name: &str) -> impl Iterator<Item = f64> {
+    metric_series(metrics, name).filter_map(|series| series.rsplit(' ').next()?.parse().ok())
 }
 
 /// Returns the series of a metric: its lines, without the name.
 /// Source of the format: <https://prometheus.io/docs/instrumenting/exposition_formats/>
-fn series<'a>(metrics: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+fn metric_series<'a>(metrics: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let starting_with_name = metrics.lines().filter_map(move |line| line.strip_prefix(name));
     starting_with_name.filter(|rest| rest.starts_with(['{', ' ']))
 }
@@ -115,7 +116,7 @@ mod tests {
         paddock_instance{identity_key=\"0a1b\"} 1\n";
 
     fn assess_with_key(metrics: &str, id: &str) -> Result<Finding, String> {
-        assess(metrics, &["other".to_owned(), id.to_owned()])
+        assess_metrics(metrics, &["other".to_owned(), id.to_owned()])
     }
 
     #[test]

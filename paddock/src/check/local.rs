@@ -24,7 +24,7 @@ pub fn check(config: &Config, report: &mut Report) -> bool {
     report.add(Finding::good("data-folder", format!("everything is kept in {}", folder.display())));
     secrets::check(config, report);
     report.add(root_token(&data_folder::root_token(folder)));
-    report.add(spool(&data_folder::spool(folder)));
+    report.add(check_spool(&data_folder::spool(folder)));
     true
 }
 
@@ -86,7 +86,7 @@ fn root_token(path: &Path) -> Finding {
 }
 
 /// Checks that the spool can be written, and reports its size. A missing spool is created for the first capture.
-fn spool(folder: &Path) -> Finding {
+fn check_spool(folder: &Path) -> Finding {
     let shown = folder.display();
     match write_probe(folder).and_then(|()| size_of_files(folder)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -124,13 +124,13 @@ mod tests {
     #[test]
     fn a_spool_that_cannot_be_written_is_bad_and_a_missing_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(spool(&folder.path().join("missing")).severity, Severity::Good);
+        assert_eq!(check_spool(&folder.path().join("missing")).severity, Severity::Good);
         fs::write(folder.path().join("1.spool"), "12345").unwrap();
-        let found = spool(folder.path());
+        let found = check_spool(folder.path());
         assert!(found.severity == Severity::Good && found.finding.ends_with("holds 5 bytes"), "{}", found.finding);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
         let file = folder.path().join("1.spool");
-        assert_eq!(spool(&file).severity, Severity::Bad);
+        assert_eq!(check_spool(&file).severity, Severity::Bad);
     }
 
     #[test]

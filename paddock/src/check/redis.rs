@@ -12,10 +12,10 @@ pub async fn check(config: &Config, report: &mut Report) {
     let secrets = SecretStore::open(data_folder::secrets(&config.data));
     let Ok(Some(url)) = auth.redis_url(&secrets) else { return };
     let result = inspect_redis(&auth.captures.redis, &url).await;
-    report.add(finding(result));
+    report.add(redis_finding(result));
 }
 
-fn finding(result: Result<(), RedisProblem>) -> Finding {
+fn redis_finding(result: Result<(), RedisProblem>) -> Finding {
     match result {
         Ok(()) => Finding::good("redis", "redis answers and keeps what it takes"),
         Err(RedisProblem::Setup(problem)) => {

@@ -37,7 +37,7 @@ pub fn check(config: &Config, report: &mut Report) {
     let mut all_sound = true;
     for secret in Secret::ALL {
         let Some(spec) = secret.spec() else { continue };
-        let need = need(secret, spec, config);
+        let need = need_for_secret(secret, spec, config);
         let read = match need {
             Need::None => continue,
             Need::Optional => store.read(secret),
@@ -46,7 +46,7 @@ pub fn check(config: &Config, report: &mut Report) {
         let finding = match read {
             Ok(None) => continue,
             Ok(Some(_)) => check_permissions(&folder.join(spec.file), spec),
-            Err(error) => Finding::bad("secrets", error.to_string(), remedy(&error, need)),
+            Err(error) => Finding::bad("secrets", error.to_string(), remedy_for_error(&error, need)),
         };
         all_sound &= finding.remedy.is_empty();
         report.add(finding);
@@ -57,7 +57,8 @@ pub fn check(config: &Config, report: &mut Report) {
     }
 }
 
-fn need(secret: Secret, spec: &SecretSpec, config: &Config) -> Need {
+/// Returns whether the configured process needs the secret, or makes it itself.
+fn need_for_secret(secret: Secret, spec: &SecretSpec, config: &Config) -> Need {
     match secret {
         // `paddock serve` accepts no database but SQLite.
         Secret::RegistryDatabaseUrl | Secret::JobTokenAuthDatabaseUrl => Need::None,
@@ -77,7 +78,7 @@ fn check_permissions(path: &Path, spec: &SecretSpec) -> Finding {
 }
 
 /// Returns what to do about a secret that cannot be used.
-fn remedy(error: &SecretError, need: Need) -> &'static str {
+fn remedy_for_error(error: &SecretError, need: Need) -> &'static str {
     match (&error.problem, need) {
         (Problem::Io(_), _) => "Give the user that runs `paddock serve` the right to read it.",
         (Problem::Padded, _) => "Write the value again without white space around it, as with printf.",

@@ -14,10 +14,10 @@ pub fn render(compiled: &Compiled) -> String {
     let _ = writeln!(out, "/// The contract digest: SHA-256 of the compiled `.proto` files without comments.");
     let _ = writeln!(out, "pub const DIGEST: &str = \"{}\";\n", compiled.digest);
     render_methods(compiled, &mut out);
-    render_enum(compiled, &mut out, "InternalHeader", "header", "HeaderSpec", header);
-    render_enum(compiled, &mut out, "Secret", "secret", "SecretSpec", secret);
-    render_enum(compiled, &mut out, "Reason", "reason", "ReasonSpec", reason);
-    render_enum(compiled, &mut out, "CredentialKind", "credential", "CredentialSpec", credential);
+    render_enum(compiled, &mut out, "InternalHeader", "header", "HeaderSpec", render_header);
+    render_enum(compiled, &mut out, "Secret", "secret", "SecretSpec", render_secret);
+    render_enum(compiled, &mut out, "Reason", "reason", "ReasonSpec", render_reason);
+    render_enum(compiled, &mut out, "CredentialKind", "credential", "CredentialSpec", render_credential);
     render_debug(compiled, &mut out);
     out
 }
@@ -57,35 +57,35 @@ fn method_spec(path: &str, method: &MethodDescriptor, options: &MethodOptions) -
     let spec = contract.as_message().expect("a MethodContract");
     let service_options = method.parent_service().options();
     let service = service_options.get_extension(&options.service);
-    let served_by = enums(service.as_message().expect("a ServiceContract"), "served_by").concat();
+    let served_by = enum_field(service.as_message().expect("a ServiceContract"), "served_by").concat();
     let rest = if method_options.has_extension(&options.http) {
-        rest(method_options.get_extension(&options.http).as_message().expect("an HttpRule"))
+        render_rest(method_options.get_extension(&options.http).as_message().expect("an HttpRule"))
     } else {
         "None".to_owned()
     };
-    let field = string(spec, "success_status_field");
+    let field = string_field(spec, "success_status_field");
     let success = match field.as_str() {
-        "" => format!("Success::Status({})", number(spec, "success_status")),
+        "" => format!("Success::Status({})", number_field(spec, "success_status")),
         name => format!("Success::Field({name:?})"),
     };
     format!(
         "MethodSpec {{ path: {path:?}, name: {:?}, served_by: {}, accepts: &[{}], scopes: &[{}], admin: {}, success: {success}, rate_class: {}, idempotent: {}, unrecognized: {}, rest: {rest} }}",
         method.name(),
         served_by,
-        enums(spec, "accepts").join(", "),
-        enums(spec, "scopes").join(", "),
-        boolean(spec, "admin"),
-        enums(spec, "rate_class").concat(),
-        boolean(spec, "idempotent"),
-        enums(spec, "unrecognized").concat(),
+        enum_field(spec, "accepts").join(", "),
+        enum_field(spec, "scopes").join(", "),
+        boolean_field(spec, "admin"),
+        enum_field(spec, "rate_class").concat(),
+        boolean_field(spec, "idempotent"),
+        enum_field(spec, "unrecognized").concat(),
     )
 }
 
 /// Renders the HTTP verb and the path template of a rule.
-fn rest(rule: &DynamicMessage) -> String {
+fn render_rest(rule: &DynamicMessage) -> String {
     let verbs = ["get", "put", "post", "delete", "patch"];
     let verb = verbs.into_iter().find(|verb| rule.has_field_by_name(verb)).expect("a verb");
-    format!("Some(({:?}, {:?}))", verb.to_uppercase(), string(rule, verb))
+    format!("Some(({:?}, {:?}))", verb.to_uppercase(), string_field(rule, verb))
 }
 
 type RenderSpec = fn(&EnumValueDescriptor, &DynamicMessage) -> String;
@@ -96,7 +96,7 @@ fn render_enum(compiled: &Compiled, out: &mut String, name: &str, option: &str, 
     let extension = compiled.pool.get_extension_by_name(&format!("paddock.contract.v1.{option}")).expect("its option");
     let with_spec: Vec<_> = descriptor.values().filter(|value| value.options().has_extension(&extension)).collect();
     let _ = writeln!(out, "impl {name} {{\n    /// Every value that has a specification.");
-    let all: Vec<_> = with_spec.iter().map(variant).collect();
+    let all: Vec<_> = with_spec.iter().map(variant_path).collect();
     let _ = writeln!(out, "    pub const ALL: [Self; {}] = [{}];\n", all.len(), all.join(", "));
     let _ = writeln!(out, "    /// Returns its specification. None for a value without one.");
     let _ = writeln!(
@@ -109,7 +109,7 @@ fn render_enum(compiled: &Compiled, out: &mut String, name: &str, option: &str, 
         let _ = writeln!(
             out,
             "            {} => &{spec_type} {},",
-            variant(value),
+            variant_path(value),
             render(value, spec.as_message().expect("a spec"))
         );
     }
@@ -117,66 +117,66 @@ fn render_enum(compiled: &Compiled, out: &mut String, name: &str, option: &str, 
         let without_spec: Vec<_> = descriptor
             .values()
             .filter(|value| !value.options().has_extension(&extension))
-            .map(|value| variant(&value))
+            .map(|value| variant_path(&value))
             .collect();
         let _ = writeln!(out, "            {} => return None,", without_spec.join(" | "));
     }
     out.push_str("        })\n    }\n}\n\n");
 }
 
-fn header(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
+fn render_header(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     format!(
         "{{ key: {:?}, set_by: &[{}], read_by: &[{}] }}",
-        string(spec, "key"),
-        enums(spec, "set_by").join(", "),
-        enums(spec, "read_by").join(", ")
+        string_field(spec, "key"),
+        enum_field(spec, "set_by").join(", "),
+        enum_field(spec, "read_by").join(", ")
     )
 }
 
-fn secret(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
+fn render_secret(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     format!(
         "{{ name: {:?}, key: {:?}, file: {:?}, encoding: {}, min_bytes: {}, produced_by: &[{}], read_by: &[{}], optional: {} }}",
-        string(spec, "name"),
-        string(spec, "key"),
-        string(spec, "file"),
-        enums(spec, "encoding").concat(),
-        number(spec, "min_bytes"),
-        enums(spec, "produced_by").join(", "),
-        enums(spec, "read_by").join(", "),
-        boolean(spec, "optional"),
+        string_field(spec, "name"),
+        string_field(spec, "key"),
+        string_field(spec, "file"),
+        enum_field(spec, "encoding").concat(),
+        number_field(spec, "min_bytes"),
+        enum_field(spec, "produced_by").join(", "),
+        enum_field(spec, "read_by").join(", "),
+        boolean_field(spec, "optional"),
     )
 }
 
-fn reason(value: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
+fn render_reason(value: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     format!(
         "{{ code: {:?}, grpc_code: {}, http_status: {}, message: {:?}, error_key: {}, log_level: {}, retryable: {}, remedy: {:?} }}",
         value.name().trim_start_matches("REASON_").to_lowercase(),
-        number(spec, "grpc_code"),
-        number(spec, "http_status"),
-        string(spec, "message"),
-        boolean(spec, "error_key"),
-        enums(spec, "log_level").concat(),
-        boolean(spec, "retryable"),
-        string(spec, "remedy"),
+        number_field(spec, "grpc_code"),
+        number_field(spec, "http_status"),
+        string_field(spec, "message"),
+        boolean_field(spec, "error_key"),
+        enum_field(spec, "log_level").concat(),
+        boolean_field(spec, "retryable"),
+        string_field(spec, "remedy"),
     )
 }
 
-fn credential(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
+fn render_credential(_: &EnumValueDescriptor, spec: &DynamicMessage) -> String {
     let carriers = spec.get_field_by_name("carriers").expect("carriers").into_owned();
     let carriers = carriers.as_list().expect("a list").iter();
-    let carriers: Vec<_> = carriers.map(|value| carrier(value.as_message().expect("a Carrier"))).collect();
+    let carriers: Vec<_> = carriers.map(|value| render_carrier(value.as_message().expect("a Carrier"))).collect();
     format!(
         "{{ prefix: {:?}, form: {}, carriers: &[{}], missing: {}, malformed: {}, wrong_kind: {} }}",
-        string(spec, "prefix"),
-        enums(spec, "form").concat(),
+        string_field(spec, "prefix"),
+        enum_field(spec, "form").concat(),
         carriers.join(", "),
-        enums(spec, "missing").concat(),
-        enums(spec, "malformed").concat(),
-        enums(spec, "wrong_kind").concat(),
+        enum_field(spec, "missing").concat(),
+        enum_field(spec, "malformed").concat(),
+        enum_field(spec, "wrong_kind").concat(),
     )
 }
 
-fn carrier(spec: &DynamicMessage) -> String {
+fn render_carrier(spec: &DynamicMessage) -> String {
     let places = [
         ("header", "Header"),
         ("parameter", "Parameter"),
@@ -184,8 +184,8 @@ fn carrier(spec: &DynamicMessage) -> String {
         ("basic_username", "BasicUsername"),
     ];
     let (field, place) = places.into_iter().find(|(field, _)| spec.has_field_by_name(field)).expect("a place");
-    let only = boolean(spec, "only_with_prefix");
-    format!("Carrier {{ place: Place::{place}({:?}), only_with_prefix: {only} }}", string(spec, field))
+    let only = boolean_field(spec, "only_with_prefix");
+    format!("Carrier {{ place: Place::{place}({:?}), only_with_prefix: {only} }}", string_field(spec, field))
 }
 
 /// Renders a `Debug` that prints only the name of a message, for messages that hold a secret.
@@ -200,20 +200,20 @@ fn render_debug(compiled: &Compiled, out: &mut String) {
     }
 }
 
-fn string(message: &DynamicMessage, field: &str) -> String {
+fn string_field(message: &DynamicMessage, field: &str) -> String {
     message.get_field_by_name(field).expect("a field").as_str().expect("a string").to_owned()
 }
 
-fn number(message: &DynamicMessage, field: &str) -> u32 {
+fn number_field(message: &DynamicMessage, field: &str) -> u32 {
     message.get_field_by_name(field).expect("a field").as_u32().expect("a uint32")
 }
 
-fn boolean(message: &DynamicMessage, field: &str) -> bool {
+fn boolean_field(message: &DynamicMessage, field: &str) -> bool {
     message.get_field_by_name(field).expect("a field").as_bool().expect("a bool")
 }
 
 /// Returns the enum values of a field, repeated or not, as Rust paths.
-fn enums(message: &DynamicMessage, field: &str) -> Vec<String> {
+fn enum_field(message: &DynamicMessage, field: &str) -> Vec<String> {
     let descriptor = message.descriptor().get_field_by_name(field).expect("a field");
     let kind = descriptor.kind();
     let kind: &EnumDescriptor = kind.as_enum().expect("an enum field");
@@ -228,7 +228,7 @@ fn enum_path(kind: &EnumDescriptor, value: &Value) -> String {
     format!("{}::{}", kind.name(), variant_name(kind.name(), value.name()))
 }
 
-fn variant(value: &EnumValueDescriptor) -> String {
+fn variant_path(value: &EnumValueDescriptor) -> String {
     format!("Self::{}", variant_name(value.parent_enum().name(), value.name()))
 }
 

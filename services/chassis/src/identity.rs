@@ -100,7 +100,7 @@ impl IdentityKeys {
     /// Returns the ids of the keys that verify, the signing key first.
     #[must_use]
     pub fn key_ids(&self) -> Vec<String> {
-        self.keys().ids()
+        self.current_keys().ids()
     }
 
     /// Follows the key files until shutdown. If they cannot be read, it warns and keeps the last good keys.
@@ -125,7 +125,7 @@ impl IdentityKeys {
     /// # Errors
     /// A fault if the identity cannot be signed; do not make the call then.
     pub fn sign(&self, context: &CallContext, call: &Call<'_>) -> Result<String, Fault> {
-        let keys = self.keys();
+        let keys = self.current_keys();
         let iat = call.now.unix_timestamp();
         let claims = Claims {
             iss: call.speaker.name().into(),
@@ -151,7 +151,7 @@ impl IdentityKeys {
         method: &str,
         now: OffsetDateTime,
     ) -> Result<CallContext, Fault> {
-        let claims = self.keys().decode(identity)?;
+        let claims = self.current_keys().decode_claims(identity)?;
         let now = now.unix_timestamp();
         if claims.aud != audience.name() || claims.method != method {
             let detail = format!("issued for {} {}", claims.aud, claims.method);
@@ -169,7 +169,7 @@ impl IdentityKeys {
         Ok(CallContext { caller, request_id: claims.jti, peer_address: claims.ip })
     }
 
-    fn keys(&self) -> Arc<KeySet> {
+    fn current_keys(&self) -> Arc<KeySet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -195,17 +195,17 @@ impl KeySet {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.all().map(|key| key.id.clone()).collect()
+        self.all_keys().map(|key| key.id.clone()).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Key> {
+    fn all_keys(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
-    fn decode(&self, identity: &str) -> Result<Claims, Fault> {
-        let header = jsonwebtoken::decode_header(identity).map_err(malformed)?;
+    fn decode_claims(&self, identity: &str) -> Result<Claims, Fault> {
+        let header = jsonwebtoken::decode_header(identity).map_err(malformed_identity)?;
         let id = header.kid.unwrap_or_default();
-        let Some(key) = self.all().find(|key| key.id == id) else {
+        let Some(key) = self.all_keys().find(|key| key.id == id) else {
             let detail = format!("signed with key {id:.16}, this process holds {:?}", self.ids());
             return Err(Fault::of(Reason::IdentityUnknownKey, detail));
         };
@@ -219,12 +219,12 @@ impl KeySet {
             Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
                 Err(Fault::of(Reason::IdentityBadSignature, error))
             }
-            Err(error) => Err(malformed(error)),
+            Err(error) => Err(malformed_identity(error)),
         }
     }
 }
 
-fn malformed(error: impl std::fmt::Display) -> Fault {
+fn malformed_identity(error: impl std::fmt::Display) -> Fault {
     Fault::of(Reason::IdentityMalformed, error)
 }
 
@@ -260,13 +260,13 @@ impl TryFrom<CallerClaim> for Caller {
     fn try_from(claim: CallerClaim) -> Result<Self, Fault> {
         Ok(match claim {
             CallerClaim::Anonymous => Self::Anonymous,
-            CallerClaim::Bearer(kind) => Self::Bearer(CredentialKind::try_from(kind).map_err(malformed)?),
+            CallerClaim::Bearer(kind) => Self::Bearer(CredentialKind::try_from(kind).map_err(malformed_identity)?),
             CallerClaim::User { id, username, admin, scopes } => {
                 // A scope that this process does not know gives no access here.
                 let scopes = scopes.into_iter().filter_map(|scope| TokenScope::try_from(scope).ok()).collect();
                 Self::User(User { id, username, admin, scopes })
             }
-            CallerClaim::Process(process) => Self::Process(Process::try_from(process).map_err(malformed)?),
+            CallerClaim::Process(process) => Self::Process(Process::try_from(process).map_err(malformed_identity)?),
         })
     }
 }

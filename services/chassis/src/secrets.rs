@@ -134,7 +134,9 @@ impl SecretStore {
     pub fn read(&self, secret: Secret) -> Result<Option<SecretBytes>, SecretError> {
         let spec = self.spec(secret)?;
         match fs::read(self.folder.join(spec.file)) {
-            Ok(content) => decode(spec, Zeroizing::new(content)).map(Some).map_err(|problem| self.error(spec, problem)),
+            Ok(content) => {
+                decode_secret(spec, Zeroizing::new(content)).map(Some).map_err(|problem| self.error(spec, problem))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.error(spec, error.into())),
         }
@@ -192,7 +194,8 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
-fn decode(spec: &SecretSpec, content: Zeroizing<Vec<u8>>) -> Result<SecretBytes, Problem> {
+/// Decodes the content of a file. Fails if it is not what the contract says about the secret.
+fn decode_secret(spec: &SecretSpec, content: Zeroizing<Vec<u8>>) -> Result<SecretBytes, Problem> {
     let text = std::str::from_utf8(&content).map_err(|_| Problem::Encoding("text in UTF-8"))?;
     if text.is_empty() {
         return Err(Problem::Empty);

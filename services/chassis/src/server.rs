@@ -180,26 +180,27 @@ impl Authenticator {
         let path = request.uri().path();
         let method = contract::method(path)
             .ok_or_else(|| Fault::of(Reason::CallerNotAccepted, format!("{path} is not in the contract")))?;
-        let context = match identity(request.headers())? {
+        let context = match identity_header(request.headers())? {
             Some(identity) => self.keys.verify(identity, self.process, path, self.clock.now())?,
-            None if method.accepts.contains(&CredentialKind::None) => anonymous(),
-            None => return Err(Fault::of(Reason::IdentityMissing, missing(request.headers())).into()),
+            None if method.accepts.contains(&CredentialKind::None) => anonymous_context(),
+            None => return Err(Fault::of(Reason::IdentityMissing, describe_missing_identity(request.headers())).into()),
         };
         access::check(method, &context.caller)?;
         Ok(context)
     }
 }
 
-fn anonymous() -> CallContext {
+fn anonymous_context() -> CallContext {
     CallContext { caller: Caller::Anonymous, request_id: String::new(), peer_address: None }
 }
 
-fn header(header: InternalHeader) -> &'static str {
+fn header_name(header: InternalHeader) -> &'static str {
     header.spec().map_or("", |spec| spec.key)
 }
 
-fn identity(headers: &http::HeaderMap) -> Result<Option<&str>, Fault> {
-    let mut values = headers.get_all(header(InternalHeader::CallerIdentity)).iter();
+/// Returns the identity of a call, if its sender gave one. Fails if it gave several.
+fn identity_header(headers: &http::HeaderMap) -> Result<Option<&str>, Fault> {
+    let mut values = headers.get_all(header_name(InternalHeader::CallerIdentity)).iter();
     let first = values.next();
     if values.next().is_some() {
         return Err(Fault::of(Reason::IdentityDuplicate, "the identity header came more than once"));
@@ -209,9 +210,9 @@ fn identity(headers: &http::HeaderMap) -> Result<Option<&str>, Fault> {
 }
 
 /// Describes a call without identity for the operator: which headers and which contract its sender has.
-fn missing(headers: &http::HeaderMap) -> String {
+fn describe_missing_identity(headers: &http::HeaderMap) -> String {
     let names: Vec<_> = headers.keys().map(http::HeaderName::as_str).collect();
-    let peer = headers.get(header(InternalHeader::ContractDigest)).and_then(|value| value.to_str().ok());
+    let peer = headers.get(header_name(InternalHeader::ContractDigest)).and_then(|value| value.to_str().ok());
     format!(
         "headers seen: {}; contract digest: ours {DIGEST:.12}, theirs {:.12}",
         names.join(", "),
@@ -258,14 +259,14 @@ where
         }
         match self.authenticator.authenticate(&request) {
             Ok(context) => {
-                let span = span(&path, &context);
+                let span = call_span(&path, &context);
                 propagation::adopt(&span, request.headers());
                 request.extensions_mut().insert(context);
                 let answer = self.inner.call(request);
                 let counted = async move {
                     let answer = answer.await;
                     if let Ok(answer) = &answer {
-                        record(&path, answer.headers(), started);
+                        record_call(&path, answer.headers(), started);
                     }
                     answer
                 };
@@ -273,14 +274,14 @@ where
             }
             Err(rejection) => {
                 let answer = Status::from(rejection).into_http();
-                record(&path, answer.headers(), started);
+                record_call(&path, answer.headers(), started);
                 Box::pin(async move { Ok(answer) })
             }
         }
     }
 }
 
-fn span(path: &str, context: &CallContext) -> tracing::Span {
+fn call_span(path: &str, context: &CallContext) -> tracing::Span {
     tracing::info_span!(
         target: crate::telemetry::SPAN_TARGET,
         "call",
@@ -291,7 +292,8 @@ fn span(path: &str, context: &CallContext) -> tracing::Span {
     )
 }
 
-fn record(path: &str, headers: &http::HeaderMap, started: Instant) {
+/// Counts an answered call, and logs it.
+fn record_call(path: &str, headers: &http::HeaderMap, started: Instant) {
     // A call that succeeded has its status in the trailers, which are sent later.
     let code = headers.get("grpc-status").and_then(|value| value.to_str().ok()).unwrap_or("0").to_owned();
     let method = contract::method(path).map_or("unknown", |method| method.path);

@@ -87,7 +87,7 @@ impl Refusal {
     /// Returns the specification of the reason.
     #[must_use]
     pub fn spec(&self) -> &'static ReasonSpec {
-        spec(self.reason)
+        reason_spec(self.reason)
     }
 
     /// Returns the message for the caller.
@@ -137,7 +137,7 @@ impl Fault {
     /// Makes a fault with a reason of the contract. The reason of a refusal becomes an internal fault, because it is a mistake here.
     #[must_use]
     pub fn of(reason: Reason, detail: impl fmt::Display) -> Self {
-        let reason = if spec(reason).http_status >= 500 { reason } else { Reason::Internal };
+        let reason = if reason_spec(reason).http_status >= 500 { reason } else { Reason::Internal };
         Self { reason, detail: detail.to_string() }
     }
 
@@ -150,7 +150,7 @@ impl Fault {
     /// Returns the specification of the reason.
     #[must_use]
     pub fn spec(&self) -> &'static ReasonSpec {
-        spec(self.reason)
+        reason_spec(self.reason)
     }
 
     /// Returns the detail for the log.
@@ -224,18 +224,21 @@ impl From<Status> for Rejection {
     /// Reads the status of a peer. A status without a reason of the contract is a fault: another server answered, or a hop failed.
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
-        let reason = details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| reason(&info.reason));
+        let reason =
+            details.error_info().filter(|info| info.domain == DOMAIN).and_then(|info| reason_by_code(&info.reason));
         match reason {
-            Some(reason) if spec(reason).http_status < 500 => Self::Refusal(refusal(reason, &status, &details)),
+            Some(reason) if reason_spec(reason).http_status < 500 => {
+                Self::Refusal(refusal_from_status(reason, &status, &details))
+            }
             Some(reason) => Self::Fault(Fault::of(reason, status.message())),
-            None => Self::Fault(foreign(&status)),
+            None => Self::Fault(fault_from_status(&status)),
         }
     }
 }
 
-fn refusal(reason: Reason, status: &Status, details: &ErrorDetails) -> Refusal {
+fn refusal_from_status(reason: Reason, status: &Status, details: &ErrorDetails) -> Refusal {
     let mut refusal = Refusal::new(reason);
-    if status.message() != spec(reason).message {
+    if status.message() != reason_spec(reason).message {
         refusal = refusal.with_message(status.message());
     }
     for violation in details.bad_request().map(|request| request.field_violations.as_slice()).unwrap_or_default() {
@@ -246,7 +249,8 @@ fn refusal(reason: Reason, status: &Status, details: &ErrorDetails) -> Refusal {
     refusal
 }
 
-fn foreign(status: &Status) -> Fault {
+/// Returns the fault for a status that has no reason of the contract.
+fn fault_from_status(status: &Status) -> Fault {
     let detail = format!("{:?}: {}", status.code(), status.message());
     match status.code() {
         Code::Unavailable => Fault::unavailable(detail),
@@ -259,7 +263,7 @@ fn foreign(status: &Status) -> Fault {
 }
 
 /// Returns the specification of a reason. The contract has one for every reason but the unspecified one, which is a fault.
-fn spec(reason: Reason) -> &'static ReasonSpec {
+fn reason_spec(reason: Reason) -> &'static ReasonSpec {
     const INTERNAL: &ReasonSpec = match Reason::Internal.spec() {
         Some(spec) => spec,
         None => unreachable!(),
@@ -267,8 +271,8 @@ fn spec(reason: Reason) -> &'static ReasonSpec {
     reason.spec().unwrap_or(INTERNAL)
 }
 
-fn reason(code: &str) -> Option<Reason> {
-    Reason::ALL.into_iter().find(|reason| spec(*reason).code == code)
+fn reason_by_code(code: &str) -> Option<Reason> {
+    Reason::ALL.into_iter().find(|reason| reason_spec(*reason).code == code)
 }
 
 #[cfg(test)]
@@ -278,15 +282,15 @@ mod tests {
     #[test]
     fn every_reason_survives_the_wire_as_what_it_is() {
         for reason in Reason::ALL {
-            let status: Status = if spec(reason).http_status < 500 {
+            let status: Status = if reason_spec(reason).http_status < 500 {
                 Refusal::new(reason).with_message("precise").with_field("path", "is taken").with_retry_after(7).into()
             } else {
                 Fault::of(reason, "a secret detail").into()
             };
-            assert_eq!(status.code(), Code::from(spec(reason).grpc_code));
+            assert_eq!(status.code(), Code::from(reason_spec(reason).grpc_code));
             match Rejection::from(status) {
                 Rejection::Refusal(refusal) => {
-                    assert!(spec(reason).http_status < 500);
+                    assert!(reason_spec(reason).http_status < 500);
                     assert_eq!((refusal.reason(), refusal.message()), (reason, "precise"));
                     assert_eq!(refusal.fields()["path"], ["is taken"]);
                     assert_eq!(refusal.retry_after(), Some(7));
@@ -310,7 +314,7 @@ mod tests {
             (Status::not_found("?"), Reason::Internal),
         ];
         for (status, reason) in cases {
-            assert_eq!(Rejection::from(status).spec().code, spec(reason).code);
+            assert_eq!(Rejection::from(status).spec().code, reason_spec(reason).code);
         }
     }
 

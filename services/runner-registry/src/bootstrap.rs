@@ -46,7 +46,7 @@ pub async fn bootstrap_root(
         Err(Error::ValidationFailed(_)) => return Ok(false),
         user => user?,
     };
-    let token = issue(&tx, user.id, clock).await?;
+    let token = issue_root_token(&tx, user.id, clock).await?;
     keep(&token).map_err(|error| Error::internal(format!("cannot keep the token of {USERNAME}: {error}")))?;
     tx.commit().await?;
     Ok(true)
@@ -72,12 +72,12 @@ pub async fn replace_root_token(database: &DatabaseConnection, clock: &Clock) ->
     let tx = store::begin(database).await?;
     let admin = users::first_admin(&tx).await?.ok_or(Error::UserNotFound)?;
     access_tokens::revoke_named(&tx, admin.id, TOKEN_NAME, clock.now()).await?;
-    let token = issue(&tx, admin.id, clock).await?;
+    let token = issue_root_token(&tx, admin.id, clock).await?;
     tx.commit().await?;
     Ok(token)
 }
 
-async fn issue(db: &impl ConnectionTrait, user_id: i64, clock: &Clock) -> Result<UserToken> {
+async fn issue_root_token(db: &impl ConnectionTrait, user_id: i64, clock: &Clock) -> Result<UserToken> {
     let token = UserToken::generate().map_err(Error::internal)?;
     let new = access_tokens::New {
         user_id,

@@ -60,12 +60,13 @@ pub struct Deps {
 /// If the schema cannot be brought up to date, or the listener fails.
 pub async fn run(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let database = deps.database.clone();
-    let served = serve(deps, listener, shutdown).await;
+    let served = serve_grpc(deps, listener, shutdown).await;
     db::close(&database).await;
     served
 }
 
-async fn serve(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+/// Migrates the database, and serves all services until shutdown.
+async fn serve_grpc(deps: Deps, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     rpc::runner_tokens::describe_metrics();

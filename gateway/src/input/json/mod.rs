@@ -89,7 +89,7 @@ struct FieldSeed<'b, 'p> {
 }
 
 impl FieldSeed<'_, '_> {
-    fn scalar(self, scalar: Scalar<'_>) -> Parsed {
+    fn parse_scalar(self, scalar: Scalar<'_>) -> Parsed {
         if !self.field.repeated {
             return coerce::single_value(self.field, scalar).into();
         }
@@ -121,23 +121,23 @@ impl<'de> Visitor<'de> for FieldSeed<'_, '_> {
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Parsed, E> {
-        Ok(self.scalar(Scalar::Bool(value)))
+        Ok(self.parse_scalar(Scalar::Bool(value)))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Parsed, E> {
-        Ok(self.scalar(Scalar::Signed(value)))
+        Ok(self.parse_scalar(Scalar::Signed(value)))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Parsed, E> {
-        Ok(self.scalar(i64::try_from(value).map_or(Scalar::Unsigned(value), Scalar::Signed)))
+        Ok(self.parse_scalar(i64::try_from(value).map_or(Scalar::Unsigned(value), Scalar::Signed)))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Parsed, E> {
-        Ok(self.scalar(Scalar::Float(value)))
+        Ok(self.parse_scalar(Scalar::Float(value)))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Parsed, E> {
-        Ok(self.scalar(Scalar::Text(value)))
+        Ok(self.parse_scalar(Scalar::Text(value)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parsed, A::Error> {

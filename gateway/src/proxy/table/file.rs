@@ -163,7 +163,7 @@ impl RouteEntry {
             return Err("the gateway serves this route itself".to_owned());
         }
         let projects = self.project_variables(&template)?;
-        let policies = self.policies.iter().map(|name| policy(name)).collect::<Result<Vec<_>, _>>()?;
+        let policies = self.policies.iter().map(|name| find_policy(name)).collect::<Result<Vec<_>, _>>()?;
         let upstream = upstreams.get(&self.upstream);
         let upstream = upstream.ok_or_else(|| format!("no upstream is called {}", self.upstream))?;
         if self.upgrade.as_ref().is_some_and(|protocol| !is_protocol_name(protocol)) {
@@ -218,7 +218,7 @@ fn is_protocol_name(text: &str) -> bool {
 }
 
 /// Returns the policy with this name in REST: `read_jobs`.
-fn policy(name: &str) -> Result<JobTokenPolicy, String> {
+fn find_policy(name: &str) -> Result<JobTokenPolicy, String> {
     let is_lower = !name.bytes().any(|byte| byte.is_ascii_uppercase());
     let policy = JobTokenPolicy::from_str_name(&format!("JOB_TOKEN_POLICY_{}", name.to_ascii_uppercase()));
     let policy = policy.filter(|policy| is_lower && *policy != JobTokenPolicy::Unspecified);

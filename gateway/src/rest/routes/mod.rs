@@ -94,16 +94,16 @@ impl Routes {
         let mut router = VerbRouter::builder();
         for (method, spec) in descriptors.methods()? {
             for binding in descriptors.bindings(&method)? {
-                let (template, route) = route(&descriptors, &method, spec, &binding)?;
+                let (template, route) = build_route(&descriptors, &method, spec, &binding)?;
                 let route = Arc::new(route);
-                add(&mut router, &template, route.verb.clone(), Endpoint::Call(route.clone()))?;
+                add_route(&mut router, &template, route.verb.clone(), Endpoint::Call(route.clone()))?;
                 all.push(route);
             }
         }
         for page in OwnPage::ALL {
             let template = PathTemplate::parse(page.path()).map_err(ContractError::new)?;
             let label = Arc::new(RouteLabel::new("GET", page.path()));
-            add(&mut router, &template, Method::GET, Endpoint::OwnPage(page, label))?;
+            add_route(&mut router, &template, Method::GET, Endpoint::OwnPage(page, label))?;
         }
         Ok(Self { router: router.build().map_err(ContractError::new)?, all })
     }
@@ -124,7 +124,7 @@ fn decode_values(found: RouteMatch<'_, '_, Endpoint>) -> Result<(Endpoint, Vec<S
     Ok((found.route.clone(), values.collect::<Result<_, _>>()?))
 }
 
-fn add(
+fn add_route(
     router: &mut VerbRouterBuilder<Endpoint>,
     template: &PathTemplate,
     verb: Method,
@@ -135,7 +135,8 @@ fn add(
         .map_err(|DuplicateRoute| ContractError::new(format!("{}: two methods have the same verb", template.text)))
 }
 
-fn route(
+/// Builds the route of a binding, and the template of its path.
+fn build_route(
     descriptors: &Descriptors,
     method: &MethodDescriptor,
     spec: &'static MethodSpec,

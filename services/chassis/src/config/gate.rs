@@ -51,9 +51,9 @@ impl<'a> Gate<'a> {
     /// Adds the values that fit, and reports the others.
     pub fn add_layer(&mut self, given: Map<String, Value>) {
         let mut layer = Layer::default();
-        for (name, value) in sorted(given) {
+        for (name, value) in sort_by_name(given) {
             if !self.is_foreign(&name) {
-                self.check(name, value, &mut layer);
+                self.check_setting(name, value, &mut layer);
             }
         }
         self.layers.push(layer);
@@ -70,7 +70,7 @@ impl<'a> Gate<'a> {
             for (setting, value) in environment.clone().source(Some(variable)).collect().unwrap_or_default() {
                 if text.to_str().is_none() {
                     self.problems.push(format!("{name}: is not UTF-8"));
-                } else if top(&setting) != "config" && !setting.starts_with("test_") {
+                } else if top_level(&setting) != "config" && !setting.starts_with("test_") {
                     given.insert(setting, Value::new(Some(&name), value.kind));
                 }
             }
@@ -80,23 +80,23 @@ impl<'a> Gate<'a> {
 
     /// Reports whether only other processes read a setting: one file and one environment serve all of them.
     fn is_foreign(&self, setting: &str) -> bool {
-        let top = top(setting);
+        let top = top_level(setting);
         let is_other = self.foreign.contains(&top) || Process::ALL.iter().any(|process| process.section() == top);
-        is_other && find(&self.defaults.cache, top).is_err()
+        is_other && find_setting(&self.defaults.cache, top).is_err()
     }
 
     /// Puts a value that fits into the layer, and reports one that does not.
-    fn check(&mut self, setting: String, mut given: Value, layer: &mut Layer) {
-        let default = find(&self.defaults.cache, &setting);
+    fn check_setting(&mut self, setting: String, mut given: Value, layer: &mut Layer) {
+        let default = find_setting(&self.defaults.cache, &setting);
         if let ValueKind::Table(section) = &given.kind
             && default.as_ref().is_ok_and(|default| matches!(default.kind, ValueKind::Table(_)))
         {
-            for (name, value) in sorted(section.clone()) {
-                self.check(format!("{setting}.{name}"), value, layer);
+            for (name, value) in sort_by_name(section.clone()) {
+                self.check_setting(format!("{setting}.{name}"), value, layer);
             }
             return;
         }
-        match default.and_then(|default| convert(&given.kind, &default.kind)) {
+        match default.and_then(|default| convert_value(&given.kind, &default.kind)) {
             Ok(kind) => {
                 given.kind = kind;
                 layer.0.insert(setting, given);
@@ -112,8 +112,9 @@ impl<'a> Gate<'a> {
     /// default, so that later mistakes are found too. Returns nothing if the defaults do not fit the type.
     pub fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
         let refused = RefCell::default();
-        let settings =
-            self.merge().and_then(|()| T::deserialize(Reader::new(&self.merged.cache, &self.defaults.cache, &refused)));
+        let settings = self
+            .merge_layers()
+            .and_then(|()| T::deserialize(Reader::new(&self.merged.cache, &self.defaults.cache, &refused)));
         for (setting, problem) in refused.into_inner() {
             self.report(&setting, &problem);
             self.unread.push(setting);
@@ -121,7 +122,7 @@ impl<'a> Gate<'a> {
         settings.map_err(|error| self.problems.push(error.to_string())).ok()
     }
 
-    fn merge(&mut self) -> Result<(), config::ConfigError> {
+    fn merge_layers(&mut self) -> Result<(), config::ConfigError> {
         let layers = Config::builder().add_source(self.defaults.clone()).add_source(self.layers.clone());
         self.merged = layers.build()?;
         Ok(())
@@ -129,29 +130,29 @@ impl<'a> Gate<'a> {
 
     /// Reports a mistake in a merged value, and shows the value unless the problem does.
     pub fn report(&mut self, setting: &str, problem: &str) {
-        let Ok(given) = find(&self.merged.cache, setting) else {
+        let Ok(given) = find_setting(&self.merged.cache, setting) else {
             self.problems.push(format!("{setting}: {problem}"));
             return;
         };
         let name = given.origin().unwrap_or(setting);
         let is_shown = matches!(&given.kind, ValueKind::String(text) if problem.contains(&format!("{text:?}")));
-        let given = if is_shown { String::new() } else { shown(&given.kind) };
+        let given = if is_shown { String::new() } else { shown_value(&given.kind) };
         self.problems.push(format!("{name}: {problem}{given}"));
     }
 }
 
 /// The crate keeps sections as hash maps; mistakes are reported in the order of the names.
-fn sorted(section: Map<String, Value>) -> BTreeMap<String, Value> {
+fn sort_by_name(section: Map<String, Value>) -> BTreeMap<String, Value> {
     section.into_iter().collect()
 }
 
 /// The first level of a setting's name.
-fn top(setting: &str) -> &str {
+fn top_level(setting: &str) -> &str {
     setting.split_once('.').map_or(setting, |(top, _)| top)
 }
 
 /// Finds a setting, or says which names are known.
-fn find<'a>(root: &'a Value, setting: &str) -> Result<&'a Value, String> {
+fn find_setting<'a>(root: &'a Value, setting: &str) -> Result<&'a Value, String> {
     let mut found = root;
     let mut parent = "";
     for level in setting.split('.') {
@@ -171,7 +172,7 @@ fn find<'a>(root: &'a Value, setting: &str) -> Result<&'a Value, String> {
 
 /// Converts a value to the type of its default, or says what is allowed. Text is read as a number or as true or false, because
 /// every variable is text, and a whole number is a fraction too. Nothing else is converted.
-fn convert(given: &ValueKind, default: &ValueKind) -> Result<ValueKind, String> {
+fn convert_value(given: &ValueKind, default: &ValueKind) -> Result<ValueKind, String> {
     use ValueKind::{Boolean, Float, I64, String as Text, Table};
     let allowed = match default {
         Table(_) => "is a section, not a value",
@@ -190,11 +191,11 @@ fn convert(given: &ValueKind, default: &ValueKind) -> Result<ValueKind, String> 
         (I64(number), Float(_)) => Some(Float(*number as f64)),
         _ => None,
     };
-    converted.ok_or_else(|| format!("{allowed}{}", shown(given)))
+    converted.ok_or_else(|| format!("{allowed}{}", shown_value(given)))
 }
 
 /// The given value as it follows a problem. A URL with a password in it is not repeated.
-fn shown(given: &ValueKind) -> String {
+fn shown_value(given: &ValueKind) -> String {
     match given {
         ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => String::new(),
         ValueKind::String(text) if text.is_empty() || text.contains('@') => String::new(),

@@ -22,15 +22,15 @@ pub fn time_null(name: &'static str) -> ColumnDef {
 
 /// Rows of `table` go when the row that `column` refers to goes.
 pub fn cascade(table: &'static str, column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    reference(table, column, to, ForeignKeyAction::Cascade)
+    foreign_key(table, column, to, ForeignKeyAction::Cascade)
 }
 
 /// Rows of `table` stay, without the reference, when the row that `column` refers to goes.
 pub fn set_null(table: &'static str, column: &'static str, to: &'static str) -> ForeignKeyCreateStatement {
-    reference(table, column, to, ForeignKeyAction::SetNull)
+    foreign_key(table, column, to, ForeignKeyAction::SetNull)
 }
 
-fn reference(
+fn foreign_key(
     table: &'static str,
     column: &'static str,
     to: &'static str,

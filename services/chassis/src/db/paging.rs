@@ -64,7 +64,7 @@ impl Window {
         let count = all.len() as u64;
         let has_next = count > self.offset() + self.limit();
         let items = all.into_iter().skip(to_usize(self.offset())).take(to_usize(self.limit())).collect();
-        Paged { items, page: self.page(count, has_next) }
+        Paged { items, page: self.page_message(count, has_next) }
     }
 
     /// Runs an ordered query for the rows of this part.
@@ -76,17 +76,17 @@ impl Window {
         query: Select<E>,
         db: &impl ConnectionTrait,
     ) -> Result<Paged<E::Model>, DbErr> {
-        let counted = count(&query, db).await?;
+        let counted = count_rows(&query, db).await?;
         // One row more than the page holds shows whether another page follows.
         let mut items = query.limit(self.limit() + 1).offset(self.offset()).all(db).await?;
         let has_next = items.len() > to_usize(self.limit());
         if has_next {
             items.pop();
         }
-        Ok(Paged { items, page: self.page(counted, has_next) })
+        Ok(Paged { items, page: self.page_message(counted, has_next) })
     }
 
-    fn page(self, count: u64, has_next: bool) -> Page {
+    fn page_message(self, count: u64, has_next: bool) -> Page {
         let total = i64::try_from(count).ok().filter(|_| count <= MAX_COUNTED);
         Page { page: self.page, per_page: self.per_page, total, has_next }
     }
@@ -104,7 +104,7 @@ fn to_usize(number: u64) -> usize {
 }
 
 /// Counts the rows up to one more than [`MAX_COUNTED`]: a count over a large table is slow.
-async fn count<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64, DbErr> {
+async fn count_rows<E: EntityTrait>(query: &Select<E>, db: &impl ConnectionTrait) -> Result<u64, DbErr> {
     let mut rows = sea_orm::QueryTrait::query(&mut query.clone()).to_owned();
     rows.clear_selects().clear_order_by().expr(Expr::val(1)).limit(MAX_COUNTED + 1);
     let count =

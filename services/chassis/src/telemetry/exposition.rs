@@ -32,7 +32,7 @@ pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shut
         };
         let metrics = metrics.clone();
         let service = service_fn(move |request| {
-            let answer = answer(&metrics, &request);
+            let answer = metrics_response(&metrics, &request);
             async move { Ok::<_, Infallible>(answer) }
         });
         let connection = http1::Builder::new()
@@ -43,7 +43,7 @@ pub(super) async fn serve(metrics: PrometheusHandle, listener: TcpListener, shut
     }
 }
 
-fn answer(metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn metrics_response(metrics: &PrometheusHandle, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     if request.method() == Method::GET && request.uri().path() == "/metrics" {
         *response.body_mut() = Full::from(metrics.render());

@@ -118,7 +118,7 @@ pub fn init(config: &TelemetryConfig, process: Process) -> Result<Telemetry, Tel
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Pretty => lines.with_ansi(false).boxed(),
     };
-    let provider = (!config.otlp_endpoint.is_empty()).then(|| provider(config, process)).transpose()?;
+    let provider = (!config.otlp_endpoint.is_empty()).then(|| tracer_provider(config, process)).transpose()?;
     let spans = provider.as_ref().map(|provider| {
         let exported = filter_fn(|metadata| metadata.is_span() && metadata.target() == SPAN_TARGET);
         tracing_opentelemetry::layer().with_tracer(provider.tracer("paddock")).with_filter(exported)
@@ -184,7 +184,7 @@ impl Telemetry {
     }
 }
 
-fn provider(config: &TelemetryConfig, process: Process) -> Result<SdkTracerProvider, TelemetryError> {
+fn tracer_provider(config: &TelemetryConfig, process: Process) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(&config.otlp_endpoint).build()?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.trace_ratio)));
     let resource = Resource::builder().with_service_name(process.name()).build();

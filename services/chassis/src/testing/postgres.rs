@@ -39,18 +39,18 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// # Panics
 /// If `CI` is set and there is no server, or if the server fails.
 pub async fn new_database<M: MigratorTrait>(service: &str) -> Option<DatabaseLocation> {
-    let Some(server) = server() else {
+    let Some(server) = server_url() else {
         assert!(env::var_os("CI").is_none(), "there is no PostgreSQL server, and with CI nothing may be skipped");
         let _ = writeln!(std::io::stderr(), "skipped: the tests on PostgreSQL: there is no server");
         return None;
     };
-    let admin = connect(&server).await;
+    let admin = connect_once(&server).await;
     let template = Template::of::<M>(service);
     if !template.is_current(&admin).await {
         template.make::<M>(&admin, &server).await;
     }
     let name = format!("test_{service}_{}_{}", process_id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-    execute(&admin, &format!("CREATE DATABASE {name} TEMPLATE {}", template.name)).await;
+    execute_sql(&admin, &format!("CREATE DATABASE {name} TEMPLATE {}", template.name)).await;
     admin.close().await.unwrap();
     Some(DatabaseLocation::Postgres(with_database(&server, &name).into_bytes().into()))
 }
@@ -64,8 +64,8 @@ pub async fn drop_database(location: &DatabaseLocation) {
     let url = std::str::from_utf8(url.expose()).unwrap();
     let path = url.split('?').next().unwrap();
     let (_, name) = path.rsplit_once('/').unwrap();
-    let admin = connect(&server().unwrap()).await;
-    execute(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+    let admin = connect_once(&server_url().unwrap()).await;
+    execute_sql(&admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
     admin.close().await.unwrap();
 }
 
@@ -96,52 +96,53 @@ impl Template {
             "SELECT 1 FROM pg_database WHERE datname = '{}' AND shobj_description(oid, 'pg_database') = '{}'",
             self.name, self.build
         );
-        admin.query_one_raw(statement(query)).await.unwrap().is_some()
+        admin.query_one_raw(postgres_statement(query)).await.unwrap().is_some()
     }
 
     /// Makes the template, unless another process does. A template appears under its name only when it is complete.
     async fn make<M: MigratorTrait>(&self, admin: &DatabaseConnection, server: &str) {
-        execute(admin, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
+        execute_sql(admin, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
         if !self.is_current(admin).await {
             let unfinished = format!("{}_unfinished", self.name);
             for name in [&self.name, &unfinished] {
-                execute(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+                execute_sql(admin, &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
             }
-            execute(admin, &format!("CREATE DATABASE {unfinished}")).await;
-            let database = connect(&with_database(server, &unfinished)).await;
+            execute_sql(admin, &format!("CREATE DATABASE {unfinished}")).await;
+            let database = connect_once(&with_database(server, &unfinished)).await;
             db::migrate::<M>(&database).await.unwrap();
             database.close().await.unwrap();
-            execute(admin, &format!("COMMENT ON DATABASE {unfinished} IS '{}'", self.build)).await;
-            execute(admin, &format!("ALTER DATABASE {unfinished} RENAME TO {}", self.name)).await;
+            execute_sql(admin, &format!("COMMENT ON DATABASE {unfinished} IS '{}'", self.build)).await;
+            execute_sql(admin, &format!("ALTER DATABASE {unfinished} RENAME TO {}", self.name)).await;
         }
-        execute(admin, &format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})")).await;
+        execute_sql(admin, &format!("SELECT pg_advisory_unlock({TEMPLATE_LOCK})")).await;
     }
 }
 
 /// Connects once: an advisory lock belongs to its connection, and a connection to the runtime of its test.
-async fn connect(url: &str) -> DatabaseConnection {
+async fn connect_once(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url.to_owned());
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await.unwrap()
 }
 
-async fn execute(database: &DatabaseConnection, sql: &str) {
+async fn execute_sql(database: &DatabaseConnection, sql: &str) {
     database.execute_unprepared(sql).await.unwrap();
 }
 
-fn statement(sql: String) -> sea_orm::Statement {
+fn postgres_statement(sql: String) -> sea_orm::Statement {
     sea_orm::Statement::from_string(sea_orm::DatabaseBackend::Postgres, sql)
 }
 
-fn server() -> Option<String> {
+/// Returns the URL of the server that the environment names, or of a started one; none if there is neither.
+fn server_url() -> Option<String> {
     if let Some(url) = env::var(SERVER).ok().filter(|url| !url.is_empty()) {
         return Some(url);
     }
-    STARTED.get_or_init(start).as_ref().map(|(_, url)| url.clone())
+    STARTED.get_or_init(start_server).as_ref().map(|(_, url)| url.clone())
 }
 
 /// Starts a server. The script prints the URL, and stops the server at the end of its input.
-fn start() -> Option<(Child, String)> {
+fn start_server() -> Option<(Child, String)> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/with-postgres");
     let mut script = Command::new(script)
         .args(["sh", "-c", &format!("echo \"${SERVER}\" && exec cat >/dev/null")])

@@ -68,14 +68,15 @@ impl LogUsage {
     #[must_use]
     pub fn plan(&self, scope: &Scope, max_entries: usize) -> Option<EntryPlan> {
         let mut scope = Scope { inbound_enabled: true, ..scope.clone() };
-        let uncovered: Vec<_> = self.origins.iter().filter_map(|origin| self.uncovered(origin, &scope)).collect();
+        let uncovered: Vec<_> =
+            self.origins.iter().filter_map(|origin| self.uncovered_origin(origin, &scope)).collect();
         let free = FreeEntries {
             projects: max_entries.saturating_sub(scope.projects.len()),
             groups: max_entries.saturating_sub(scope.groups.len()),
         };
         let max_levels = uncovered.iter().map(|origin| origin.group_levels).max().unwrap_or(0);
         let chosen = (0..=max_levels).find_map(|levels| {
-            choose_groups(&uncovered, candidates(&uncovered, &self.visible_groups, levels), &free)
+            choose_groups(&uncovered, candidate_groups(&uncovered, &self.visible_groups, levels), &free)
         })?;
         let mut plan = self.assign_entries(&uncovered, &chosen);
         scope.projects.extend(plan.projects.clone());
@@ -87,7 +88,7 @@ impl LogUsage {
 
     /// Returns the origin if an entry would admit what is refused now. An entry of policies does not help on a route that requires
     /// no policy.
-    fn uncovered<'a>(&self, usage: &'a OriginUsage, scope: &Scope) -> Option<UncoveredOrigin<'a>> {
+    fn uncovered_origin<'a>(&self, usage: &'a OriginUsage, scope: &Scope) -> Option<UncoveredOrigin<'a>> {
         let mut refused = usage.refused_routes(scope);
         let entry_helps = refused.any(|policies| !self.used_policies_only || !policies.is_empty());
         if !usage.visible || !entry_helps || scope.projects.contains_key(&usage.origin.id) {
@@ -177,7 +178,7 @@ fn best_candidate(candidates: &HashMap<i64, CandidateGroup>) -> Option<i64> {
 }
 
 /// Returns the visible groups that are at most `levels` above an origin.
-fn candidates(
+fn candidate_groups(
     uncovered: &[UncoveredOrigin<'_>],
     visible_groups: &BTreeSet<i64>,
     levels: usize,
@@ -416,7 +417,7 @@ mod tests {
             let again = log.plan(&scope, max_entries).unwrap();
             prop_assert!(again.projects.is_empty() && again.groups.is_empty());
             prop_assert_eq!(again.still_refused, plan.still_refused);
-            let uncovered = origins.iter().filter(|usage| log.uncovered(usage, &before).is_some()).count();
+            let uncovered = origins.iter().filter(|usage| log.uncovered_origin(usage, &before).is_some()).count();
             prop_assert_eq!(plan.groups.is_empty(), uncovered + before.projects.len() <= max_entries);
         }
     }

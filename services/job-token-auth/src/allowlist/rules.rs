@@ -183,7 +183,7 @@ impl Scope {
         if policies.is_empty() {
             return Err(Denied::RouteUnauthorized);
         }
-        let missing: Vec<_> = policies.iter().copied().filter(|policy| !includes(granted, *policy)).collect();
+        let missing: Vec<_> = policies.iter().copied().filter(|policy| !includes_policy(granted, *policy)).collect();
         if missing.is_empty() { Ok(allowed) } else { Err(Denied::PoliciesMissing(missing)) }
     }
 
@@ -197,7 +197,7 @@ impl Scope {
 }
 
 /// Reports whether the granted policies include this one.
-fn includes(granted: &BTreeSet<JobTokenPolicy>, policy: JobTokenPolicy) -> bool {
+fn includes_policy(granted: &BTreeSet<JobTokenPolicy>, policy: JobTokenPolicy) -> bool {
     granted.contains(&policy) || admin_policy_for(policy).is_some_and(|admin| granted.contains(&admin))
 }
 

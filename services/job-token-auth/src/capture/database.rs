@@ -72,7 +72,7 @@ impl<'a> BatchChanges<'a> {
     fn of(batch: &'a [QueuedStep]) -> Self {
         let mut changes = Self::default();
         for queued in batch {
-            changes.add(&queued.step);
+            changes.add_step(&queued.step);
         }
         // A verdict in the same batch is in time.
         let resolved = &changes.resolved;
@@ -80,7 +80,7 @@ impl<'a> BatchChanges<'a> {
         changes
     }
 
-    fn add(&mut self, step: &'a Step) {
+    fn add_step(&mut self, step: &'a Step) {
         let id = step.capture_id();
         match step {
             Step::Begin { capture, deadline } => {

@@ -66,7 +66,7 @@ impl GapWatch {
             let has_drained = oldest.is_none() || oldest > missing.newest;
             if has_drained && missing.rounds > ROUNDS {
                 let lost = IncompleteProducer { highest: missing.highest, ..found };
-                gaps::record_gaps(&*log.acquire().await, &lost, now, |gap| announce(&lost, gap)).await?;
+                gaps::record_gaps(&*log.acquire().await, &lost, now, |gap| report_gap(&lost, gap)).await?;
                 self.missing.remove(&lost.producer);
             }
         }
@@ -74,7 +74,7 @@ impl GapWatch {
     }
 }
 
-fn announce(lost: &IncompleteProducer, gap: &Gap) {
+fn report_gap(lost: &IncompleteProducer, gap: &Gap) {
     metrics::count_lost(u64::try_from(gap.count()).unwrap_or_default());
     tracing::error!(
         producer = lost.producer,

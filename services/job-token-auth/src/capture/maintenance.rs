@@ -88,10 +88,10 @@ impl OverdueSweeper {
     pub async fn run(mut self, interval: Duration, stop: CancellationToken) {
         let outage = Outage::new("overdue captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop };
-        while rounds.next(self.sweep().await).await {}
+        while rounds.wait_for_next(self.expire_overdue().await).await {}
     }
 
-    async fn sweep(&mut self) -> Result<(), StoreError> {
+    async fn expire_overdue(&mut self) -> Result<(), StoreError> {
         let now = millis(self.clock.now());
         let (partition, overdue) = self.pending.find_overdue(now).await?;
         let expiring = overdue.into_iter().map(|id| self.queues.apply_in(partition.into(), Step::Expire { id }));
@@ -125,12 +125,12 @@ impl LossDetector {
     pub async fn run(mut self, interval: Duration, written: CancellationToken) {
         let outage = Outage::new("lost captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop: written };
-        while rounds.next(self.check().await).await {}
+        while rounds.wait_for_next(self.check_stream().await).await {}
         // If this fails, as much is missing as after a crash.
         let _ = self.save_acknowledged().await;
     }
 
-    async fn check(&mut self) -> Result<(), StoreError> {
+    async fn check_stream(&mut self) -> Result<(), StoreError> {
         self.save_acknowledged().await?;
         let now = millis(self.clock.now());
         self.watch.check(&self.log, &mut self.stream, self.partition, now).await
@@ -153,14 +153,14 @@ impl AgeReporter {
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         let mut rounds = Rounds { outage: Outage::new("ages cannot be shown"), interval, stop };
         loop {
-            self.report();
-            if !rounds.next(Ok(())).await {
+            self.report_ages();
+            if !rounds.wait_for_next(Ok(())).await {
                 return;
             }
         }
     }
 
-    fn report(&self) {
+    fn report_ages(&self) {
         let now = millis(self.clock.now());
         for (buffer, partition, waiting) in &self.waiting {
             metrics::set_age(*buffer, *partition, waiting.age(now));
@@ -177,7 +177,7 @@ struct Rounds {
 
 impl Rounds {
     /// Notes the outcome of a round and waits for the next one. Returns false when it is time to stop.
-    async fn next(&mut self, outcome: Result<(), StoreError>) -> bool {
+    async fn wait_for_next(&mut self, outcome: Result<(), StoreError>) -> bool {
         match outcome {
             Ok(()) => self.outage.ended(),
             Err(error) => self.outage.failed(&error),

@@ -74,7 +74,7 @@ impl StepQueues {
     /// # Errors
     /// If the queue is full or closed, or the store does not take the step in time.
     pub async fn apply(&self, step: Step) -> Result<(), QueueError> {
-        self.apply_in(self.partition(&step), step).await
+        self.apply_in(self.partition_of(&step), step).await
     }
 
     /// As [`StepQueues::apply`], for a capture that is in this partition.
@@ -96,7 +96,7 @@ impl StepQueues {
     /// # Errors
     /// If the queue is full or closed.
     pub fn offer(&self, step: Step) -> Result<(), QueueError> {
-        let partition = self.partition(&step);
+        let partition = self.partition_of(&step);
         Ok(self.partitions[partition].try_send(QueuedStep { step, reply: None })?)
     }
 
@@ -106,7 +106,7 @@ impl StepQueues {
     /// [`QueueError::Closed`].
     pub async fn push(&self, step: Step) -> Result<oneshot::Receiver<()>, QueueError> {
         let (reply, answer) = oneshot::channel();
-        let queue = &self.partitions[self.partition(&step)];
+        let queue = &self.partitions[self.partition_of(&step)];
         match queue.send(QueuedStep { step, reply: Some(reply) }).await {
             Ok(()) => Ok(answer),
             Err(_) => Err(QueueError::Closed),
@@ -114,7 +114,7 @@ impl StepQueues {
     }
 
     /// Returns the partition of a capture; all its steps go through the same queue.
-    fn partition(&self, step: &Step) -> usize {
+    fn partition_of(&self, step: &Step) -> usize {
         crc32fast::hash(step.capture_id().as_bytes()) as usize % self.used
     }
 }

@@ -109,7 +109,7 @@ pub async fn start(
         supervisor.spawn(task, detector.run(interval, end.abort.clone()));
     }
     let shipper = supervisor.spawn("shipper", shipper.run(queues.clone(), end.abort.clone()));
-    supervisor.spawn("shutdown", stop(stopped, spool.clone(), shipper, writers, end, timeout));
+    supervisor.spawn("shutdown", stop_writing_tasks(stopped, spool.clone(), shipper, writers, end, timeout));
     Ok(Started { queues, spool, supervisor })
 }
 
@@ -142,7 +142,7 @@ fn start_writers(
 
 /// Stops the tasks that write. The records in the spool go through the writers, so the writers end last. Both get as much time as
 /// a request.
-async fn stop(
+async fn stop_writing_tasks(
     stopped: CancellationToken,
     spool: Spool,
     shipper: JoinHandle<()>,
@@ -176,17 +176,17 @@ struct RedisPartition<'a> {
 }
 
 impl RedisPartition<'_> {
-    fn connection(&self) -> PartitionConnection {
+    fn new_connection(&self) -> PartitionConnection {
         PartitionConnection::new(Arc::clone(self.connector), &self.keys.stream)
     }
 
-    fn stream(&self) -> RecordStream {
-        RecordStream::new(self.connection(), self.keys.clone(), self.producer.to_owned())
+    fn new_stream(&self) -> RecordStream {
+        RecordStream::new(self.new_connection(), self.keys.clone(), self.producer.to_owned())
     }
 
-    fn store(&self, acknowledged: &Arc<AtomicI64>) -> RedisStore {
+    fn new_store(&self, acknowledged: &Arc<AtomicI64>) -> RedisStore {
         let acknowledged = Arc::clone(acknowledged);
-        RedisStore::new(self.connection(), self.keys.clone(), self.producer.to_owned(), acknowledged)
+        RedisStore::new(self.new_connection(), self.keys.clone(), self.producer.to_owned(), acknowledged)
     }
 }
 
@@ -211,13 +211,13 @@ async fn parts_in_redis(
         let keys = PartitionKeys::new(&config.key_prefix, number);
         let partition = RedisPartition { connector: &connector, keys, producer: &producer };
         let acknowledged = Arc::new(AtomicI64::new(0));
-        let stream = Box::new(partition.stream());
-        parts.stores.push(Store::Redis(Box::new(partition.store(&acknowledged))));
+        let stream = Box::new(partition.new_stream());
+        parts.stores.push(Store::Redis(Box::new(partition.new_store(&acknowledged))));
         parts.pending.push(PendingCaptures::Redis { partition: number, stream, oldest: None });
-        parts.flushers.push(Flusher::new(partition.stream(), log.clone(), number));
+        parts.flushers.push(Flusher::new(partition.new_stream(), log.clone(), number));
         parts.loss_detectors.push(LossDetector {
             partition: number,
-            stream: partition.stream(),
+            stream: partition.new_stream(),
             producer: producer.clone(),
             acknowledged,
             saved: 0,

@@ -39,13 +39,13 @@ impl Writer {
         let mut outage = Outage::new("captures cannot be written to their store");
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            self.fill(&mut batch).await;
+            self.fill_batch(&mut batch).await;
             if batch.is_empty() && self.queue.is_closed() && self.queue.is_empty() {
                 return;
             }
             batch.retain(|queued| !queued.is_abandoned());
             metrics::set_queue_length(self.partition, self.queue.len());
-            if !batch.is_empty() && !self.apply(&batch, &mut outage).await {
+            if !batch.is_empty() && !self.apply_batch(&batch, &mut outage).await {
                 self.drop_rest(batch);
                 return;
             }
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// Adds what is queued to the batch, which may hold steps of the round before. Waits only if there is nothing at all.
-    async fn fill(&mut self, batch: &mut Vec<QueuedStep>) {
+    async fn fill_batch(&mut self, batch: &mut Vec<QueuedStep>) {
         while batch.len() < BATCH {
             match self.queue.try_recv() {
                 Ok(queued) => batch.push(queued),
@@ -71,7 +71,7 @@ impl Writer {
     }
 
     /// Applies the batch, however often that takes. Returns false when there is no time left to try again.
-    async fn apply(&mut self, batch: &[QueuedStep], outage: &mut Outage) -> bool {
+    async fn apply_batch(&mut self, batch: &[QueuedStep], outage: &mut Outage) -> bool {
         self.waiting.set(Some(millis(self.clock.now())));
         while let Err(error) = self.store.apply(batch).await {
             outage.failed(&error);

@@ -110,7 +110,7 @@ where
     where
         F: Future<Output = Result<V>> + Send + 'static,
     {
-        let now = self.stamp(self.version(partition));
+        let now = self.current_stamp(self.version_of(partition));
         if let Some(cached) = self.values.get(&key).await
             && self.is_fresh(cached.stamp, now)
         {
@@ -166,7 +166,7 @@ where
 
     /// Makes every value of a partition stale.
     pub fn invalidate(&self, partition: impl Hash) {
-        self.version(partition).fetch_add(1, SeqCst);
+        self.version_of(partition).fetch_add(1, SeqCst);
     }
 
     /// Makes every value stale.
@@ -177,10 +177,10 @@ where
     }
 
     /// Returns the time and a version that was current at that time. A fetch that begins later sees every change before it.
-    fn stamp(&self, version: &AtomicU64) -> Stamp {
+    fn current_stamp(&self, version: &AtomicU64) -> Stamp {
         loop {
             let before = version.load(SeqCst);
-            let time = self.now();
+            let time = self.read_clock();
             if version.load(SeqCst) == before {
                 return Stamp { time, version: before };
             }
@@ -189,7 +189,7 @@ where
 
     /// Returns the time. When the clock has gone back, the age of values is unknown, so all of them become stale. Several threads
     /// can read the clock at once and get here in another order. So this loads the latest time before it reads the clock.
-    fn now(&self) -> i64 {
+    fn read_clock(&self) -> i64 {
         let latest = self.latest_time.load(SeqCst);
         let now = millis(self.clock.now());
         if latest > now {
@@ -201,7 +201,7 @@ where
         now
     }
 
-    fn version(&self, partition: impl Hash) -> &AtomicU64 {
+    fn version_of(&self, partition: impl Hash) -> &AtomicU64 {
         // The remainder is below the length, so the index exists.
         &self.versions[(self.hasher.hash_one(partition) % PARTITIONS as u64) as usize]
     }
@@ -323,7 +323,7 @@ mod tests {
         for caller in callers {
             caller.await.expect("the caller ends without a panic");
         }
-        let version = cache.version(1).load(SeqCst);
+        let version = cache.version_of(1).load(SeqCst);
         assert_eq!(version, 0, "fetched {} times", fetches.load(SeqCst));
     }
 

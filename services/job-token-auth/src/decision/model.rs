@@ -138,7 +138,7 @@ impl Entry {
 }
 
 /// Returns the grants by the index of their project or group.
-fn grants<const N: usize>(entries: &[Entry; N]) -> HashMap<i64, Grant> {
+fn grants_by_id<const N: usize>(entries: &[Entry; N]) -> HashMap<i64, Grant> {
     entries.iter().enumerate().filter_map(|(id, entry)| Some((id as i64, entry.grant()?))).collect()
 }
 
@@ -173,8 +173,8 @@ impl Sources for WorldSources {
         let project = project_id as usize;
         Ok(Scope {
             inbound_enabled: world.enforced[project],
-            projects: grants(&world.project_entries[project]),
-            groups: grants(&world.group_entries[project]),
+            projects: grants_by_id(&world.project_entries[project]),
+            groups: grants_by_id(&world.group_entries[project]),
         })
     }
 }
@@ -215,7 +215,7 @@ impl History {
 }
 
 /// Issues the token of a job, and returns when it expires. The token of the first job expires during the trial.
-fn token(keys: &SigningKeys, job: usize) -> (JobToken, OffsetDateTime) {
+fn issue_token(keys: &SigningKeys, job: usize) -> (JobToken, OffsetDateTime) {
     let expires_at = START + Duration::seconds(if job == 0 { 300 } else { 1_000_000_000 });
     let claims = Claims::new(job as i64, (job % PROJECTS) as i64, USER, START - Duration::days(99), expires_at);
     (JobToken::issue(keys, &claims).unwrap(), expires_at)
@@ -242,10 +242,14 @@ impl Trial {
         assert_eq!(i64::try_from(config.job_token_auth.cache_ms).unwrap(), LAG_MS);
         let sources = WorldSources(Mutex::new(World::new()));
         Self {
-            tokens: (0..JOBS).map(|job| token(&keys, job)).collect(),
+            tokens: (0..JOBS).map(|job| issue_token(&keys, job)).collect(),
             decider: Decider::new(sources, keys, clock.clone(), &config.job_token_auth),
             random: StdRng::seed_from_u64(seed),
-            history: History { worlds: [(millis(&clock), World::new())].into(), first: 0, first_valid: [0; JOBS] },
+            history: History {
+                worlds: [(clock_millis(&clock), World::new())].into(),
+                first: 0,
+                first_valid: [0; JOBS],
+            },
             clock,
             context: CallContext {
                 caller: Caller::Process(Process::Gateway),
@@ -283,7 +287,7 @@ impl Trial {
             assert_eq!(outcome, Some("job_token_expired"), "a token expires without a lag");
             return;
         }
-        let now = millis(&self.clock);
+        let now = clock_millis(&self.clock);
         self.history.forget_before(now);
         assert!(
             self.history.was_right(request, outcome, now),
@@ -315,7 +319,7 @@ impl Trial {
         self.clock.advance(Duration::milliseconds(-self.random.random_range(1..1500)));
         let world = self.history.current().clone();
         self.history.first = self.history.last_number() + 1;
-        self.history.worlds = [(millis(&self.clock), world)].into();
+        self.history.worlds = [(clock_millis(&self.clock), world)].into();
         self.history.first_valid = [self.history.first; JOBS];
         self.request_access_of(1);
     }
@@ -344,7 +348,7 @@ impl Trial {
             _ => world.exists[project] = random.random_bool(0.9),
         }
         *self.decider.sources.0.lock().unwrap() = world.clone();
-        self.history.worlds.push_back((millis(&self.clock), world));
+        self.history.worlds.push_back((clock_millis(&self.clock), world));
         let number = self.history.last_number();
         match kind {
             0 | 1 if by_this_process => {
@@ -360,7 +364,7 @@ impl Trial {
     }
 }
 
-fn millis(clock: &Clock) -> i64 {
+fn clock_millis(clock: &Clock) -> i64 {
     proto::timestamp::millis(clock.now())
 }
 

@@ -43,7 +43,7 @@ pub fn header() -> Result<Vec<u8>, csv::Error> {
 /// # Errors
 /// Those of the writer; into memory it has none.
 pub fn lines(entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, csv::Error> {
-    write_records(entries.iter().map(|entry| cells(entry).map(|cell| without_formula(&cell).into_owned())))
+    write_records(entries.iter().map(|entry| entry_cells(entry).map(|cell| without_formula(&cell).into_owned())))
 }
 
 fn write_records<T: AsRef<[u8]>>(records: impl IntoIterator<Item = [T; COLUMNS.len()]>) -> Result<Vec<u8>, csv::Error> {
@@ -60,16 +60,16 @@ pub fn file_name(project_id: i64, now: OffsetDateTime, extension: &str) -> Strin
     format!("job-token-authorizations-{project_id}-{stamp}.{extension}")
 }
 
-fn cells(entry: &AuthenticationLogEntry) -> [String; COLUMNS.len()] {
+fn entry_cells(entry: &AuthenticationLogEntry) -> [String; COLUMNS.len()] {
     let policies: Vec<_> = entry.job_token_policies().collect();
     [
         project_path(entry.origin_project.as_ref()),
-        utc(entry.last_authorized_at.as_ref()),
+        utc_text(entry.last_authorized_at.as_ref()),
         project_id(entry.origin_project.as_ref()),
         project_path(entry.accessed_project.as_ref()),
         project_id(entry.accessed_project.as_ref()),
         policy::join(&policies),
-        utc(entry.first_authorized_at.as_ref()),
+        utc_text(entry.first_authorized_at.as_ref()),
         entry.access_count.to_string(),
         entry.last_job_id.to_string(),
         entry.last_user_id.to_string(),
@@ -85,7 +85,8 @@ fn project_id(project: Option<&LoggedProject>) -> String {
     project.map(|project| project.id.to_string()).unwrap_or_default()
 }
 
-fn utc(at: Option<&Timestamp>) -> String {
+/// Returns the time in ISO 8601, or an empty text if there is none.
+fn utc_text(at: Option<&Timestamp>) -> String {
     at.and_then(timestamp::to_iso8601_seconds).unwrap_or_default()
 }
 

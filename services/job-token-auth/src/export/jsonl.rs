@@ -50,7 +50,7 @@ impl JsonLines {
     /// If the messages are not those of the contract.
     pub fn entries(&mut self, entries: &[AuthenticationLogEntry]) -> Result<Vec<u8>, DecodeError> {
         let lines = write_lines(&self.writers.entries, entries)?;
-        self.add(entries.len(), &lines);
+        self.add_lines(entries.len(), &lines);
         Ok(lines)
     }
 
@@ -60,7 +60,7 @@ impl JsonLines {
     /// If the messages are not those of the contract.
     pub fn events(&mut self, events: &[AccessEvent]) -> Result<Vec<u8>, DecodeError> {
         let lines = write_lines(&self.writers.events, events)?;
-        self.add(events.len(), &lines);
+        self.add_lines(events.len(), &lines);
         Ok(lines)
     }
 
@@ -70,7 +70,7 @@ impl JsonLines {
         format!("{{\"count\":{},\"sha256\":\"{hash}\"}}\n", self.count)
     }
 
-    fn add(&mut self, count: usize, lines: &[u8]) {
+    fn add_lines(&mut self, count: usize, lines: &[u8]) {
         self.count += count;
         self.hash.update(lines);
     }

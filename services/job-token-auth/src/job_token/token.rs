@@ -56,7 +56,7 @@ impl Claims {
         Self {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: subject(job_id),
+            sub: job_subject(job_id),
             jti: Uuid::new_v4().to_string(),
             iat,
             nbf: iat,
@@ -91,7 +91,7 @@ impl Claims {
     }
 }
 
-fn subject(job_id: i64) -> String {
+fn job_subject(job_id: i64) -> String {
     format!("job:{job_id}")
 }
 
@@ -139,7 +139,7 @@ impl JobToken {
 
     fn verified_claims(&self, keys: &SigningKeys) -> Result<Claims, VerificationError> {
         let claims: Claims = keys.verify(Purpose::Job, AUDIENCE, &self.expose()[PREFIX.len()..])?;
-        if claims.sub != subject(claims.job_id) {
+        if claims.sub != job_subject(claims.job_id) {
             return Err(VerificationError::NotOurs("its subject is not its job".to_owned()));
         }
         Ok(claims)

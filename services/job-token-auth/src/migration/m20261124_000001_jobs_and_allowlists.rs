@@ -10,11 +10,11 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let tables = vec![
-            jobs(),
-            scopes(),
-            allowlist("allowlist_projects", "target_project_id"),
-            allowlist("allowlist_groups", "target_group_id"),
-            known_projects(),
+            jobs_table(),
+            scopes_table(),
+            allowlist_table("allowlist_projects", "target_project_id"),
+            allowlist_table("allowlist_groups", "target_group_id"),
+            known_projects_table(),
         ];
         let indexes = vec![
             index("jobs", &["project_id"]),
@@ -31,7 +31,7 @@ impl MigrationTrait for Migration {
 }
 
 /// Nothing else of a job token is stored.
-fn jobs() -> TableCreateStatement {
+fn jobs_table() -> TableCreateStatement {
     table("jobs")
         .col(big_integer("project_id"))
         .col(big_integer("user_id"))
@@ -47,7 +47,7 @@ fn jobs() -> TableCreateStatement {
 }
 
 /// A project without a row has the default: its allowlists apply.
-fn scopes() -> TableCreateStatement {
+fn scopes_table() -> TableCreateStatement {
     Table::create()
         .table("scopes")
         .col(big_integer("project_id").primary_key())
@@ -56,7 +56,7 @@ fn scopes() -> TableCreateStatement {
 }
 
 /// `source_project_id` is the project of the allowlist, as in GitLab. `policies` are names separated by commas.
-fn allowlist(name: &'static str, target: &'static str) -> TableCreateStatement {
+fn allowlist_table(name: &'static str, target: &'static str) -> TableCreateStatement {
     Table::create()
         .table(name)
         .col(big_integer("source_project_id"))
@@ -71,7 +71,7 @@ fn allowlist(name: &'static str, target: &'static str) -> TableCreateStatement {
 }
 
 /// The last known paths of projects, for lists that name deleted projects.
-fn known_projects() -> TableCreateStatement {
+fn known_projects_table() -> TableCreateStatement {
     Table::create()
         .table("known_projects")
         .col(big_integer("id").primary_key())

@@ -13,14 +13,14 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let tables = vec![
-            events("access_events").col(small_integer("status")).to_owned(),
-            access_pairs(),
-            access_pair_policies(),
-            events("unresolved_captures").to_owned(),
-            pending_captures(),
-            capture_ranges(),
-            capture_gaps(),
-            capture_producers(),
+            events_table("access_events").col(small_integer("status")).to_owned(),
+            access_pairs_table(),
+            access_pair_policies_table(),
+            events_table("unresolved_captures").to_owned(),
+            pending_captures_table(),
+            capture_ranges_table(),
+            capture_gaps_table(),
+            capture_producers_table(),
         ];
         let indexes = vec![
             index("access_events", &["target_project_id", "accessed_at", "id"]),
@@ -51,7 +51,7 @@ impl MigrationTrait for Migration {
 }
 
 /// One row for each target of a request; the id is that of the capture. `policies` are names separated by commas.
-fn events(name: &'static str) -> TableCreateStatement {
+fn events_table(name: &'static str) -> TableCreateStatement {
     Table::create()
         .table(name)
         .col(string_len("id", UUID))
@@ -70,7 +70,7 @@ fn events(name: &'static str) -> TableCreateStatement {
 }
 
 /// The view: all accesses of one project to another.
-fn access_pairs() -> TableCreateStatement {
+fn access_pairs_table() -> TableCreateStatement {
     Table::create()
         .table("access_pairs")
         .col(big_integer("target_project_id"))
@@ -85,7 +85,7 @@ fn access_pairs() -> TableCreateStatement {
 }
 
 /// When each policy was last used by a pair. `policy` is its number in the contract.
-fn access_pair_policies() -> TableCreateStatement {
+fn access_pair_policies_table() -> TableCreateStatement {
     Table::create()
         .table("access_pair_policies")
         .col(big_integer("target_project_id"))
@@ -97,7 +97,7 @@ fn access_pair_policies() -> TableCreateStatement {
 }
 
 /// Captures without a verdict, when the database holds them. `capture` is the encoded message.
-fn pending_captures() -> TableCreateStatement {
+fn pending_captures_table() -> TableCreateStatement {
     Table::create()
         .table("pending_captures")
         .col(string_len("id", UUID).primary_key())
@@ -107,7 +107,7 @@ fn pending_captures() -> TableCreateStatement {
 }
 
 /// The numbers of each producer that have arrived, as ranges without a hole; a second range shows a hole before it.
-fn capture_ranges() -> TableCreateStatement {
+fn capture_ranges_table() -> TableCreateStatement {
     Table::create()
         .table("capture_ranges")
         .col(string_len("producer", UUID))
@@ -119,7 +119,7 @@ fn capture_ranges() -> TableCreateStatement {
 }
 
 /// Numbers that were acknowledged to their producer and never arrived: lost records.
-fn capture_gaps() -> TableCreateStatement {
+fn capture_gaps_table() -> TableCreateStatement {
     table("capture_gaps")
         .col(string_len("producer", UUID))
         .col(integer("partition"))
@@ -131,7 +131,7 @@ fn capture_gaps() -> TableCreateStatement {
 
 /// The highest number that each producer was acknowledged, written now and then: it shows what was lost when a producer
 /// and its Redis end together.
-fn capture_producers() -> TableCreateStatement {
+fn capture_producers_table() -> TableCreateStatement {
     Table::create()
         .table("capture_producers")
         .col(string_len("producer", UUID))

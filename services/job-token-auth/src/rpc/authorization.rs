@@ -72,7 +72,7 @@ impl State {
     async fn authorize(&self, mut request: AuthorizeRequest, context: &CallContext) -> Result<AuthorizeResponse> {
         check_request(&request)?;
         let token = std::mem::take(&mut request.token);
-        let decision = self.decide(token, &request, context).await;
+        let decision = self.decide_on_projects(token, &request, context).await;
         count_decision(&decision);
         let GrantedRequest { claims, accesses } = decision?;
         let job = &accesses.first().ok_or_else(|| Error::internal("a decision on no project"))?.job;
@@ -80,7 +80,7 @@ impl State {
         let identity =
             UpstreamIdentity { claims: &claims, job, target_project_ids: &target_project_ids, request: &request };
         let upstream_identity = identity.sign(&self.signing, self.clock.now())?;
-        let capture = self.capture(&claims, job, &accesses, &request, context);
+        let capture = self.new_capture(&claims, job, &accesses, &request, context);
         if let Some(capture) = &capture {
             for access in &accesses {
                 self.known_projects.remember(access.target.id, &access.target.full_path).await;
@@ -99,7 +99,12 @@ impl State {
     }
 
     /// Decides on every project of the request. The request is refused if one of them is.
-    async fn decide(&self, token: String, request: &AuthorizeRequest, context: &CallContext) -> Result<GrantedRequest> {
+    async fn decide_on_projects(
+        &self,
+        token: String,
+        request: &AuthorizeRequest,
+        context: &CallContext,
+    ) -> Result<GrantedRequest> {
         let claims = self.decider.claims(JobToken::parse(token)?).await?;
         let policies: Vec<_> = request.policies().collect();
         let mut accesses = Vec::with_capacity(request.projects.len());
@@ -110,7 +115,7 @@ impl State {
     }
 
     /// Makes the capture of the request; none if the job reaches only its own project.
-    fn capture(
+    fn new_capture(
         &self,
         claims: &Claims,
         job: &RunningJob,

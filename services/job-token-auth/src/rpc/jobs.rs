@@ -57,7 +57,7 @@ impl JobService for Jobs {
         request: Request<IssueJobTokenRequest>,
     ) -> Result<Response<IssueJobTokenResponse>, Status> {
         let context = access::context(&request)?.clone();
-        Ok(Response::new(self.0.issue(request.into_inner(), &context).await?))
+        Ok(Response::new(self.0.create_job(request.into_inner(), &context).await?))
     }
 
     async fn start_job(&self, request: Request<StartJobRequest>) -> Result<Response<StartJobResponse>, Status> {
@@ -87,7 +87,7 @@ impl JobService for Jobs {
         let status = request.status.map(|status| valid_status(status, &STATUSES)).transpose()?;
         let filter = JobFilter { status, project_id: request.project_id };
         let rows = jobs::list(&self.0.database, &filter, window).await?;
-        let jobs = self.0.describe(rows.items, &context).await?;
+        let jobs = self.0.describe_jobs(rows.items, &context).await?;
         Ok(Response::new(ListJobsResponse { jobs, page: Some(rows.page) }))
     }
 
@@ -109,8 +109,9 @@ impl JobService for Jobs {
 }
 
 impl State {
-    async fn issue(&self, request: IssueJobTokenRequest, context: &CallContext) -> Result<IssueJobTokenResponse> {
-        let timeout = timeout(request.timeout)?;
+    /// Creates a job and issues its token.
+    async fn create_job(&self, request: IssueJobTokenRequest, context: &CallContext) -> Result<IssueJobTokenResponse> {
+        let timeout = job_timeout(request.timeout)?;
         let initial_statuses = [JobStatus::Created, JobStatus::Running];
         let status = request.status.map(|status| valid_status(status, &initial_statuses)).transpose()?;
         for (name, text) in [("name", &request.name), ("stage", &request.stage), ("ref", &request.r#ref)] {
@@ -165,21 +166,21 @@ impl State {
     }
 
     async fn describe_one(&self, job: Model, context: &CallContext) -> Result<Job> {
-        let described = self.describe(vec![job], context).await?.pop();
+        let described = self.describe_jobs(vec![job], context).await?.pop();
         described.ok_or_else(|| Error::internal("a job has no description"))
     }
 
     /// Makes the messages of jobs, with the present names of users and projects.
-    async fn describe(&self, jobs: Vec<Model>, context: &CallContext) -> Result<Vec<Job>> {
-        let user_ids = unique(jobs.iter().map(|job| job.user_id));
+    async fn describe_jobs(&self, jobs: Vec<Model>, context: &CallContext) -> Result<Vec<Job>> {
+        let user_ids = unique_ids(jobs.iter().map(|job| job.user_id));
         let users = self.directory.users(&user_ids, context).await?;
-        let project_ids = unique(jobs.iter().map(|job| job.project_id));
+        let project_ids = unique_ids(jobs.iter().map(|job| job.project_id));
         let projects = self.directory.projects(&project_ids, None, context).await?;
         Ok(jobs.into_iter().map(|job| job_message(job, &users, &projects)).collect())
     }
 }
 
-fn unique(ids: impl Iterator<Item = i64>) -> Vec<i64> {
+fn unique_ids(ids: impl Iterator<Item = i64>) -> Vec<i64> {
     ids.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -213,7 +214,7 @@ fn valid_status(number: i32, valid: &[JobStatus]) -> Result<JobStatus, Refusal> 
     status.ok_or_else(|| invalid_value("status"))
 }
 
-fn timeout(seconds: Option<i32>) -> Result<Duration, Refusal> {
+fn job_timeout(seconds: Option<i32>) -> Result<Duration, Refusal> {
     let seconds = seconds.unwrap_or(DEFAULT_TIMEOUT);
     if (1..=MAX_TIMEOUT).contains(&seconds) {
         return Ok(Duration::seconds(seconds.into()));

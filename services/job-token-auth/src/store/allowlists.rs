@@ -52,14 +52,14 @@ pub struct AddedBy {
 }
 
 impl AllowlistKind {
-    fn table(self) -> Alias {
+    fn table_name(self) -> Alias {
         Alias::new(match self {
             Self::Projects => "allowlist_projects",
             Self::Groups => "allowlist_groups",
         })
     }
 
-    fn target(self) -> Alias {
+    fn target_column(self) -> Alias {
         Alias::new(match self {
             Self::Projects => "target_project_id",
             Self::Groups => "target_group_id",
@@ -67,7 +67,7 @@ impl AllowlistKind {
     }
 
     fn is_target(self, id: i64) -> Expr {
-        Expr::col(self.target()).eq(id)
+        Expr::col(self.target_column()).eq(id)
     }
 }
 
@@ -103,15 +103,15 @@ pub async fn scope_for(db: &impl ConnectionTrait, project_id: i64, origin: &Orig
     let mut scope = Scope::closed();
     scope.inbound_enabled = is_enabled(db, project_id).await?;
     if scope.inbound_enabled {
-        let project = select(AllowlistKind::Projects, project_id)
+        let project = select_entries(AllowlistKind::Projects, project_id)
             .and_where(AllowlistKind::Projects.is_target(origin.id))
             .to_owned();
-        scope.projects = grants(entries(db, &project).await?);
+        scope.projects = grants_by_target(fetch_entries(db, &project).await?);
     }
     if scope.inbound_enabled && scope.projects.is_empty() && !origin.ancestors.is_empty() {
-        let above = Expr::col(AllowlistKind::Groups.target()).is_in(origin.ancestors.iter().copied());
-        let groups = select(AllowlistKind::Groups, project_id).and_where(above).to_owned();
-        scope.groups = grants(entries(db, &groups).await?);
+        let above = Expr::col(AllowlistKind::Groups.target_column()).is_in(origin.ancestors.iter().copied());
+        let groups = select_entries(AllowlistKind::Groups, project_id).and_where(above).to_owned();
+        scope.groups = grants_by_target(fetch_entries(db, &groups).await?);
     }
     Ok(scope)
 }
@@ -120,18 +120,18 @@ pub async fn scope_for(db: &impl ConnectionTrait, project_id: i64, origin: &Orig
 pub async fn scope(db: &impl ConnectionTrait, project_id: i64) -> Result<Scope> {
     Ok(Scope {
         inbound_enabled: is_enabled(db, project_id).await?,
-        projects: grants(list(db, AllowlistKind::Projects, project_id).await?),
-        groups: grants(list(db, AllowlistKind::Groups, project_id).await?),
+        projects: grants_by_target(list(db, AllowlistKind::Projects, project_id).await?),
+        groups: grants_by_target(list(db, AllowlistKind::Groups, project_id).await?),
     })
 }
 
-fn grants(entries: Vec<AllowlistEntry>) -> HashMap<i64, Grant> {
+fn grants_by_target(entries: Vec<AllowlistEntry>) -> HashMap<i64, Grant> {
     entries.into_iter().map(|entry| (entry.target_id, entry.grant)).collect()
 }
 
 /// Lists the entries of an allowlist, by the ids of their targets.
 pub async fn list(db: &impl ConnectionTrait, kind: AllowlistKind, project_id: i64) -> Result<Vec<AllowlistEntry>> {
-    entries(db, &select(kind, project_id)).await
+    fetch_entries(db, &select_entries(kind, project_id)).await
 }
 
 /// Finds one entry of an allowlist.
@@ -144,26 +144,26 @@ pub async fn find(
     project_id: i64,
     target_id: i64,
 ) -> Result<AllowlistEntry> {
-    let query = select(kind, project_id).and_where(kind.is_target(target_id)).to_owned();
-    let found = entries(db, &query).await?.pop();
+    let query = select_entries(kind, project_id).and_where(kind.is_target(target_id)).to_owned();
+    let found = fetch_entries(db, &query).await?.pop();
     found.ok_or_else(|| Refusal::new(Reason::AllowlistEntryNotFound).into())
 }
 
-fn select(kind: AllowlistKind, project_id: i64) -> SelectStatement {
+fn select_entries(kind: AllowlistKind, project_id: i64) -> SelectStatement {
     Query::select()
-        .expr_as(Expr::col(kind.target()), "target_id")
+        .expr_as(Expr::col(kind.target_column()), "target_id")
         .columns(["default_permissions", "policies", "autopopulated"])
-        .from(kind.table())
+        .from(kind.table_name())
         .and_where(Expr::col("source_project_id").eq(project_id))
-        .order_by(kind.target(), sea_orm::Order::Asc)
+        .order_by(kind.target_column(), sea_orm::Order::Asc)
         .to_owned()
 }
 
-async fn entries(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<AllowlistEntry>> {
-    db.query_all(query).await?.iter().map(entry).collect()
+async fn fetch_entries(db: &impl ConnectionTrait, query: &SelectStatement) -> Result<Vec<AllowlistEntry>> {
+    db.query_all(query).await?.iter().map(read_entry).collect()
 }
 
-fn entry(row: &QueryResult) -> Result<AllowlistEntry> {
+fn read_entry(row: &QueryResult) -> Result<AllowlistEntry> {
     let policies: String = row.try_get("", "policies")?;
     let grants_everything: bool = row.try_get("", "default_permissions")?;
     Ok(AllowlistEntry {
@@ -214,23 +214,23 @@ pub async fn add_in(
         return Err(allowlist_full(kind));
     }
     for entry in new {
-        insert(tx, kind, project_id, entry, added).await?;
+        insert_entry(tx, kind, project_id, entry, added).await?;
     }
     Ok(())
 }
 
-async fn insert(
+async fn insert_entry(
     tx: &DatabaseTransaction,
     kind: AllowlistKind,
     project_id: i64,
     entry: &AllowlistEntry,
     added: AddedBy,
 ) -> Result<()> {
-    let (everything, policies) = columns(&entry.grant);
+    let (everything, policies) = grant_columns(&entry.grant);
     let mut insert = Query::insert();
-    insert.into_table(kind.table()).columns([
+    insert.into_table(kind.table_name()).columns([
         Alias::new("source_project_id"),
-        kind.target(),
+        kind.target_column(),
         Alias::new("default_permissions"),
         Alias::new("policies"),
         Alias::new("autopopulated"),
@@ -265,9 +265,9 @@ pub async fn change(
     let tx = db::begin_write(database).await?;
     lock(&tx, project_id).await?;
     let grant = update(&find(&tx, kind, project_id, target_id).await?.grant)?;
-    let (everything, policies) = columns(&grant);
+    let (everything, policies) = grant_columns(&grant);
     let statement = Query::update()
-        .table(kind.table())
+        .table(kind.table_name())
         .values([("default_permissions", everything.into()), ("policies", policies.into())])
         .and_where(is_entry(kind, project_id, target_id))
         .to_owned();
@@ -282,7 +282,7 @@ pub async fn change(
 /// A refusal with `ALLOWLIST_ENTRY_NOT_FOUND`.
 pub async fn remove(db: &impl ConnectionTrait, kind: AllowlistKind, project_id: i64, target_id: i64) -> Result<()> {
     let mut delete = Query::delete();
-    delete.from_table(kind.table()).and_where(is_entry(kind, project_id, target_id));
+    delete.from_table(kind.table_name()).and_where(is_entry(kind, project_id, target_id));
     check_found(db.execute(&delete).await?.rows_affected())
 }
 
@@ -296,9 +296,9 @@ pub async fn remove_all(
     if target_ids.is_empty() {
         return Ok(());
     }
-    let of_targets = Expr::col(kind.target()).is_in(target_ids.iter().copied());
+    let of_targets = Expr::col(kind.target_column()).is_in(target_ids.iter().copied());
     let mut delete = Query::delete();
-    delete.from_table(kind.table()).and_where(Expr::col("source_project_id").eq(project_id).and(of_targets));
+    delete.from_table(kind.table_name()).and_where(Expr::col("source_project_id").eq(project_id).and(of_targets));
     tx.execute(&delete).await?;
     Ok(())
 }
@@ -311,7 +311,8 @@ fn check_found(rows: u64) -> Result<()> {
     if rows == 0 { Err(Refusal::new(Reason::AllowlistEntryNotFound).into()) } else { Ok(()) }
 }
 
-fn columns(grant: &Grant) -> (bool, String) {
+/// Returns the columns `default_permissions` and `policies` of a grant.
+fn grant_columns(grant: &Grant) -> (bool, String) {
     match grant {
         Grant::Everything => (true, String::new()),
         Grant::Policies(policies) => (false, policy::join(&policies.iter().copied().collect::<Vec<_>>())),

@@ -51,7 +51,7 @@ pub async fn insert(db: &impl ConnectionTrait, new: NewJob, now: OffsetDateTime)
         id: NotSet,
         project_id: Set(new.project_id),
         user_id: Set(new.user_id),
-        status: Set(number(new.status)),
+        status: Set(status_number(new.status)),
         name: Set(new.name),
         stage: Set(new.stage),
         r#ref: Set(new.r#ref),
@@ -71,7 +71,7 @@ pub async fn find(db: &impl ConnectionTrait, id: i64) -> Result<Option<Model>> {
 /// Lists a page of jobs, the newest first.
 pub async fn list(db: &impl ConnectionTrait, filter: &JobFilter, window: Window) -> Result<Paged<Model>> {
     let condition = Condition::all()
-        .add_option(filter.status.map(|status| Column::Status.eq(number(status))))
+        .add_option(filter.status.map(|status| Column::Status.eq(status_number(status))))
         .add_option(filter.project_id.map(|id| Column::ProjectId.eq(id)));
     Ok(window.fetch(Entity::find().filter(condition).order_by_desc(Column::Id), db).await?)
 }
@@ -82,7 +82,7 @@ pub async fn start(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> R
     let lifetime = Expr::col(Column::TokenExpiresAt).sub(Expr::col(Column::CreatedAt));
     update_status(id, JobStatus::Running, Column::StartedAt, now)
         .col_expr(Column::TokenExpiresAt, lifetime.add(millis(now)))
-        .filter(Column::Status.eq(number(JobStatus::Created)))
+        .filter(Column::Status.eq(status_number(JobStatus::Created)))
         .exec(db)
         .await?;
     Ok(())
@@ -91,16 +91,16 @@ pub async fn start(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> R
 /// Finishes a job that has not finished. Any other job stays as it is.
 pub async fn finish(db: &impl ConnectionTrait, id: i64, now: OffsetDateTime) -> Result<()> {
     let update = update_status(id, JobStatus::Finished, Column::FinishedAt, now);
-    update.filter(Column::Status.ne(number(JobStatus::Finished))).exec(db).await?;
+    update.filter(Column::Status.ne(status_number(JobStatus::Finished))).exec(db).await?;
     Ok(())
 }
 
 fn update_status(id: i64, status: JobStatus, time_column: Column, now: OffsetDateTime) -> UpdateMany<Entity> {
-    let update = Entity::update_many().col_expr(Column::Status, Expr::value(number(status)));
+    let update = Entity::update_many().col_expr(Column::Status, Expr::value(status_number(status)));
     update.col_expr(time_column, Expr::value(millis(now))).filter(Column::Id.eq(id))
 }
 
 /// Returns the number of a status in the contract.
-fn number(status: JobStatus) -> i16 {
+fn status_number(status: JobStatus) -> i16 {
     status as i16
 }

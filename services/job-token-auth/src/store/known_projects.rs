@@ -41,14 +41,14 @@ impl KnownProjects {
         if self.written.get(&id).await.is_some_and(|written| written == full_path) {
             return;
         }
-        match upsert(&self.database, id, full_path, self.clock.now()).await {
+        match upsert_path(&self.database, id, full_path, self.clock.now()).await {
             Ok(()) => self.written.insert(id, full_path.to_owned()).await,
             Err(error) => tracing::warn!(%error, project_id = id, "cannot remember the path of a project"),
         }
     }
 }
 
-async fn upsert(db: &impl ConnectionTrait, id: i64, full_path: &str, now: OffsetDateTime) -> Result<()> {
+async fn upsert_path(db: &impl ConnectionTrait, id: i64, full_path: &str, now: OffsetDateTime) -> Result<()> {
     let row = ActiveModel { id: Set(id), full_path: Set(full_path.to_owned()), seen_at: Set(millis(now)) };
     let replace = OnConflict::column(Column::Id).update_columns([Column::FullPath, Column::SeenAt]).to_owned();
     Entity::insert(row).on_conflict(replace).exec_without_returning(db).await?;

@@ -27,37 +27,37 @@ impl Permissions {
     /// Reports whether the caller may change a project, and create, assign and see its runners.
     #[must_use]
     pub fn may_maintain_project(self) -> bool {
-        self.has(Maintainer)
+        self.has_role(Maintainer)
     }
 
     /// Reports whether the caller may delete a project.
     #[must_use]
     pub fn may_delete_project(self) -> bool {
-        self.has(Owner)
+        self.has_role(Owner)
     }
 
     /// Reports whether the caller may create projects and subgroups in a group.
     #[must_use]
     pub fn may_create_in_group(self) -> bool {
-        self.has(Maintainer)
+        self.has_role(Maintainer)
     }
 
     /// Reports whether the caller may see the runners of a group.
     #[must_use]
     pub fn may_see_group_runners(self) -> bool {
-        self.has(Maintainer)
+        self.has_role(Maintainer)
     }
 
     /// Reports whether the caller may change or delete a group, and create and change its runners.
     #[must_use]
     pub fn may_own_group(self) -> bool {
-        self.has(Owner)
+        self.has_role(Owner)
     }
 
     /// Reports whether the caller may give this role to a user, or take it away: it must have the role itself.
     #[must_use]
     pub fn may_hand_out(self, role: Role) -> bool {
-        self.has(role)
+        self.has_role(role)
     }
 
     /// Reports whether the caller sees a runner. The role is that in the group of a group runner, and the greatest one
@@ -82,7 +82,7 @@ impl Permissions {
         }
     }
 
-    fn has(self, least: Role) -> bool {
+    fn has_role(self, least: Role) -> bool {
         self.admin || self.role.is_some_and(|role| role >= least)
     }
 }

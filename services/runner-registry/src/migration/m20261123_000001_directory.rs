@@ -10,14 +10,14 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let tables = vec![
-            users(),
-            personal_access_tokens(),
-            groups(),
-            group_ancestors(),
-            projects(),
-            routes(),
-            members(),
-            application_settings(),
+            users_table(),
+            personal_access_tokens_table(),
+            groups_table(),
+            group_ancestors_table(),
+            projects_table(),
+            routes_table(),
+            members_table(),
+            application_settings_table(),
         ];
         let indexes = vec![
             index("personal_access_tokens", &["user_id"]),
@@ -56,7 +56,7 @@ impl MigrationTrait for Migration {
 }
 
 /// The username needs no unique index, because its route is unique.
-fn users() -> TableCreateStatement {
+fn users_table() -> TableCreateStatement {
     table("users")
         .col(string_len("username", NAME))
         .col(string_len("name", NAME))
@@ -66,7 +66,7 @@ fn users() -> TableCreateStatement {
         .to_owned()
 }
 
-fn personal_access_tokens() -> TableCreateStatement {
+fn personal_access_tokens_table() -> TableCreateStatement {
     table("personal_access_tokens")
         .col(big_integer("user_id"))
         .col(string_len("name", NAME))
@@ -80,7 +80,7 @@ fn personal_access_tokens() -> TableCreateStatement {
         .to_owned()
 }
 
-fn groups() -> TableCreateStatement {
+fn groups_table() -> TableCreateStatement {
     table("groups")
         .col(big_integer_null("parent_id"))
         .col(string_len("name", NAME))
@@ -96,7 +96,7 @@ fn groups() -> TableCreateStatement {
         .to_owned()
 }
 
-fn group_ancestors() -> TableCreateStatement {
+fn group_ancestors_table() -> TableCreateStatement {
     Table::create()
         .table("group_ancestors")
         .col(big_integer("group_id"))
@@ -108,7 +108,7 @@ fn group_ancestors() -> TableCreateStatement {
         .to_owned()
 }
 
-fn projects() -> TableCreateStatement {
+fn projects_table() -> TableCreateStatement {
     table("projects")
         .col(big_integer_null("group_id"))
         .col(big_integer_null("owner_id"))
@@ -127,7 +127,7 @@ fn projects() -> TableCreateStatement {
         .to_owned()
 }
 
-fn routes() -> TableCreateStatement {
+fn routes_table() -> TableCreateStatement {
     Table::create()
         .table("routes")
         .col(string_len("path_key", NAME).primary_key().take())
@@ -141,7 +141,7 @@ fn routes() -> TableCreateStatement {
         .to_owned()
 }
 
-fn members() -> TableCreateStatement {
+fn members_table() -> TableCreateStatement {
     table("members")
         .col(big_integer("user_id"))
         .col(big_integer_null("group_id"))
@@ -155,7 +155,7 @@ fn members() -> TableCreateStatement {
 }
 
 /// The check allows one row only.
-fn application_settings() -> TableCreateStatement {
+fn application_settings_table() -> TableCreateStatement {
     Table::create()
         .table("application_settings")
         .col(big_integer("id").primary_key().take())

@@ -12,7 +12,7 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let tables = vec![runners(), runner_projects(), runner_managers(), runner_tokens()];
+        let tables = vec![runners_table(), runner_projects_table(), runner_managers_table(), runner_tokens_table()];
         let indexes = vec![
             index("runners", &["group_id"]),
             index("runners", &["creator_id"]),
@@ -31,7 +31,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-fn runners() -> TableCreateStatement {
+fn runners_table() -> TableCreateStatement {
     table("runners")
         .col(small_integer("runner_type"))
         .col(text_null("description"))
@@ -57,7 +57,7 @@ fn runners() -> TableCreateStatement {
 }
 
 /// The deletion of a project deletes its assignments only: the runners stay, unassigned.
-fn runner_projects() -> TableCreateStatement {
+fn runner_projects_table() -> TableCreateStatement {
     table("runner_projects")
         .col(big_integer("runner_id"))
         .col(big_integer("project_id"))
@@ -67,7 +67,7 @@ fn runner_projects() -> TableCreateStatement {
         .to_owned()
 }
 
-fn runner_managers() -> TableCreateStatement {
+fn runner_managers_table() -> TableCreateStatement {
     table("runner_managers")
         .col(big_integer("runner_id"))
         .col(string_len("system_id", 64))
@@ -83,7 +83,7 @@ fn runner_managers() -> TableCreateStatement {
         .to_owned()
 }
 
-fn runner_tokens() -> TableCreateStatement {
+fn runner_tokens_table() -> TableCreateStatement {
     table("runner_tokens")
         .col(big_integer("runner_id"))
         .col(integer("generation"))

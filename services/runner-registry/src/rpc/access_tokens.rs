@@ -38,8 +38,8 @@ pub async fn create(
     users::find(&state.database, request.user_id).await?;
     let mut errors = FieldErrors::default();
     text::check_required(&mut errors, "name", &request.name, text::MAX_NAME);
-    let scopes = scopes(&mut errors, &request.scopes);
-    let day = expiry(&mut errors, request.expires_at.as_deref(), now.date())?;
+    let scopes = requested_scopes(&mut errors, &request.scopes);
+    let day = expiry_day(&mut errors, request.expires_at.as_deref(), now.date())?;
     errors.check()?;
     let token = UserToken::generate().map_err(Error::internal)?;
     let new = New {
@@ -50,11 +50,11 @@ pub async fn create(
         expires_at: Some(day.midnight().assume_utc()),
     };
     let row = access_tokens::create(&state.database, new, now).await?;
-    message(row, &token, now)
+    token_message(row, &token, now)
 }
 
 /// The scopes, each once.
-fn scopes(errors: &mut FieldErrors, names: &[String]) -> Vec<TokenScope> {
+fn requested_scopes(errors: &mut FieldErrors, names: &[String]) -> Vec<TokenScope> {
     if names.is_empty() {
         errors.push("scopes", "can't be blank");
     }
@@ -73,7 +73,7 @@ fn scopes(errors: &mut FieldErrors, names: &[String]) -> Vec<TokenScope> {
 }
 
 /// The day at whose start the token expires.
-fn expiry(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Result<Date> {
+fn expiry_day(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Result<Date> {
     let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
         return Ok(today.saturating_add(Duration::days(DEFAULT_DAYS)));
     };
@@ -83,7 +83,7 @@ fn expiry(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Result<D
     if day <= today {
         errors.push("expires_at", "must be in the future");
     } else if day > last {
-        errors.push("expires_at", format!("must be on or before {}", date(last)?));
+        errors.push("expires_at", format!("must be on or before {}", format_date(last)?));
     }
     Ok(day)
 }
@@ -125,7 +125,7 @@ fn has_expired(row: &Model, now: OffsetDateTime) -> bool {
     row.expires_at.is_some_and(|expires_at| now >= timestamp::time(expires_at))
 }
 
-fn message(row: Model, token: &UserToken, now: OffsetDateTime) -> Result<CreatePersonalAccessTokenResponse> {
+fn token_message(row: Model, token: &UserToken, now: OffsetDateTime) -> Result<CreatePersonalAccessTokenResponse> {
     let active = row.revoked_at.is_none() && !has_expired(&row, now);
     Ok(CreatePersonalAccessTokenResponse {
         id: row.id,
@@ -135,12 +135,12 @@ fn message(row: Model, token: &UserToken, now: OffsetDateTime) -> Result<CreateP
         scopes: row.scopes.0,
         user_id: row.user_id,
         active,
-        expires_at: row.expires_at.map(|expires_at| date(timestamp::time(expires_at).date())).transpose()?,
+        expires_at: row.expires_at.map(|expires_at| format_date(timestamp::time(expires_at).date())).transpose()?,
         token: token.expose().to_owned(),
     })
 }
 
-fn date(date: Date) -> Result<String> {
+fn format_date(date: Date) -> Result<String> {
     date.format(&Iso8601::DATE).map_err(Error::internal)
 }
 
@@ -165,11 +165,11 @@ mod tests {
         ];
         for (text, expected) in cases {
             let mut errors = FieldErrors::default();
-            let day = expiry(&mut errors, text, today).unwrap();
+            let day = expiry_day(&mut errors, text, today).unwrap();
             assert_eq!(errors.check().ok().map(|()| day), expected, "{text:?}");
         }
         for text in ["tomorrow", "2026-02-30", "0"] {
-            let error = expiry(&mut FieldErrors::default(), Some(text), today).unwrap_err();
+            let error = expiry_day(&mut FieldErrors::default(), Some(text), today).unwrap_err();
             assert!(matches!(error, Error::ParameterInvalid(_)), "{text}");
         }
     }
@@ -186,7 +186,7 @@ mod tests {
         for (names, expected) in cases {
             let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
             let mut errors = FieldErrors::default();
-            let scopes = scopes(&mut errors, &names);
+            let scopes = requested_scopes(&mut errors, &names);
             assert_eq!(errors.check().ok().map(|()| scopes).as_deref(), expected, "{names:?}");
         }
     }

@@ -61,7 +61,7 @@ impl DirectoryService for Directory {
         let request = request.into_inner();
         check_count(&request.ids)?;
         let db = &self.0.database;
-        let viewer = viewer(request.viewer_id, request.viewer_is_admin);
+        let viewer = viewer_from_request(request.viewer_id, request.viewer_is_admin);
         let (found, visible) = lookups::projects(db, &request.ids, viewer).await?;
         let group_ids = found.iter().filter_map(|located| located.project.group_id).collect();
         let ancestors = lookups::ancestors(db, group_ids).await?;
@@ -70,7 +70,7 @@ impl DirectoryService for Directory {
             ProjectDescription {
                 visible: visible.contains(&located.project.id),
                 ancestor_group_ids: group_id.and_then(|id| ancestors.get(&id).cloned()).unwrap_or_default(),
-                project: Some(project(located, request.names_only)),
+                project: Some(project_message(located, request.names_only)),
             }
         });
         Ok(Response::new(DescribeProjectsResponse { projects: projects.collect() }))
@@ -83,7 +83,7 @@ impl DirectoryService for Directory {
         let request = request.into_inner();
         check_count(&request.ids)?;
         let db = &self.0.database;
-        let viewer = viewer(request.viewer_id, request.viewer_is_admin);
+        let viewer = viewer_from_request(request.viewer_id, request.viewer_is_admin);
         let (found, visible) = lookups::groups(db, &request.ids, viewer).await?;
         let mut names = store::groups::full_names(db, found.iter().map(|group| group.id).collect()).await?;
         let groups = found.into_iter().filter_map(|group| {
@@ -110,7 +110,7 @@ impl DirectoryService for Directory {
     }
 }
 
-fn project(located: store::projects::LocatedProject, names_only: bool) -> Project {
+fn project_message(located: store::projects::LocatedProject, names_only: bool) -> Project {
     let project = projects::message(located);
     if !names_only {
         return project;
@@ -118,7 +118,7 @@ fn project(located: store::projects::LocatedProject, names_only: bool) -> Projec
     Project { description: None, name_with_namespace: String::new(), ..project }
 }
 
-fn viewer(id: Option<i64>, is_admin: bool) -> Viewer {
+fn viewer_from_request(id: Option<i64>, is_admin: bool) -> Viewer {
     match id {
         _ if is_admin => Viewer::Admin,
         Some(id) => Viewer::User(id),

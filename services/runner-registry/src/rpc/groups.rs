@@ -38,13 +38,13 @@ impl GroupService for Groups {
         let (user, request) = by_user(request)?;
         let listing = listing(&user, request.page, request.per_page, request.search.as_deref())?;
         let Paged { items, page } = groups::list(&self.0.database, listing).await?;
-        Ok(Response::new(ListGroupsResponse { groups: self.messages(items).await?, page: Some(page) }))
+        Ok(Response::new(ListGroupsResponse { groups: self.group_messages(items).await?, page: Some(page) }))
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
         let group = objects::group(&self.0.database, &user, &request.id).await?.model;
-        Ok(Response::new(GetGroupResponse { group: Some(self.message(group).await?) }))
+        Ok(Response::new(GetGroupResponse { group: Some(self.group_message(group).await?) }))
     }
 
     async fn create_group(
@@ -52,8 +52,8 @@ impl GroupService for Groups {
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let group = self.create(&user, request).await?;
-        Ok(Response::new(CreateGroupResponse { group: Some(self.message(group).await?) }))
+        let group = self.insert_group(&user, request).await?;
+        Ok(Response::new(CreateGroupResponse { group: Some(self.group_message(group).await?) }))
     }
 
     async fn update_group(
@@ -63,8 +63,8 @@ impl GroupService for Groups {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let group = objects::group(db, &user, &request.id).await?.check(Permissions::may_own_group)?;
-        let group = groups::update(db, group.id, changes(request)?).await?;
-        Ok(Response::new(UpdateGroupResponse { group: Some(self.message(group).await?) }))
+        let group = groups::update(db, group.id, group_changes(request)?).await?;
+        Ok(Response::new(UpdateGroupResponse { group: Some(self.group_message(group).await?) }))
     }
 
     async fn delete_group(
@@ -80,28 +80,28 @@ impl GroupService for Groups {
 }
 
 impl Groups {
-    async fn create(&self, user: &User, request: CreateGroupRequest) -> Result<Model> {
+    async fn insert_group(&self, user: &User, request: CreateGroupRequest) -> Result<Model> {
         let db = &self.0.database;
         if let Some(parent_id) = request.parent_id {
             let parent = objects::group_by_number(db, user, parent_id).await?;
             parent.check_creation(Permissions::may_create_in_group)?;
         }
-        groups::create(db, new(request)?, user.id, self.0.clock.now()).await
+        groups::create(db, new_group(request)?, user.id, self.0.clock.now()).await
     }
 
-    async fn messages(&self, groups: Vec<Model>) -> Result<Vec<Group>> {
+    async fn group_messages(&self, groups: Vec<Model>) -> Result<Vec<Group>> {
         let ids = groups.iter().map(|group| group.id).collect();
         let mut names = groups::full_names(&self.0.database, ids).await?;
         // A group that was deleted in the meantime has no full name.
         Ok(groups.into_iter().filter_map(|group| Some(message(names.remove(&group.id)?, group))).collect())
     }
 
-    async fn message(&self, group: Model) -> Result<Group> {
-        self.messages(vec![group]).await?.pop().ok_or(Error::GroupNotFound)
+    async fn group_message(&self, group: Model) -> Result<Group> {
+        self.group_messages(vec![group]).await?.pop().ok_or(Error::GroupNotFound)
     }
 }
 
-fn new(request: CreateGroupRequest) -> Result<New> {
+fn new_group(request: CreateGroupRequest) -> Result<New> {
     let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
     let mut errors = FieldErrors::default();
     let description = request.description.as_deref();
@@ -127,7 +127,7 @@ fn new(request: CreateGroupRequest) -> Result<New> {
     })
 }
 
-fn changes(request: UpdateGroupRequest) -> Result<Changes> {
+fn group_changes(request: UpdateGroupRequest) -> Result<Changes> {
     let mask = Mask::new(request.update_mask);
     let mut errors = FieldErrors::default();
     let changes = Changes {

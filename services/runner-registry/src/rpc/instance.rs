@@ -27,7 +27,7 @@ pub struct Instance(pub State);
 impl InstanceService for Instance {
     async fn get_settings(&self, _: Request<GetSettingsRequest>) -> Result<Response<GetSettingsResponse>, Status> {
         let row = settings::get(&self.0.database).await?;
-        Ok(Response::new(GetSettingsResponse { settings: Some(message(row)) }))
+        Ok(Response::new(GetSettingsResponse { settings: Some(settings_message(row)) }))
     }
 
     async fn update_settings(
@@ -35,8 +35,8 @@ impl InstanceService for Instance {
         request: Request<UpdateSettingsRequest>,
     ) -> Result<Response<UpdateSettingsResponse>, Status> {
         let (_, request) = by_user(request)?;
-        let row = settings::update(&self.0.database, changes(request)?).await?;
-        Ok(Response::new(UpdateSettingsResponse { settings: Some(message(row)) }))
+        let row = settings::update(&self.0.database, settings_changes(request)?).await?;
+        Ok(Response::new(UpdateSettingsResponse { settings: Some(settings_message(row)) }))
     }
 
     async fn get_version(&self, _: Request<GetVersionRequest>) -> Result<Response<GetVersionResponse>, Status> {
@@ -53,7 +53,7 @@ impl InstanceService for Instance {
     }
 }
 
-fn changes(request: UpdateSettingsRequest) -> Result<Changes> {
+fn settings_changes(request: UpdateSettingsRequest) -> Result<Changes> {
     let mut errors = FieldErrors::default();
     let mask = Mask::new(request.update_mask);
     let changes = Changes {
@@ -80,7 +80,7 @@ fn changes(request: UpdateSettingsRequest) -> Result<Changes> {
     Ok(changes)
 }
 
-fn message(row: Model) -> Settings {
+fn settings_message(row: Model) -> Settings {
     Settings {
         runner_token_expiration_interval: row.runner_token_expiration_interval,
         group_runner_token_expiration_interval: row.group_runner_token_expiration_interval,

@@ -39,8 +39,9 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
-        let listed =
-            members::list(self.db(), MemberSource::Project(project.id).direct(), None, window).await?.map(message);
+        let listed = members::list(self.db(), MemberSource::Project(project.id).direct(), None, window)
+            .await?
+            .map(member_message);
         Ok(Response::new(ListProjectMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -52,7 +53,7 @@ impl MemberService for Members {
         let window = Window::new(request.page, request.per_page)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
         let rows = roles::in_project(&project);
-        let listed = members::list(self.db(), rows, project.owner_id, window).await?.map(message);
+        let listed = members::list(self.db(), rows, project.owner_id, window).await?.map(member_message);
         Ok(Response::new(ListAllProjectMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -63,7 +64,7 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let project = objects::project(self.db(), &user, &request.id).await?.model;
         let member = members::find(self.db(), MemberSource::Project(project.id), request.user_id).await?;
-        Ok(Response::new(GetProjectMemberResponse { member: Some(message(member)) }))
+        Ok(Response::new(GetProjectMemberResponse { member: Some(member_message(member)) }))
     }
 
     async fn add_project_member(
@@ -71,8 +72,8 @@ impl MemberService for Members {
         request: Request<AddProjectMemberRequest>,
     ) -> Result<Response<AddProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let role = role(request.access_level)?;
-        let editor = self.project(&user, &request.id).await?;
+        let role = role_from_level(request.access_level)?;
+        let editor = self.project_editor(&user, &request.id).await?;
         let member = editor.add(self.db(), request.user_id, role).await?;
         Ok(Response::new(AddProjectMemberResponse { member: Some(member) }))
     }
@@ -82,8 +83,8 @@ impl MemberService for Members {
         request: Request<UpdateProjectMemberRequest>,
     ) -> Result<Response<UpdateProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let role = role(request.access_level)?;
-        let editor = self.project(&user, &request.id).await?;
+        let role = role_from_level(request.access_level)?;
+        let editor = self.project_editor(&user, &request.id).await?;
         let member = editor.update(self.db(), request.user_id, role).await?;
         Ok(Response::new(UpdateProjectMemberResponse { member: Some(member) }))
     }
@@ -93,7 +94,7 @@ impl MemberService for Members {
         request: Request<RemoveProjectMemberRequest>,
     ) -> Result<Response<RemoveProjectMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let editor = self.project(&user, &request.id).await?;
+        let editor = self.project_editor(&user, &request.id).await?;
         editor.remove(self.db(), request.user_id, request.user_id == user.id).await?;
         Ok(Response::new(RemoveProjectMemberResponse {}))
     }
@@ -105,7 +106,8 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
-        let listed = members::list(self.db(), MemberSource::Group(group.id).direct(), None, window).await?.map(message);
+        let listed =
+            members::list(self.db(), MemberSource::Group(group.id).direct(), None, window).await?.map(member_message);
         Ok(Response::new(ListGroupMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -116,7 +118,7 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let window = Window::new(request.page, request.per_page)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
-        let listed = members::list(self.db(), roles::in_group(group.id), None, window).await?.map(message);
+        let listed = members::list(self.db(), roles::in_group(group.id), None, window).await?.map(member_message);
         Ok(Response::new(ListAllGroupMembersResponse { members: listed.items, page: Some(listed.page) }))
     }
 
@@ -127,7 +129,7 @@ impl MemberService for Members {
         let (user, request) = by_user(request)?;
         let group = objects::group(self.db(), &user, &request.id).await?.model;
         let member = members::find(self.db(), MemberSource::Group(group.id), request.user_id).await?;
-        Ok(Response::new(GetGroupMemberResponse { member: Some(message(member)) }))
+        Ok(Response::new(GetGroupMemberResponse { member: Some(member_message(member)) }))
     }
 
     async fn add_group_member(
@@ -135,8 +137,8 @@ impl MemberService for Members {
         request: Request<AddGroupMemberRequest>,
     ) -> Result<Response<AddGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let role = role(request.access_level)?;
-        let editor = self.group(&user, &request.id).await?;
+        let role = role_from_level(request.access_level)?;
+        let editor = self.group_editor(&user, &request.id).await?;
         let member = editor.add(self.db(), request.user_id, role).await?;
         Ok(Response::new(AddGroupMemberResponse { member: Some(member) }))
     }
@@ -146,8 +148,8 @@ impl MemberService for Members {
         request: Request<UpdateGroupMemberRequest>,
     ) -> Result<Response<UpdateGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let role = role(request.access_level)?;
-        let editor = self.group(&user, &request.id).await?;
+        let role = role_from_level(request.access_level)?;
+        let editor = self.group_editor(&user, &request.id).await?;
         let member = editor.update(self.db(), request.user_id, role).await?;
         Ok(Response::new(UpdateGroupMemberResponse { member: Some(member) }))
     }
@@ -157,7 +159,7 @@ impl MemberService for Members {
         request: Request<RemoveGroupMemberRequest>,
     ) -> Result<Response<RemoveGroupMemberResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let editor = self.group(&user, &request.id).await?;
+        let editor = self.group_editor(&user, &request.id).await?;
         editor.remove(self.db(), request.user_id, request.user_id == user.id).await?;
         Ok(Response::new(RemoveGroupMemberResponse {}))
     }
@@ -168,13 +170,13 @@ impl Members {
         &self.0.database
     }
 
-    async fn project(&self, user: &User, id: &str) -> Result<MemberEditor> {
+    async fn project_editor(&self, user: &User, id: &str) -> Result<MemberEditor> {
         let seen = objects::project(self.db(), user, id).await?;
         let may_change = seen.permissions.may_maintain_project();
         Ok(MemberEditor { source: MemberSource::Project(seen.model.id), permissions: seen.permissions, may_change })
     }
 
-    async fn group(&self, user: &User, id: &str) -> Result<MemberEditor> {
+    async fn group_editor(&self, user: &User, id: &str) -> Result<MemberEditor> {
         let seen = objects::group(self.db(), user, id).await?;
         let may_change = seen.permissions.may_own_group();
         Ok(MemberEditor { source: MemberSource::Group(seen.model.id), permissions: seen.permissions, may_change })
@@ -190,36 +192,37 @@ struct MemberEditor {
 
 impl MemberEditor {
     async fn add(&self, db: &DatabaseConnection, user_id: i64, role: Role) -> Result<Member> {
-        self.check(role)?;
-        Ok(message(members::add(db, self.source, user_id, role).await?))
+        self.check_role(role)?;
+        Ok(member_message(members::add(db, self.source, user_id, role).await?))
     }
 
     async fn update(&self, db: &DatabaseConnection, user_id: i64, role: Role) -> Result<Member> {
-        self.check(role)?;
-        members::change(db, self.source, user_id, Some(role), |held| self.check(held)).await?;
-        Ok(message(members::find(db, self.source, user_id).await?))
+        self.check_role(role)?;
+        members::change(db, self.source, user_id, Some(role), |held| self.check_role(held)).await?;
+        Ok(member_message(members::find(db, self.source, user_id).await?))
     }
 
     async fn remove(&self, db: &DatabaseConnection, user_id: i64, leaves: bool) -> Result<()> {
         if !leaves && !self.may_change {
             return Err(Error::AccessDenied);
         }
-        members::change(db, self.source, user_id, None, |held| if leaves { Ok(()) } else { self.check(held) }).await
+        members::change(db, self.source, user_id, None, |held| if leaves { Ok(()) } else { self.check_role(held) })
+            .await
     }
 
     /// Checks that the caller may give this role and take it away.
-    fn check(&self, role: Role) -> Result<()> {
+    fn check_role(&self, role: Role) -> Result<()> {
         if self.may_change && self.permissions.may_hand_out(role) { Ok(()) } else { Err(Error::AccessDenied) }
     }
 }
 
 /// The role of a number. Source: <https://docs.gitlab.com/api/members/#roles>
-fn role(access_level: i32) -> Result<Role> {
+fn role_from_level(access_level: i32) -> Result<Role> {
     Role::from_number(access_level)
         .ok_or_else(|| Error::ParameterInvalid("access_level does not have a valid value".to_owned()))
 }
 
-fn message(membership: Membership) -> Member {
+fn member_message(membership: Membership) -> Member {
     let Membership { user, role } = membership;
     Member {
         id: user.id,

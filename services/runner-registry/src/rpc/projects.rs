@@ -51,7 +51,7 @@ impl ProjectService for Projects {
     async fn get_project(&self, request: Request<GetProjectRequest>) -> Result<Response<GetProjectResponse>, Status> {
         let (user, request) = by_user(request)?;
         let project = objects::project(&self.0.database, &user, &request.id).await?.model;
-        Ok(Response::new(GetProjectResponse { project: Some(self.message(project).await?) }))
+        Ok(Response::new(GetProjectResponse { project: Some(self.project_message(project).await?) }))
     }
 
     async fn create_project(
@@ -59,8 +59,8 @@ impl ProjectService for Projects {
         request: Request<CreateProjectRequest>,
     ) -> Result<Response<CreateProjectResponse>, Status> {
         let (user, request) = by_user(request)?;
-        let project = self.create(&user, request).await?;
-        Ok(Response::new(CreateProjectResponse { project: Some(self.message(project).await?) }))
+        let project = self.insert_project(&user, request).await?;
+        Ok(Response::new(CreateProjectResponse { project: Some(self.project_message(project).await?) }))
     }
 
     async fn update_project(
@@ -70,8 +70,8 @@ impl ProjectService for Projects {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let project = objects::project(db, &user, &request.id).await?.check(Permissions::may_maintain_project)?;
-        let project = projects::update(db, project, changes(request)?).await?;
-        Ok(Response::new(UpdateProjectResponse { project: Some(self.message(project).await?) }))
+        let project = projects::update(db, project, project_changes(request)?).await?;
+        Ok(Response::new(UpdateProjectResponse { project: Some(self.project_message(project).await?) }))
     }
 
     async fn delete_project(
@@ -87,7 +87,7 @@ impl ProjectService for Projects {
 }
 
 impl Projects {
-    async fn create(&self, user: &User, request: CreateProjectRequest) -> Result<Model> {
+    async fn insert_project(&self, user: &User, request: CreateProjectRequest) -> Result<Model> {
         let db = &self.0.database;
         let namespace = match request.namespace_id {
             None => NamespaceId::User(user.id),
@@ -96,16 +96,16 @@ impl Projects {
                 NamespaceId::Group(group.check_creation(Permissions::may_create_in_group)?.id)
             }
         };
-        projects::create(db, new(namespace, request)?, user.id, self.0.clock.now()).await
+        projects::create(db, new_project(namespace, request)?, user.id, self.0.clock.now()).await
     }
 
-    async fn message(&self, project: Model) -> Result<Project> {
+    async fn project_message(&self, project: Model) -> Result<Project> {
         let located = projects::locate(&self.0.database, vec![project]).await?.pop();
         located.map(message).ok_or(Error::ProjectNotFound)
     }
 }
 
-fn new(namespace: NamespaceId, request: CreateProjectRequest) -> Result<New> {
+fn new_project(namespace: NamespaceId, request: CreateProjectRequest) -> Result<New> {
     let visibility = request.visibility.map_or(Ok(Visibility::Private), visibility)?;
     let (name, path) = match (request.name, request.path) {
         (None, None) => return Err(Error::NoParameter(&["name", "path"])),
@@ -127,7 +127,7 @@ fn new(namespace: NamespaceId, request: CreateProjectRequest) -> Result<New> {
     })
 }
 
-fn changes(request: UpdateProjectRequest) -> Result<Changes> {
+fn project_changes(request: UpdateProjectRequest) -> Result<Changes> {
     let mask = Mask::new(request.update_mask);
     let mut errors = FieldErrors::default();
     let interval = request.runner_token_expiration_interval;

@@ -42,7 +42,7 @@ impl UserService for Users {
             Error::UserNotFound => Error::UserTokenUnknown,
             error => error,
         })?;
-        Ok(Response::new(GetCurrentUserResponse { user: Some(message(&caller, user)) }))
+        Ok(Response::new(GetCurrentUserResponse { user: Some(user_message(&caller, user)) }))
     }
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
@@ -51,29 +51,29 @@ impl UserService for Users {
         let search = text::search("search", request.search.as_deref())?;
         let username = text::search("username", request.username.as_deref())?;
         let Paged { items, page } = users::list(&self.0.database, username, search, window).await?;
-        let users = items.into_iter().map(|user| message(&caller, user)).collect();
+        let users = items.into_iter().map(|user| user_message(&caller, user)).collect();
         Ok(Response::new(ListUsersResponse { users, page: Some(page) }))
     }
 
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         let (caller, request) = by_user(request)?;
         let user = users::find(&self.0.database, request.id).await?;
-        Ok(Response::new(GetUserResponse { user: Some(message(&caller, user)) }))
+        Ok(Response::new(GetUserResponse { user: Some(user_message(&caller, user)) }))
     }
 
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
         let (caller, request) = by_user(request)?;
-        let new = new(request)?;
+        let new = new_user(request)?;
         let tx = store::begin(&self.0.database).await?;
         let user = users::create(&tx, new, self.0.clock.now()).await?;
         tx.commit().await.map_err(Error::from)?;
-        Ok(Response::new(CreateUserResponse { user: Some(message(&caller, user)) }))
+        Ok(Response::new(CreateUserResponse { user: Some(user_message(&caller, user)) }))
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
         let (caller, request) = by_user(request)?;
-        let user = users::update(&self.0.database, request.id, changes(request)?).await?;
-        Ok(Response::new(UpdateUserResponse { user: Some(message(&caller, user)) }))
+        let user = users::update(&self.0.database, request.id, user_changes(request)?).await?;
+        Ok(Response::new(UpdateUserResponse { user: Some(user_message(&caller, user)) }))
     }
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<DeleteUserResponse>, Status> {
@@ -102,7 +102,7 @@ impl UserService for Users {
     }
 }
 
-fn new(request: CreateUserRequest) -> Result<New> {
+fn new_user(request: CreateUserRequest) -> Result<New> {
     let new = New {
         username: request.username,
         name: request.name,
@@ -117,7 +117,7 @@ fn new(request: CreateUserRequest) -> Result<New> {
     Ok(new)
 }
 
-fn changes(request: UpdateUserRequest) -> Result<Changes> {
+fn user_changes(request: UpdateUserRequest) -> Result<Changes> {
     let mask = Mask::new(request.update_mask);
     let changes = Changes {
         username: mask.value("username", request.username),
@@ -153,7 +153,7 @@ fn check_email(errors: &mut FieldErrors, email: &str) {
 }
 
 /// The e-mail address and the rank are for administrators and the user.
-fn message(caller: &access::User, user: Model) -> User {
+fn user_message(caller: &access::User, user: Model) -> User {
     let private = caller.admin || caller.id == user.id;
     User {
         id: user.id,

@@ -95,7 +95,7 @@ impl SealKeys {
     /// Returns the ids of the keys that open, the sealing one first.
     #[must_use]
     pub fn key_ids(&self) -> Vec<&str> {
-        self.keys().map(|key| key.id.as_str()).collect()
+        self.all_keys().map(|key| key.id.as_str()).collect()
     }
 
     /// Seals a text for a row.
@@ -117,7 +117,7 @@ impl SealKeys {
     /// # Errors
     /// When the key is not loaded, or the sealed text was changed or moved.
     pub fn open(&self, bytes: &[u8], key_id: &str, row: TokenRow) -> Result<SecretText, SealError> {
-        let key = self.keys().find(|key| key.id == key_id).ok_or(SealError::UnknownKey)?;
+        let key = self.all_keys().find(|key| key.id == key_id).ok_or(SealError::UnknownKey)?;
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
@@ -126,7 +126,7 @@ impl SealKeys {
         Ok(text.to_owned().into())
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Key> {
+    fn all_keys(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.current).chain(&self.previous)
     }
 }

@@ -69,7 +69,7 @@ pub fn validate(fields: &Fields<'_>) -> FieldErrors {
 /// Returns all texts as one sentence: `Maximum timeout needs to be at least 10 minutes and Tags list ...`.
 #[must_use]
 pub fn sentence(errors: &FieldErrors) -> String {
-    let parts: Vec<_> = errors.iter().map(|(field, text)| format!("{} {text}", humanize(field))).collect();
+    let parts: Vec<_> = errors.iter().map(|(field, text)| format!("{} {text}", humanize_field(field))).collect();
     match parts.as_slice() {
         [] => String::new(),
         [one] => one.clone(),
@@ -88,7 +88,7 @@ pub fn normalize_tags(given: &[String]) -> Vec<String> {
     tags.filter(|tag| !tag.is_empty() && known.insert(*tag)).map(str::to_owned).collect()
 }
 
-fn humanize(field: &str) -> String {
+fn humanize_field(field: &str) -> String {
     let words = field.replace('_', " ");
     let mut characters = words.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())

@@ -15,10 +15,10 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use super::{
-    change,
     roles::{self, MemberSource},
     routes::{self, PathOwner},
     search::Listing,
+    set_if_given,
 };
 use crate::{
     directory::paths::{self, ObjectId},
@@ -171,13 +171,13 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
         routes::rename(&tx, &group.full_path, &new, PathOwner::Group(id), "path").await?;
     }
     let mut row = group.into_active_model();
-    change(&mut row.name, changes.name);
-    change(&mut row.path, changes.path);
-    change(&mut row.description, changes.description);
-    change(&mut row.visibility, changes.visibility);
-    change(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
-    change(&mut row.subgroup_runner_token_expiration_interval, changes.subgroup_runner_token_expiration_interval);
-    change(&mut row.project_runner_token_expiration_interval, changes.project_runner_token_expiration_interval);
+    set_if_given(&mut row.name, changes.name);
+    set_if_given(&mut row.path, changes.path);
+    set_if_given(&mut row.description, changes.description);
+    set_if_given(&mut row.visibility, changes.visibility);
+    set_if_given(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
+    set_if_given(&mut row.subgroup_runner_token_expiration_interval, changes.subgroup_runner_token_expiration_interval);
+    set_if_given(&mut row.project_runner_token_expiration_interval, changes.project_runner_token_expiration_interval);
     row.update(&tx).await?;
     let group = Entity::find_by_id(id).one(&tx).await?.ok_or(Error::GroupNotFound)?;
     tx.commit().await?;

@@ -70,7 +70,7 @@ pub async fn scope(db: &impl ConnectionTrait, owner: Owner) -> Result<Scope> {
 }
 
 async fn group_scope(db: &impl ConnectionTrait, group_id: i64) -> Result<Scope> {
-    let lineages = lineages(db, group_ancestor::Column::GroupId.eq(group_id).into()).await?;
+    let lineages = group_lineages(db, group_ancestor::Column::GroupId.eq(group_id).into()).await?;
     let mut group = GroupIntervals::default();
     let mut ancestors = Vec::new();
     for member in lineages.into_values().flatten() {
@@ -86,7 +86,7 @@ async fn group_scope(db: &impl ConnectionTrait, group_id: i64) -> Result<Scope> 
 async fn project_scope(db: &impl ConnectionTrait, wanted: Condition) -> Result<Scope> {
     let projects = project::Entity::find().filter(wanted.clone()).all(db).await?;
     let groups = project::Entity::find().select_only().column(project::Column::GroupId).filter(wanted);
-    let lineages = lineages(db, group_ancestor::Column::GroupId.in_subquery(groups.into_query()).into()).await?;
+    let lineages = group_lineages(db, group_ancestor::Column::GroupId.in_subquery(groups.into_query()).into()).await?;
     let intervals = projects.iter().map(|project| {
         let lineage = project.group_id.and_then(|group_id| lineages.get(&group_id));
         ProjectIntervals {
@@ -105,7 +105,7 @@ struct LineageMember {
 }
 
 /// The lineage of each wanted group, by the id of the group.
-async fn lineages(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMap<i64, Vec<LineageMember>>> {
+async fn group_lineages(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMap<i64, Vec<LineageMember>>> {
     let rows = group_ancestor::Entity::find()
         .select_also(group::Entity)
         .join(JoinType::InnerJoin, group_ancestor::Relation::Ancestor.def())
@@ -114,13 +114,13 @@ async fn lineages(db: &impl ConnectionTrait, wanted: Condition) -> Result<HashMa
         .await?;
     let mut lineages = HashMap::<i64, Vec<LineageMember>>::new();
     for (ancestor, group) in rows {
-        let intervals = group.as_ref().map(intervals).unwrap_or_default();
+        let intervals = group.as_ref().map(group_intervals).unwrap_or_default();
         lineages.entry(ancestor.group_id).or_default().push(LineageMember { distance: ancestor.distance, intervals });
     }
     Ok(lineages)
 }
 
-fn intervals(group: &group::Model) -> GroupIntervals {
+fn group_intervals(group: &group::Model) -> GroupIntervals {
     GroupIntervals {
         own_runner: group.runner_token_expiration_interval,
         subgroup_runner: group.subgroup_runner_token_expiration_interval,

@@ -7,10 +7,11 @@ use sea_orm::{
 
 /// Reports whether the column's array holds all the strings.
 pub fn has_all(backend: DatabaseBackend, column: impl ColumnTrait, strings: &[String]) -> Condition {
-    strings.iter().map(|string| has(backend, column, string)).fold(Condition::all(), Condition::add)
+    strings.iter().map(|string| contains_string(backend, column, string)).fold(Condition::all(), Condition::add)
 }
 
-fn has(backend: DatabaseBackend, column: impl ColumnTrait, string: &str) -> Expr {
+/// Returns the condition that the list in the column contains the string.
+fn contains_string(backend: DatabaseBackend, column: impl ColumnTrait, string: &str) -> Expr {
     match backend {
         DatabaseBackend::Sqlite => {
             let each = Expr::cust_with_exprs("(SELECT value FROM json_each(?))", [column.into_expr()]);

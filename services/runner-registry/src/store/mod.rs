@@ -27,7 +27,7 @@ pub async fn begin(database: &DatabaseConnection) -> Result<DatabaseTransaction>
 }
 
 /// Gives a column its new value, if there is one.
-fn change<T: Into<Value>>(column: &mut ActiveValue<T>, to: Option<T>) {
+fn set_if_given<T: Into<Value>>(column: &mut ActiveValue<T>, to: Option<T>) {
     if let Some(value) = to {
         *column = ActiveValue::Set(value);
     }

@@ -15,11 +15,11 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use super::{
-    change, groups,
+    groups,
     roles::{self, MemberSource},
     routes::{self, PathOwner},
     search::Listing,
-    users,
+    set_if_given, users,
 };
 use crate::{
     directory::paths::{self, ObjectId},
@@ -198,11 +198,11 @@ pub async fn update(database: &DatabaseConnection, project: Model, changes: Chan
         routes::rename(&tx, &project.full_path, &new, PathOwner::Project(id), "path").await?;
     }
     let mut row = project.into_active_model();
-    change(&mut row.name, changes.name);
-    change(&mut row.path, changes.path);
-    change(&mut row.description, changes.description);
-    change(&mut row.visibility, changes.visibility);
-    change(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
+    set_if_given(&mut row.name, changes.name);
+    set_if_given(&mut row.path, changes.path);
+    set_if_given(&mut row.description, changes.description);
+    set_if_given(&mut row.visibility, changes.visibility);
+    set_if_given(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
     row.update(&tx).await?;
     let project = Entity::find_by_id(id).one(&tx).await?.ok_or(Error::ProjectNotFound)?;
     tx.commit().await?;

@@ -42,7 +42,7 @@ pub async fn take(tx: &DatabaseTransaction, full_path: &str, owner: PathOwner, f
         group_id: Set(group_id),
         project_id: Set(project_id),
     };
-    route::Entity::insert(row).exec_without_returning(tx).await.map_err(|error| taken(error, field))?;
+    route::Entity::insert(row).exec_without_returning(tx).await.map_err(|error| path_taken_error(error, field))?;
     Ok(())
 }
 
@@ -59,7 +59,7 @@ pub async fn rename(
     field: &'static str,
 ) -> Result<()> {
     let affected = AffectedRows::of(owner);
-    let longest = longest(tx, &affected).await?.max(old.len());
+    let longest = longest_path_length(tx, &affected).await?.max(old.len());
     check_length(longest - old.len() + new.len(), field)?;
     let path_key = with_new_start(old, &paths::key(new), route::Column::PathKey.into_expr());
     route::Entity::update_many()
@@ -67,7 +67,7 @@ pub async fn rename(
         .filter(affected.routes)
         .exec(tx)
         .await
-        .map_err(|error| taken(error, field))?;
+        .map_err(|error| path_taken_error(error, field))?;
     let full_path = with_new_start(old, new, group::Column::FullPath.into_expr());
     group::Entity::update_many().col_expr(group::Column::FullPath, full_path).filter(affected.groups).exec(tx).await?;
     let full_path = with_new_start(old, new, project::Column::FullPath.into_expr());
@@ -145,7 +145,8 @@ pub fn descendants(group_id: i64) -> SelectStatement {
         .to_owned()
 }
 
-async fn longest(tx: &DatabaseTransaction, affected: &AffectedRows) -> Result<usize> {
+/// Returns the length of the longest affected path.
+async fn longest_path_length(tx: &DatabaseTransaction, affected: &AffectedRows) -> Result<usize> {
     let longest = Expr::from(Func::max(Func::cust("length").arg(Expr::col(route::Column::PathKey))));
     let query = route::Entity::find().filter(affected.routes.clone()).select_only().expr_as(longest, "length");
     let length: Option<Option<i32>> = query.into_tuple().one(tx).await?;
@@ -160,6 +161,6 @@ pub fn check_length(length: usize, field: &'static str) -> Result<()> {
     paths::check_length(length).map_err(|text| Error::invalid(field, text))
 }
 
-fn taken(error: DbErr, field: &'static str) -> Error {
+fn path_taken_error(error: DbErr, field: &'static str) -> Error {
     Error::on_unique(error, Error::invalid(field, "has already been taken"))
 }

@@ -58,7 +58,7 @@ pub async fn list(
 ) -> Result<Paged<runner::Model>> {
     let query = runner::Entity::find()
         .filter(in_list(scope))
-        .filter(matching(db.get_database_backend(), filter, now))
+        .filter(filter_condition(db.get_database_backend(), filter, now))
         .order_by_desc(Column::Id);
     Ok(window.fetch(query, db).await?)
 }
@@ -109,7 +109,7 @@ fn ids_where(condition: Condition) -> SelectStatement {
     Query::select().column((runner::Entity, Column::Id)).from(runner::Entity).cond_where(condition).to_owned()
 }
 
-fn matching(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Condition {
+fn filter_condition(backend: DatabaseBackend, filter: Filter, now: OffsetDateTime) -> Condition {
     let mut all = Condition::all();
     for runner_type in filter.types {
         all = all.add(Column::RunnerType.eq(runner_type));

@@ -60,16 +60,19 @@ impl From<&runner_token::Model> for rotation::Token {
 /// Finds a token by its digest, with its runner and the manager of that system id, in one query.
 pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -> Result<Option<PresentedToken>> {
     let query = runner_token::Entity::find().select_only();
-    let query = prefixed::<runner_token::Entity>(query, "t_");
-    let query = prefixed::<runner::Entity>(query, "r_");
-    let query = prefixed::<runner_manager::Entity>(query, "m_")
+    let query = select_prefixed::<runner_token::Entity>(query, "t_");
+    let query = select_prefixed::<runner::Entity>(query, "r_");
+    let query = select_prefixed::<runner_manager::Entity>(query, "m_")
         .join(JoinType::InnerJoin, Relation::Runner.def())
         .join(JoinType::LeftJoin, to_manager(system_id))
         .filter(Column::Digest.eq(digest.as_bytes().to_vec()));
     Ok(query.into_model().one(db).await?)
 }
 
-fn prefixed<E: EntityTrait>(query: Select<runner_token::Entity>, prefix: &'static str) -> Select<runner_token::Entity> {
+fn select_prefixed<E: EntityTrait>(
+    query: Select<runner_token::Entity>,
+    prefix: &'static str,
+) -> Select<runner_token::Entity> {
     E::Column::iter().fold(query, |query, column| query.column_as(column, format!("{prefix}{}", column.as_str())))
 }
 
@@ -170,18 +173,18 @@ pub async fn promote(
 
 /// Supersedes the current token of a runner.
 pub async fn supersede(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    end(tx, TokenState::Current, TokenState::Superseded, runner_id, now).await
+    end_tokens(tx, TokenState::Current, TokenState::Superseded, runner_id, now).await
 }
 
 /// Supersedes the unused successor of a runner, so that another one can replace it.
 pub async fn discard_successor(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    end(tx, TokenState::Successor, TokenState::Superseded, runner_id, now).await
+    end_tokens(tx, TokenState::Successor, TokenState::Superseded, runner_id, now).await
 }
 
 /// Revokes every token of a runner that can authenticate.
 pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
     for state in ACTIVE {
-        end(tx, state, TokenState::Revoked, runner_id, now).await?;
+        end_tokens(tx, state, TokenState::Revoked, runner_id, now).await?;
     }
     Ok(())
 }
@@ -196,7 +199,8 @@ pub async fn set_overlap(tx: &DatabaseTransaction, token_id: i64, ends_at: Offse
     Ok(())
 }
 
-async fn end(
+/// Moves the tokens of a runner from one state to another, and deletes what is sealed in them.
+async fn end_tokens(
     tx: &DatabaseTransaction,
     from: TokenState,
     to: TokenState,

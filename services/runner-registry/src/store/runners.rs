@@ -18,7 +18,7 @@ use crate::{
         runner_project,
     },
     error::{Error, Result},
-    store::{change, roles},
+    store::{roles, set_if_given},
 };
 
 /// Finds a runner.
@@ -113,14 +113,14 @@ pub struct Changes {
 /// Changes a runner that is locked.
 pub async fn update(tx: &DatabaseTransaction, runner: runner::Model, changes: Changes) -> Result<runner::Model> {
     let mut row = runner.into_active_model();
-    change(&mut row.description, changes.description);
-    change(&mut row.maintenance_note, changes.maintenance_note);
-    change(&mut row.paused, changes.paused);
-    change(&mut row.locked, changes.locked);
-    change(&mut row.access_level, changes.access_level);
-    change(&mut row.run_untagged, changes.run_untagged);
-    change(&mut row.maximum_timeout, changes.maximum_timeout);
-    change(&mut row.tag_list, changes.tags.map(StringList));
+    set_if_given(&mut row.description, changes.description);
+    set_if_given(&mut row.maintenance_note, changes.maintenance_note);
+    set_if_given(&mut row.paused, changes.paused);
+    set_if_given(&mut row.locked, changes.locked);
+    set_if_given(&mut row.access_level, changes.access_level);
+    set_if_given(&mut row.run_untagged, changes.run_untagged);
+    set_if_given(&mut row.maximum_timeout, changes.maximum_timeout);
+    set_if_given(&mut row.tag_list, changes.tags.map(StringList));
     Ok(row.update(tx).await?)
 }
 

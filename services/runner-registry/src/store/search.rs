@@ -32,7 +32,7 @@ impl Listing<'_> {
 /// Reports whether one of the columns contains the text. Both sides are lowered by the database, so that it compares
 /// like with like.
 pub fn contains<C: ColumnTrait>(columns: &[C], text: &str) -> Condition {
-    let lower = Expr::from(Func::lower(Expr::val(pattern(text))));
+    let lower = Expr::from(Func::lower(Expr::val(like_pattern(text))));
     let pattern = lower.binary(BinOper::Escape, Expr::Constant(ESCAPE.into()));
     columns.iter().fold(Condition::any(), |any, column| {
         any.add(Expr::from(Func::lower(column.into_expr())).binary(BinOper::Like, pattern.clone()))
@@ -44,7 +44,7 @@ pub fn equals(column: impl ColumnTrait, text: &str) -> Expr {
     Expr::from(Func::lower(column.into_expr())).eq(Func::lower(Expr::val(text)))
 }
 
-fn pattern(text: &str) -> String {
+fn like_pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
     for character in text.chars() {
@@ -67,7 +67,7 @@ mod tests {
     fn wildcards_lose_their_meaning() {
         let cases = [("a", "%a%"), ("", "%%"), ("50%_!", "%50!%!_!!%"), ("\\", "%\\%")];
         for (text, expected) in cases {
-            assert_eq!(pattern(text), expected);
+            assert_eq!(like_pattern(text), expected);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use sea_orm::{ActiveModelTrait as _, ConnectionTrait, DatabaseConnection, EntityTrait as _, IntoActiveModel as _};
 
-use super::change;
+use super::set_if_given;
 use crate::{
     entity::application_settings::{self, Entity, Model},
     error::{Error, Result},
@@ -29,9 +29,9 @@ pub async fn get(db: &impl ConnectionTrait) -> Result<Model> {
 pub async fn update(database: &DatabaseConnection, changes: Changes) -> Result<Model> {
     let tx = super::begin(database).await?;
     let mut row = get(&tx).await?.into_active_model();
-    change(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
-    change(&mut row.group_runner_token_expiration_interval, changes.group_runner_token_expiration_interval);
-    change(&mut row.project_runner_token_expiration_interval, changes.project_runner_token_expiration_interval);
+    set_if_given(&mut row.runner_token_expiration_interval, changes.runner_token_expiration_interval);
+    set_if_given(&mut row.group_runner_token_expiration_interval, changes.group_runner_token_expiration_interval);
+    set_if_given(&mut row.project_runner_token_expiration_interval, changes.project_runner_token_expiration_interval);
     let row = row.update(&tx).await?;
     tx.commit().await?;
     Ok(row)

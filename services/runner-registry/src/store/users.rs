@@ -12,9 +12,8 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use super::{
-    change,
     routes::{self, PathOwner},
-    search,
+    search, set_if_given,
 };
 use crate::{
     entity::user::{self, Column, Entity, Model},
@@ -103,10 +102,10 @@ pub async fn update(database: &DatabaseConnection, id: i64, changes: Changes) ->
         routes::rename(&tx, &user.username, username, PathOwner::User(id), "username").await?;
     }
     let mut row = user.into_active_model();
-    change(&mut row.username, changes.username);
-    change(&mut row.name, changes.name);
-    change(&mut row.email, changes.email);
-    change(&mut row.admin, changes.admin);
+    set_if_given(&mut row.username, changes.username);
+    set_if_given(&mut row.name, changes.name);
+    set_if_given(&mut row.email, changes.email);
+    set_if_given(&mut row.admin, changes.admin);
     let user = row.update(&tx).await.map_err(email_taken)?;
     tx.commit().await?;
     Ok(user)

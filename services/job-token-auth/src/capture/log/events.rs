@@ -50,7 +50,7 @@ pub struct Event<'a> {
 /// Inserts the events of the accesses and returns those that are new.
 pub async fn insert<'a>(tx: &DatabaseTransaction, flushes: &[&'a FlushRequest]) -> Result<Vec<Event<'a>>, DbErr> {
     let captures = flushes.iter().filter_map(|flush| Some((flush.capture.as_ref()?, flush.status)));
-    let mut events = events(captures);
+    let mut events = distinct_events(captures);
     let sql = format!(
         "INSERT INTO access_events ({names}) SELECT {names} FROM {source} WHERE true ON CONFLICT DO NOTHING \
          RETURNING id, target_project_id",
@@ -78,7 +78,7 @@ pub async fn remove_resolved(tx: &DatabaseTransaction, events: &[Event<'_>]) -> 
 
 /// Inserts requests without a verdict, unless they are accesses. Returns how many captures are new, by their mode.
 pub async fn insert_unresolved(tx: &DatabaseTransaction, captures: &[&Capture]) -> Result<BTreeMap<i32, u64>, DbErr> {
-    let events = events(captures.iter().map(|capture| (*capture, 0)));
+    let events = distinct_events(captures.iter().map(|capture| (*capture, 0)));
     let columns = &COLUMNS[..COLUMNS.len() - 1];
     let sql = format!(
         "INSERT INTO unresolved_captures ({names}) SELECT {names} FROM {source} \
@@ -116,7 +116,7 @@ async fn insert_returning(
 }
 
 /// Returns one event for each target, in the order of their keys, without repetitions: the first one counts.
-fn events<'a>(captures: impl Iterator<Item = (&'a Capture, i32)>) -> Vec<Event<'a>> {
+fn distinct_events<'a>(captures: impl Iterator<Item = (&'a Capture, i32)>) -> Vec<Event<'a>> {
     let mut events = Vec::new();
     for (capture, status) in captures {
         push_targets(&mut events, capture, status);
@@ -136,12 +136,12 @@ fn push_targets<'a>(events: &mut Vec<Event<'a>>, capture: &'a Capture, status: i
             origin_project_id: capture.origin_project_id,
             job_id: capture.job_id,
             user_id: capture.user_id,
-            route: storable(&capture.route),
+            route: storable_text(&capture.route),
             policies: policies.clone().into(),
             mode: i16::try_from(capture.mode).unwrap_or_default(),
             accessed_at,
-            request_id: storable(&capture.request_id),
-            remote_ip: storable(&capture.remote_ip),
+            request_id: storable_text(&capture.request_id),
+            remote_ip: storable_text(&capture.remote_ip),
             status: i16::try_from(status).unwrap_or_default(),
             capture,
         });
@@ -149,7 +149,7 @@ fn push_targets<'a>(events: &mut Vec<Event<'a>>, capture: &'a Capture, status: i
 }
 
 /// Replaces the character 0, which Postgres cannot keep in a text; a record must not be lost because of it.
-fn storable(text: &str) -> Cow<'_, str> {
+fn storable_text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let three_targets = capture("b", &[7, 5, 7]);
         let repeated = capture("b", &[5]);
         let one_target = capture("a", &[9]);
-        let events = events([(&three_targets, 200), (&one_target, 201), (&repeated, 302)].into_iter());
+        let events = distinct_events([(&three_targets, 200), (&one_target, 201), (&repeated, 302)].into_iter());
         let keys: Vec<_> = events.iter().map(|event| (event.id, event.target_project_id, event.status)).collect();
         assert_eq!(keys, [("a", 9, 201), ("b", 5, 200), ("b", 7, 200)]);
         assert_eq!(events[0].route, "a\u{fffd}b");

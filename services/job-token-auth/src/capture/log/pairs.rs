@@ -48,7 +48,7 @@ struct PairPolicy {
 
 /// Adds new events to their pairs.
 pub async fn add(tx: &DatabaseTransaction, events: &[Event<'_>]) -> Result<(), DbErr> {
-    let (pairs, policies) = aggregate(events);
+    let (pairs, policies) = aggregate_pairs(events);
     let backend = tx.get_database_backend();
     let sql = format!(
         "INSERT INTO access_pairs ({names}) SELECT {names} FROM {source} WHERE true \
@@ -85,7 +85,7 @@ const PAIR_MERGE: &str = "\
     access_count = access_pairs.access_count + excluded.access_count";
 
 /// Returns one row for each pair, and for each policy of a pair, in the order of their keys.
-fn aggregate(events: &[Event<'_>]) -> (Vec<Pair>, Vec<PairPolicy>) {
+fn aggregate_pairs(events: &[Event<'_>]) -> (Vec<Pair>, Vec<PairPolicy>) {
     let mut pairs = BTreeMap::new();
     let mut policies = BTreeMap::new();
     for event in events {

@@ -278,13 +278,17 @@ fn require_settings(answers: &[Value]) -> Result<(), StoreError> {
 /// Collects pairs of names and values: a map in one version of the protocol, a flat list in the other.
 fn collect_settings(answer: &Value, settings: &mut Vec<(String, String)>) {
     match answer {
-        Value::Map(pairs) => settings.extend(pairs.iter().map(|(name, value)| (text(name), text(value)))),
-        Value::Array(list) => settings.extend(list.chunks_exact(2).map(|pair| (text(&pair[0]), text(&pair[1])))),
+        Value::Map(pairs) => {
+            settings.extend(pairs.iter().map(|(name, value)| (text_or_empty(name), text_or_empty(value))))
+        }
+        Value::Array(list) => {
+            settings.extend(list.chunks_exact(2).map(|pair| (text_or_empty(&pair[0]), text_or_empty(&pair[1]))))
+        }
         _ => {}
     }
 }
 
-fn text(value: &Value) -> String {
+fn text_or_empty(value: &Value) -> String {
     redis::from_redis_value(value.clone()).unwrap_or_default()
 }
 

@@ -37,12 +37,12 @@ pub async fn inspect(config: &RedisConfig, urls: &SecretBytes) -> Result<(), Red
     };
     match checked {
         Ok(()) => Ok(()),
-        Err(StoreError::Redis(error)) => Err(classify(&error)),
+        Err(StoreError::Redis(error)) => Err(classify_error(&error)),
         Err(other) => Err(RedisProblem::Setup(other.to_string())),
     }
 }
 
-fn classify(error: &redis::RedisError) -> RedisProblem {
+fn classify_error(error: &redis::RedisError) -> RedisProblem {
     let text = error.to_string();
     if is_refusal(error) {
         RedisProblem::Setup(text)

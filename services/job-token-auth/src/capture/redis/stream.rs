@@ -73,7 +73,7 @@ impl RecordStream {
             .arg("BLOCK")
             .arg(whole_millis(READ_TIMEOUT));
         cmd.arg("STREAMS").arg(&self.keys.stream).arg(">");
-        let reply: Option<StreamReadReply> = self.query(&cmd).await?;
+        let reply: Option<StreamReadReply> = self.run_command(&cmd).await?;
         let keys = reply.map(|reply| reply.keys).unwrap_or_default();
         Ok(keys.into_iter().flat_map(|key| key.ids).map(StreamEntry::from).collect())
     }
@@ -86,7 +86,7 @@ impl RecordStream {
         let mut cmd = redis::cmd("XAUTOCLAIM");
         cmd.arg(&self.keys.stream).arg(GROUP).arg(&self.consumer).arg(whole_millis(TAKE_OVER_AFTER)).arg("0-0");
         cmd.arg("COUNT").arg(READ_COUNT);
-        let reply: StreamAutoClaimReply = self.query(&cmd).await?;
+        let reply: StreamAutoClaimReply = self.run_command(&cmd).await?;
         Ok(reply.claimed.into_iter().map(StreamEntry::from).collect())
     }
 
@@ -134,18 +134,18 @@ impl RecordStream {
     pub async fn overdue(&mut self, now: i64, limit: u64) -> RedisResult<Vec<String>> {
         let mut cmd = redis::cmd("ZRANGEBYSCORE");
         cmd.arg(&self.keys.deadlines).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(limit);
-        self.query(&cmd).await
+        self.run_command(&cmd).await
     }
 
     async fn first_id(&mut self, command: &str, from: &str, to: &str) -> RedisResult<Option<EntryId>> {
         let mut cmd = redis::cmd(command);
         cmd.arg(&self.keys.stream).arg(from).arg(to).arg("COUNT").arg(1);
-        let reply: StreamRangeReply = self.query(&cmd).await?;
+        let reply: StreamRangeReply = self.run_command(&cmd).await?;
         Ok(reply.ids.first().and_then(|entry| EntryId::parse(&entry.id)))
     }
 
     /// Runs a command. Makes the group if it is missing: at the first start, and after Redis has lost everything.
-    async fn query<T: redis::FromRedisValue>(&mut self, cmd: &redis::Cmd) -> RedisResult<T> {
+    async fn run_command<T: redis::FromRedisValue>(&mut self, cmd: &redis::Cmd) -> RedisResult<T> {
         let answer = cmd.query_async(self.connection.open().await?).await;
         match answer {
             Err(error) if error.code() == Some(NO_GROUP) => {
@@ -194,12 +194,12 @@ impl From<StreamId> for StreamEntry {
     }
 }
 
-fn field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+fn field_bytes<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
     fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_slice())
 }
 
 fn text_field<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a str> {
-    std::str::from_utf8(field(fields, name)?).ok()
+    std::str::from_utf8(field_bytes(fields, name)?).ok()
 }
 
 /// Returns the number of a record; none if the producer or the number is missing or malformed.
@@ -213,8 +213,8 @@ fn decode_number(fields: &[(String, Vec<u8>)]) -> Option<RecordNumber> {
 }
 
 fn decode_record(fields: &[(String, Vec<u8>)]) -> Result<Record, String> {
-    let data = field(fields, "d").ok_or("it has no data")?;
-    let decoded = match field(fields, "k") {
+    let data = field_bytes(fields, "d").ok_or("it has no data")?;
+    let decoded = match field_bytes(fields, "k") {
         Some(b"access") => FlushRequest::decode(data).map(Record::Access),
         Some(b"unresolved") => Capture::decode(data).map(Record::Unresolved),
         _ => return Err("it is of no known kind".to_owned()),

@@ -97,7 +97,7 @@ impl Appender {
             std::thread::sleep(self.gather.saturating_sub(self.last_write.elapsed()));
             group.extend(self.requests.try_iter().take(GROUP - 1));
             self.set_pace(group.len());
-            let (count, outcome) = self.append(&group);
+            let (count, outcome) = self.append_group(&group);
             self.note_outcome(&outcome);
             for (at, request) in group.drain(..).enumerate() {
                 // A caller that no longer waits has kept the record elsewhere.
@@ -117,7 +117,7 @@ impl Appender {
 
     /// Appends the records of the group, in their order, as far as they fit. Returns how many are on disk, and the error that kept
     /// the others out.
-    fn append(&mut self, group: &[AppendRequest]) -> (usize, io::Result<()>) {
+    fn append_group(&mut self, group: &[AppendRequest]) -> (usize, io::Result<()>) {
         if let Err(error) = self.open_folder() {
             return (0, Err(error));
         }
@@ -132,7 +132,7 @@ impl Appender {
             count += 1;
         }
         if count > 0
-            && let Err(error) = self.write(&bytes)
+            && let Err(error) = self.write_segment(&bytes)
         {
             return (0, Err(error));
         }
@@ -143,7 +143,7 @@ impl Appender {
         (count, Ok(()))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write_segment(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut open = self.open_segment()?;
         let written = open.file.write_all(bytes).and_then(|()| open.file.sync_data());
         if let Err(error) = written {

@@ -106,7 +106,7 @@ impl Shipper {
                 segment = next.number;
                 offset = 0;
             }
-            match self.advance(queues, next, &mut offset).await {
+            match self.advance_segment(queues, next, &mut offset).await {
                 Ok(()) if self.set_aside.is_empty() => outage.ended(),
                 Ok(()) => {}
                 Err(ShipError::Stopping) => return,
@@ -122,7 +122,12 @@ impl Shipper {
     }
 
     /// Ships a part of the segment, or waits for more of it, or deletes it.
-    async fn advance(&mut self, queues: &StepQueues, next: NextSegment, offset: &mut u64) -> Result<(), ShipError> {
+    async fn advance_segment(
+        &mut self,
+        queues: &StepQueues,
+        next: NextSegment,
+        offset: &mut u64,
+    ) -> Result<(), ShipError> {
         if *offset < next.synced {
             return self.ship_chunk(queues, next, offset).await;
         }
@@ -133,7 +138,7 @@ impl Shipper {
             self.wait_for_change().await;
             return Ok(());
         }
-        self.delete(next.number).await
+        self.delete_segment(next.number).await
     }
 
     /// Returns the oldest segment that is not set aside.
@@ -159,11 +164,11 @@ impl Shipper {
     async fn ship_chunk(&mut self, queues: &StepQueues, next: NextSegment, offset: &mut u64) -> Result<(), ShipError> {
         let Some(folder) = self.state.folder.get() else { return Ok(()) };
         let path = folder.path(next.number);
-        let chunk = read(&path, *offset, next.synced).await.map_err(ShipError::Io)?;
+        let chunk = read_chunk(&path, *offset, next.synced).await.map_err(ShipError::Io)?;
         let mut rest = chunk.as_slice();
         while let Some((record, used)) = frame::first(rest) {
             match FlushRequest::decode(record) {
-                Ok(flush) => self.push(queues, flush).await?,
+                Ok(flush) => self.push_flush(queues, flush).await?,
                 Err(error) => report_unreadable(&path, *offset, &error.to_string()),
             }
             rest = &rest[used..];
@@ -176,7 +181,7 @@ impl Shipper {
         Ok(())
     }
 
-    async fn push(&mut self, queues: &StepQueues, flush: FlushRequest) -> Result<(), ShipError> {
+    async fn push_flush(&mut self, queues: &StepQueues, flush: FlushRequest) -> Result<(), ShipError> {
         while self.in_flight.len() >= self.max_in_flight {
             self.confirm_oldest().await?;
         }
@@ -202,11 +207,11 @@ impl Shipper {
     }
 
     /// Deletes a segment of which the store has everything.
-    async fn delete(&self, number: u64) -> Result<(), ShipError> {
+    async fn delete_segment(&self, number: u64) -> Result<(), ShipError> {
         let Some(folder) = self.state.folder.get() else { return Ok(()) };
         match tokio::fs::remove_file(folder.path(number)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(ShipError::Io(error)),
-            _ => self.forget(number),
+            _ => self.forget_segment(number),
         }
         Ok(())
     }
@@ -218,17 +223,18 @@ impl Shipper {
             segment = number,
             "a segment of the spool is gone; records in it that were not shipped are lost"
         );
-        self.forget(number);
+        self.forget_segment(number);
     }
 
-    fn forget(&self, number: u64) {
+    fn forget_segment(&self, number: u64) {
         self.state.change(|segments| {
             segments.synced.remove(&number);
         });
     }
 }
 
-async fn read(path: &Path, offset: u64, end: u64) -> io::Result<Vec<u8>> {
+/// Reads the bytes from `offset` to `end`, but at most a chunk and the rest of the record at its end.
+async fn read_chunk(path: &Path, offset: u64, end: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path).await?;
     file.seek(SeekFrom::Start(offset)).await?;
     let length = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK + frame::MAX_FRAME);

@@ -133,7 +133,7 @@ impl SigningKeys {
 
     fn reload(&self, store: &SecretStore) {
         match KeySet::load(store) {
-            Ok(keys) if keys.ids() != self.keys().ids() => {
+            Ok(keys) if keys.ids() != self.current_keys().ids() => {
                 tracing::info!(key_ids = ?keys.ids(), "the keys that sign job tokens changed");
                 *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
             }
@@ -150,7 +150,7 @@ impl SigningKeys {
     /// # Errors
     /// A fault if they cannot be signed.
     pub fn sign(&self, purpose: Purpose, claims: &impl Serialize) -> Result<String, Fault> {
-        let keys = self.keys();
+        let keys = self.current_keys();
         let key = &keys.current;
         let header = encode_json(&key.header(purpose))?;
         let claims = encode_json(claims)?;
@@ -172,9 +172,9 @@ impl SigningKeys {
     ) -> Result<T, VerificationError> {
         check_form(text)?;
         let header = jsonwebtoken::decode_header(text).map_err(VerificationError::not_ours)?;
-        let keys = self.keys();
+        let keys = self.current_keys();
         let theirs = header.kid.clone().unwrap_or_default();
-        let key = keys.all().find(|key| key.id == theirs);
+        let key = keys.all_keys().find(|key| key.id == theirs);
         let key = key.ok_or_else(|| VerificationError::UnknownKey { theirs, ours: keys.ids() })?;
         if header != key.header(purpose) {
             return Err(VerificationError::NotOurs("its header is not the one of this purpose".to_owned()));
@@ -192,10 +192,10 @@ impl SigningKeys {
     /// Returns the public keys, the signing one first.
     #[must_use]
     pub fn public(&self) -> Vec<SigningKey> {
-        self.keys().all().map(Key::message).collect()
+        self.current_keys().all_keys().map(Key::public_key).collect()
     }
 
-    fn keys(&self) -> Arc<KeySet> {
+    fn current_keys(&self) -> Arc<KeySet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -253,10 +253,10 @@ impl KeySet {
     }
 
     fn ids(&self) -> Vec<String> {
-        self.all().map(|key| key.id.clone()).collect()
+        self.all_keys().map(|key| key.id.clone()).collect()
     }
 
-    fn all(&self) -> impl Iterator<Item = &Key> {
+    fn all_keys(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.current).chain(&self.previous)
     }
 }
@@ -284,7 +284,7 @@ impl Key {
         Header { typ, kid: Some(self.id.clone()), ..Header::new(Algorithm::EdDSA) }
     }
 
-    fn message(&self) -> SigningKey {
+    fn public_key(&self) -> SigningKey {
         SigningKey {
             kty: "OKP".to_owned(),
             crv: "Ed25519".to_owned(),

@@ -74,7 +74,7 @@ impl Export {
         mut self,
         message: impl Fn(Document) -> M + Send + 'static,
     ) -> Result<ChunkStream<M>, Status> {
-        let mut first = self.description();
+        let mut first = self.empty_document();
         first.content = self.next_chunk().await?.unwrap_or_default();
         let rest = futures::stream::try_unfold(self, |mut export| async {
             let chunk = export.next_chunk().await?;
@@ -84,7 +84,7 @@ impl Export {
     }
 
     /// Returns the document without content.
-    fn description(&self) -> Document {
+    fn empty_document(&self) -> Document {
         let (content_type, extension) = match &self.format {
             ExportFormat::Csv => ("text/csv; charset=utf-8", "csv"),
             ExportFormat::JsonLines(_) | ExportFormat::EventJsonLines(..) => ("application/jsonl", "jsonl"),

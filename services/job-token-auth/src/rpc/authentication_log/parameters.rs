@@ -77,11 +77,11 @@ macro_rules! log_message {
 
             fn criteria(&self) -> Result<AccessCriteria, Refusal> {
                 Ok(AccessCriteria {
-                    side: side(self.direction)?,
+                    side: project_side(self.direction)?,
                     other_project_id: self.other_project_id,
                     policy: self.policy.map(|number| policy("policy", number)).transpose()?,
-                    since: self.since.as_deref().map(|text| time("since", text)).transpose()?,
-                    until: self.until.as_deref().map(|text| time("until", text)).transpose()?,
+                    since: self.since.as_deref().map(|text| parse_millis("since", text)).transpose()?,
+                    until: self.until.as_deref().map(|text| parse_millis("until", text)).transpose()?,
                 })
             }
         })*
@@ -170,7 +170,8 @@ pub fn days(days: Option<i32>) -> Result<i64, Refusal> {
     if (1..=MAX_DAYS).contains(&days) { Ok(days.into()) } else { Err(invalid_value("days")) }
 }
 
-fn side(direction: Option<i32>) -> Result<ProjectSide, Refusal> {
+/// Returns the side of an access that the project is on.
+fn project_side(direction: Option<i32>) -> Result<ProjectSide, Refusal> {
     match direction.map(Direction::try_from) {
         None | Some(Ok(Direction::Inbound)) => Ok(ProjectSide::Target),
         Some(Ok(Direction::Outbound)) => Ok(ProjectSide::Origin),
@@ -179,6 +180,6 @@ fn side(direction: Option<i32>) -> Result<ProjectSide, Refusal> {
 }
 
 /// Reads a time as milliseconds.
-fn time(name: &str, text: &str) -> Result<i64, Refusal> {
+fn parse_millis(name: &str, text: &str) -> Result<i64, Refusal> {
     iso8601::parse(text).map(millis).ok_or_else(|| invalid(format!("{name} is invalid")))
 }

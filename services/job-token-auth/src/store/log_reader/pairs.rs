@@ -82,7 +82,7 @@ pub async fn pairs(
 ) -> Result<Vec<PairRow>> {
     let other = filter.side.other();
     let mut query = select_pairs(filter, limit);
-    let at = if filter.selects_whole_pairs() { Expr::col("last_authorized_at") } else { latest() };
+    let at = if filter.selects_whole_pairs() { Expr::col("last_authorized_at") } else { latest_access() };
     if let Some(after) = after {
         let position = Expr::tuple([at.clone(), Expr::col(other)]);
         let is_after = position.lt(Expr::tuple([Expr::val(after.at), Expr::val(after.other)]));
@@ -93,7 +93,7 @@ pub async fn pairs(
         };
     }
     query.order_by_expr(at, Order::Desc).order_by(other, Order::Desc);
-    let mut pairs = fetch(db, filter, query).await?;
+    let mut pairs = fetch_pairs(db, filter, query).await?;
     pairs.sort_by_key(|pair| std::cmp::Reverse((pair.last_authorized_at, pair.other(filter.side))));
     Ok(pairs)
 }
@@ -108,7 +108,7 @@ pub async fn pairs_by_project(
     let other = filter.side.other();
     let mut query = select_pairs(filter, limit);
     query.and_where_option(after.map(|after| Expr::col(other).gt(after))).order_by(other, Order::Asc);
-    let mut pairs = fetch(db, filter, query).await?;
+    let mut pairs = fetch_pairs(db, filter, query).await?;
     pairs.sort_by_key(|pair| pair.other(filter.side));
     Ok(pairs)
 }
@@ -124,18 +124,22 @@ fn select_pairs(filter: &LogFilter, limit: u64) -> SelectStatement {
         let [first, last, count] = TOTALS;
         query
             .expr_as(Func::min(Expr::col("accessed_at")), first)
-            .expr_as(latest(), last)
+            .expr_as(latest_access(), last)
             .expr_as(Func::count(Expr::col("id")), count)
             .group_by_columns(PROJECTS);
     }
     query
 }
 
-fn latest() -> Expr {
+fn latest_access() -> Expr {
     Func::max(Expr::col("accessed_at")).into()
 }
 
-async fn fetch(db: &impl ConnectionTrait, filter: &LogFilter, mut query: SelectStatement) -> Result<Vec<PairRow>> {
+async fn fetch_pairs(
+    db: &impl ConnectionTrait,
+    filter: &LogFilter,
+    mut query: SelectStatement,
+) -> Result<Vec<PairRow>> {
     if !filter.selects_whole_pairs() {
         // The look-ups of the latest access wrap the page, so that they run for its pairs only.
         let page = query;
@@ -171,7 +175,7 @@ pub async fn policies(
             filter.of_projects("access_pair_policies").columns([other, "policy", last]).to_owned()
         } else {
             let groups = [other, "policies"];
-            filter.of_events(EVENTS).columns(groups).expr_as(latest(), last).group_by_columns(groups).to_owned()
+            filter.of_events(EVENTS).columns(groups).expr_as(latest_access(), last).group_by_columns(groups).to_owned()
         };
         query.and_where(Expr::col(other).is_in(others.iter().copied()));
         for row in db.query_all(&query).await? {

@@ -41,15 +41,15 @@ impl From<InactiveReason> for Error {
 
 /// Authenticates a presented token. The first use of a successor promotes it.
 pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Result<Authenticated> {
-    let digest = parse(text)?.digest();
+    let digest = parse_token(text)?.digest();
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
     let runner_tokens::PresentedToken { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
     let token = match rotation::authenticate(&(&token).into(), now) {
         Authentication::Accepted => token,
-        Authentication::AcceptedAsSuccessor => promote(state, &token, now).await?,
+        Authentication::AcceptedAsSuccessor => promote_successor(state, &token, now).await?,
         Authentication::Refused(reason) => {
-            report(&token, reason, contact, now);
+            log_superseded_use(&token, reason, contact, now);
             return Err(reason.into());
         }
     };
@@ -58,7 +58,7 @@ pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Resul
 
 /// Refuses registration tokens, which GitLab retired: any token that Paddock did not issue.
 pub fn refuse_registration_token(text: &str) -> Result<()> {
-    match parse(text) {
+    match parse_token(text) {
         Err(Error::RunnerTokenMalformed) if !has_prefix(text, CredentialKind::RunnerToken) => {
             Err(Error::RegistrationDisallowed)
         }
@@ -66,7 +66,8 @@ pub fn refuse_registration_token(text: &str) -> Result<()> {
     }
 }
 
-fn parse(text: &str) -> Result<RunnerToken> {
+/// Parses a runner token. Fails if the text is empty, malformed, or a token of another kind.
+fn parse_token(text: &str) -> Result<RunnerToken> {
     if text.is_empty() {
         return Err(Error::ParameterMissing(vec!["token"]));
     }
@@ -83,7 +84,11 @@ fn has_prefix(text: &str, kind: CredentialKind) -> bool {
 }
 
 /// Promotes a successor, unless another call has promoted it.
-async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<runner_token::Model> {
+async fn promote_successor(
+    state: &State,
+    token: &runner_token::Model,
+    now: OffsetDateTime,
+) -> Result<runner_token::Model> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
     let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
@@ -99,7 +104,7 @@ async fn promote(state: &State, token: &runner_token::Model, now: OffsetDateTime
 }
 
 /// Logs the use of a superseded token: by a manager that missed the rotation, or by a thief.
-fn report(token: &runner_token::Model, reason: InactiveReason, contact: &Contact, now: OffsetDateTime) {
+fn log_superseded_use(token: &runner_token::Model, reason: InactiveReason, contact: &Contact, now: OffsetDateTime) {
     if reason != InactiveReason::Superseded {
         return;
     }

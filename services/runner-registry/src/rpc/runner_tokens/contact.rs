@@ -37,12 +37,12 @@ impl Contact {
         text::forbid_nul("system_id", &system_id)?;
         let info = info.unwrap_or_default();
         let info = Info {
-            name: clean(info.name),
-            version: clean(info.version),
-            revision: clean(info.revision),
-            platform: clean(info.platform),
-            architecture: clean(info.architecture),
-            executor: clean(info.executor),
+            name: clean_text(info.name),
+            version: clean_text(info.version),
+            revision: clean_text(info.revision),
+            platform: clean_text(info.platform),
+            architecture: clean_text(info.architecture),
+            executor: clean_text(info.executor),
             ip_address: address.map(|address| address.to_string()),
         };
         Ok(Self { system_id, info })
@@ -61,7 +61,7 @@ impl Contact {
 }
 
 /// Cuts a text that is too long, and drops characters that a database cannot store: a runner is not refused for them.
-fn clean(text: Option<String>) -> Option<String> {
+fn clean_text(text: Option<String>) -> Option<String> {
     let text: String = text?.chars().filter(|character| *character != '\0').take(MAX_NAME).collect();
     Some(text).filter(|text| !text.is_empty())
 }
@@ -87,10 +87,10 @@ mod tests {
 
     #[test]
     fn what_a_runner_reports_is_cut_and_cleaned() {
-        assert_eq!(clean(Some("\u{e9}".repeat(300))), Some("\u{e9}".repeat(256)));
-        assert_eq!(clean(Some("1\0.2".to_owned())), Some("1.2".to_owned()));
-        assert_eq!(clean(Some("\0".to_owned())), None);
-        assert_eq!(clean(Some(String::new())), None);
-        assert_eq!(clean(None), None);
+        assert_eq!(clean_text(Some("\u{e9}".repeat(300))), Some("\u{e9}".repeat(256)));
+        assert_eq!(clean_text(Some("1\0.2".to_owned())), Some("1.2".to_owned()));
+        assert_eq!(clean_text(Some("\0".to_owned())), None);
+        assert_eq!(clean_text(Some(String::new())), None);
+        assert_eq!(clean_text(None), None);
     }
 }

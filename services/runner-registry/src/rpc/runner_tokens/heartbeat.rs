@@ -33,7 +33,7 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
         return;
     }
     let runner_id = authenticated.runner.id;
-    match tokio::time::timeout(RECORD_TIMEOUT, write(state, authenticated, contact)).await {
+    match tokio::time::timeout(RECORD_TIMEOUT, write_contact(state, authenticated, contact)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, runner_id, "contact of a runner not recorded"),
         Err(_) => tracing::warn!(runner_id, "contact of a runner not recorded in time"),
@@ -60,7 +60,7 @@ fn is_news(manager: &runner_manager::Model, info: &Info) -> bool {
     .any(|(known, sent)| sent.is_some() && known != sent)
 }
 
-async fn write(state: &State, authenticated: &Authenticated, contact: &Contact) -> Result<()> {
+async fn write_contact(state: &State, authenticated: &Authenticated, contact: &Contact) -> Result<()> {
     let runner_id = authenticated.runner.id;
     let now = authenticated.now;
     let tx = store::begin(&state.database).await?;

@@ -34,7 +34,7 @@ pub struct RunnerTokens(pub State);
 
 impl RunnerTokens {
     /// Authenticates a token and records the contact.
-    async fn contact(
+    async fn record_contact(
         &self,
         token: &str,
         system_id: Option<String>,
@@ -54,9 +54,9 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::RegisterRunnerRequest>,
     ) -> Result<Response<message::RegisterRunnerResponse>, Status> {
-        let (address, request) = read(request)?;
+        let (address, request) = split_request(request)?;
         authenticate::refuse_registration_token(&request.token)?;
-        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
         Ok(Response::new(message::RegisterRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
@@ -68,8 +68,8 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::VerifyRunnerRequest>,
     ) -> Result<Response<message::VerifyRunnerResponse>, Status> {
-        let (address, request) = read(request)?;
-        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        let (address, request) = split_request(request)?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
         Ok(Response::new(message::VerifyRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
@@ -81,7 +81,7 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::ResetAuthenticationTokenRequest>,
     ) -> Result<Response<message::ResetAuthenticationTokenResponse>, Status> {
-        let (address, request) = read(request)?;
+        let (address, request) = split_request(request)?;
         let contact = Contact::of_no_manager(address);
         let rotated = rotate::rotate(&self.0, &request.token, &contact).await?;
         Ok(Response::new(message::ResetAuthenticationTokenResponse {
@@ -94,7 +94,7 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::UnregisterRunnerRequest>,
     ) -> Result<Response<message::UnregisterRunnerResponse>, Status> {
-        let (address, request) = read(request)?;
+        let (address, request) = split_request(request)?;
         let contact = Contact::of_no_manager(address);
         let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
         store::runners::delete(&self.0.database, authenticated.runner.id).await?;
@@ -105,7 +105,7 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::UnregisterRunnerManagerRequest>,
     ) -> Result<Response<message::UnregisterRunnerManagerResponse>, Status> {
-        let (address, request) = read(request)?;
+        let (address, request) = split_request(request)?;
         if request.system_id.is_empty() {
             return Err(Error::ParameterMissing(vec!["system_id"]).into());
         }
@@ -119,14 +119,15 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::RequestJobRequest>,
     ) -> Result<Response<message::RequestJobResponse>, Status> {
-        let (address, request) = read(request)?;
-        let authenticated = self.contact(&request.token, request.system_id, request.info, address).await?;
+        let (address, request) = split_request(request)?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
         let last_update = queue_value(&authenticated.runner);
         Ok(Response::new(message::RequestJobResponse { status: NO_JOB, last_update }))
     }
 }
 
-fn read<T>(request: Request<T>) -> Result<(Option<IpAddr>, T), Status> {
+/// Returns the address of the client and the message.
+fn split_request<T>(request: Request<T>) -> Result<(Option<IpAddr>, T), Status> {
     let address = access::context(&request)?.peer_address;
     Ok((address, request.into_inner()))
 }

@@ -51,12 +51,12 @@ enum Answer {
 
 /// Rotates a token.
 pub async fn rotate(state: &State, text: &str, contact: &Contact) -> Result<Rotated> {
-    let answer = answer(state, text, contact).await;
-    metrics::counter!(ROTATIONS, "result" => result(&answer)).increment(1);
+    let answer = authenticate_and_rotate(state, text, contact).await;
+    metrics::counter!(ROTATIONS, "result" => result_label(&answer)).increment(1);
     answer.map(|(Answer::Minted(rotated) | Answer::Repeated(rotated))| rotated)
 }
 
-async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> {
+async fn authenticate_and_rotate(state: &State, text: &str, contact: &Contact) -> Result<Answer> {
     let authenticated = authenticate(state, text, contact).await?;
     heartbeat::record(state, &authenticated, contact).await;
     let Authenticated { token, runner, now, .. } = authenticated;
@@ -67,22 +67,22 @@ async fn answer(state: &State, text: &str, contact: &Contact) -> Result<Answer> 
         None => vec![token.clone()],
     };
     let unassigned = runners::is_unassigned(&state.database, &runner).await?;
-    match decide(&state.seal, presented(&rows, &token)?, &rows, unassigned, now)? {
+    match repeated_successor(&state.seal, find_presented_token(&rows, &token)?, &rows, unassigned, now)? {
         Some(same) => Ok(Answer::Repeated(same)),
-        None => mint(state, &token, now).await,
+        None => mint_successor(state, &token, now).await,
     }
 }
 
 /// Returns the successor that was returned before, or none if a new one is to be minted.
-fn decide(
+fn repeated_successor(
     seal: &SealKeys,
     token: &runner_token::Model,
     rows: &[runner_token::Model],
     unassigned: bool,
     now: OffsetDateTime,
 ) -> Result<Option<Rotated>> {
-    let successor = successor(rows);
-    let opened = successor.and_then(|successor| open(seal, successor));
+    let successor = find_successor(rows);
+    let opened = successor.and_then(|successor| open_successor(seal, successor));
     let usable = successor.filter(|_| opened.is_some()).map(rotation::Token::from);
     match rotation::rotate(&token.into(), usable.as_ref(), unassigned, now) {
         Rotation::Mint => Ok(None),
@@ -94,16 +94,19 @@ fn decide(
 }
 
 /// Returns the presented token as it was read last.
-fn presented<'a>(rows: &'a [runner_token::Model], token: &runner_token::Model) -> Result<&'a runner_token::Model> {
+fn find_presented_token<'a>(
+    rows: &'a [runner_token::Model],
+    token: &runner_token::Model,
+) -> Result<&'a runner_token::Model> {
     rows.iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)
 }
 
-fn successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
+fn find_successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
     rows.iter().find(|row| row.state == TokenState::Successor)
 }
 
 /// Opens a sealed successor. One that does not open is useless, so the caller replaces it.
-fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
+fn open_successor(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
     let sealed = successor.sealed.as_ref()?;
     let key_id = successor.sealed_key_id.as_ref()?;
     match seal.open(sealed, key_id, TokenRow { runner_id: successor.runner_id, generation: successor.generation }) {
@@ -116,17 +119,17 @@ fn open(seal: &SealKeys, successor: &runner_token::Model) -> Option<Rotated> {
 }
 
 /// Mints a successor, unless another call did so meanwhile: everything is read and decided again under the lock.
-async fn mint(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
+async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
     let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
-    let token = presented(&rows, token)?;
+    let token = find_presented_token(&rows, token)?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
-    if let Some(same) = decide(&state.seal, token, &rows, scope.is_unassigned(), now)? {
+    if let Some(same) = repeated_successor(&state.seal, token, &rows, scope.is_unassigned(), now)? {
         tx.commit().await?;
         return Ok(Answer::Repeated(same));
     }
-    if successor(&rows).is_some() {
+    if find_successor(&rows).is_some() {
         runner_tokens::discard_successor(&tx, runner.id, now).await?;
     }
     let first_state = end_rotated_token(&tx, token, state.config.rotation.overlap(), now).await?;
@@ -172,7 +175,7 @@ async fn end_rotated_token(
 }
 
 /// The label of the outcome in the metric.
-fn result(answer: &Result<Answer>) -> &'static str {
+fn result_label(answer: &Result<Answer>) -> &'static str {
     match answer {
         Ok(Answer::Minted(_)) => "minted",
         Ok(Answer::Repeated(_)) => "repeated",

@@ -37,13 +37,13 @@ pub async fn create(state: &State, user: &User, request: CreateRunnerRequest) ->
     let stated = (request.token_expires_at.clone(), request.token_rotation_deadline.clone());
     let new = read_runner(user, owner, request)?;
     let permitted = is_permitted(state, user, owner).await?;
-    validate(&new)?;
+    validate_new_runner(&new)?;
     let now = state.clock.now();
     let first = first_token(state, owner, stated, now).await?;
     if !permitted {
         return Err(Error::InsufficientPermissions);
     }
-    insert(state, owner, new, first, now).await
+    insert_runner(state, owner, new, first, now).await
 }
 
 /// Returns what the runner will belong to. Exactly the id that its type needs must be set.
@@ -105,7 +105,7 @@ async fn is_permitted(state: &State, user: &User, owner: Owner) -> Result<bool> 
     }
 }
 
-fn validate(new: &NewRunner) -> Result<()> {
+fn validate_new_runner(new: &NewRunner) -> Result<()> {
     let errors = validation::validate(&Fields {
         description: new.description.as_deref(),
         maintenance_note: new.maintenance_note.as_deref(),
@@ -131,7 +131,8 @@ async fn first_token(
         .map_err(|error| Error::BadRequest(error.to_string()))
 }
 
-async fn insert(
+/// Stores the runner with its first token, and assigns a project runner to its project.
+async fn insert_runner(
     state: &State,
     owner: Owner,
     new: NewRunner,

@@ -36,7 +36,7 @@ impl RunnerContext {
 
     /// A runner in a list.
     pub fn runner(&self, row: runner::Model) -> message::Runner {
-        let status = self.status(&row);
+        let status = self.current_status(&row);
         let token = self.tokens.get(&row.id);
         message::Runner {
             id: row.id,
@@ -45,7 +45,7 @@ impl RunnerContext {
             paused: row.paused,
             is_shared: row.runner_type == RunnerType::Instance,
             runner_type: row.runner_type.message().into(),
-            online: online(&row, status),
+            online: online_if_contacted(&row, status),
             status: status.message().into(),
             created_at: Some(timestamp::from_millis(row.created_at)),
             token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_millis),
@@ -64,7 +64,7 @@ impl RunnerContext {
         groups: Vec<message::RunnerGroup>,
         may_administer: bool,
     ) -> message::RunnerDetails {
-        let status = self.status(&row);
+        let status = self.current_status(&row);
         let token = self.tokens.get(&row.id);
         message::RunnerDetails {
             id: row.id,
@@ -73,7 +73,7 @@ impl RunnerContext {
             paused: row.paused,
             is_shared: row.runner_type == RunnerType::Instance,
             runner_type: row.runner_type.message().into(),
-            online: online(&row, status),
+            online: online_if_contacted(&row, status),
             status: status.message().into(),
             created_at: Some(timestamp::from_millis(row.created_at)),
             token_expires_at: token.and_then(|token| token.expires_at).map(timestamp::from_millis),
@@ -97,7 +97,7 @@ impl RunnerContext {
         }
     }
 
-    fn status(&self, row: &runner::Model) -> RunnerStatus {
+    fn current_status(&self, row: &runner::Model) -> RunnerStatus {
         RunnerStatus::at(self.now, timestamp::time(row.created_at), row.contacted_at.map(timestamp::time))
     }
 
@@ -106,7 +106,8 @@ impl RunnerContext {
     }
 }
 
-fn online(row: &runner::Model, status: RunnerStatus) -> Option<bool> {
+/// Reports whether the runner is online. Returns none if it has never contacted the server.
+fn online_if_contacted(row: &runner::Model, status: RunnerStatus) -> Option<bool> {
     row.contacted_at.map(|_| status == RunnerStatus::Online)
 }
 

@@ -34,14 +34,14 @@ mod update;
 pub struct Runners(pub State);
 
 impl Runners {
-    async fn list(&self, scope: RunnerScope, parameters: Parameters) -> Result<(Vec<wire::Runner>, Option<Page>)> {
+    async fn list_page(&self, scope: RunnerScope, parameters: Parameters) -> Result<(Vec<wire::Runner>, Option<Page>)> {
         let (filter, window) = parameters.read()?;
         let now = self.0.clock.now();
         let page = runner_lists::list(&self.0.database, scope, filter, window, now).await?;
         message::page(&self.0.database, page, now).await
     }
 
-    async fn details(
+    async fn runner_details(
         &self,
         user: &User,
         runner: runner::Model,
@@ -109,7 +109,7 @@ impl RunnerService for Runners {
         let (user, request) = by_user(request)?;
         let scope = if user.admin { RunnerScope::All } else { RunnerScope::AdministeredBy(user.id) };
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(scope, parameters).await?;
+        let (runners, page) = self.list_page(scope, parameters).await?;
         Ok(Response::new(wire::ListRunnersResponse { runners, page }))
     }
 
@@ -119,7 +119,7 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::ListAllRunnersResponse>, Status> {
         let request = request.into_inner();
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(RunnerScope::All, parameters).await?;
+        let (runners, page) = self.list_page(RunnerScope::All, parameters).await?;
         Ok(Response::new(wire::ListAllRunnersResponse { runners, page }))
     }
 
@@ -129,7 +129,7 @@ impl RunnerService for Runners {
     ) -> Result<Response<wire::GetRunnerResponse>, Status> {
         let (user, request) = by_user(request)?;
         let (runner, permissions) = access::seen_runner(&self.0, &user, request.id).await?;
-        let details = self.details(&user, runner, permissions, request.include_projects.unwrap_or(true)).await?;
+        let details = self.runner_details(&user, runner, permissions, request.include_projects.unwrap_or(true)).await?;
         Ok(Response::new(wire::GetRunnerResponse { runner: Some(details) }))
     }
 
@@ -142,7 +142,7 @@ impl RunnerService for Runners {
         let changes = update::read(request)?;
         let (_, permissions) = access::administered_runner(&self.0, &user, id).await?;
         let runner = update::update(&self.0, id, changes).await?;
-        let details = self.details(&user, runner, permissions, true).await?;
+        let details = self.runner_details(&user, runner, permissions, true).await?;
         Ok(Response::new(wire::UpdateRunnerResponse { runner: Some(details) }))
     }
 
@@ -188,7 +188,7 @@ impl RunnerService for Runners {
         let (user, request) = by_user(request)?;
         let project = self.maintained_project(&user, &request.id).await?;
         let parameters = parameters!(request, scope: request.scope);
-        let (runners, page) = self.list(RunnerScope::Project(project), parameters).await?;
+        let (runners, page) = self.list_page(RunnerScope::Project(project), parameters).await?;
         Ok(Response::new(wire::ListProjectRunnersResponse { runners, page }))
     }
 
@@ -222,7 +222,7 @@ impl RunnerService for Runners {
         let group = objects::group(&self.0.database, &user, &request.id).await?;
         let group = group.check(Permissions::may_see_group_runners)?;
         let parameters = parameters!(request, scope: None);
-        let (runners, page) = self.list(RunnerScope::Group(group.id), parameters).await?;
+        let (runners, page) = self.list_page(RunnerScope::Group(group.id), parameters).await?;
         Ok(Response::new(wire::ListGroupRunnersResponse { runners, page }))
     }
 }

@@ -55,14 +55,14 @@ pub fn read(request: UpdateRunnerRequest) -> Result<Changes> {
 pub async fn update(state: &State, runner_id: i64, changes: Changes) -> Result<runner::Model> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
-    validate(&runner, &changes)?;
+    validate_updated_runner(&runner, &changes)?;
     let runner = runners::update(&tx, runner, changes).await?;
     tx.commit().await?;
     Ok(runner)
 }
 
 /// Checks the runner as it will be after the update.
-fn validate(runner: &runner::Model, changes: &Changes) -> Result<()> {
+fn validate_updated_runner(runner: &runner::Model, changes: &Changes) -> Result<()> {
     let fields = Fields {
         description: changes.description.as_ref().unwrap_or(&runner.description).as_deref(),
         maintenance_note: changes.maintenance_note.as_ref().unwrap_or(&runner.maintenance_note).as_deref(),

@@ -78,16 +78,16 @@ pub fn interval(instance: &InstanceIntervals, scope: &Scope) -> Interval {
         Scope::Instance => instance.instance_runner,
         Scope::Group { group, ancestors } => {
             let above = ancestors.iter().map(|ancestor| ancestor.subgroup_runner);
-            smallest([group.own_runner, instance.group_runner].into_iter().chain(above))
+            smallest_interval([group.own_runner, instance.group_runner].into_iter().chain(above))
         }
-        Scope::Project(projects) => smallest(projects.iter().map(|project| {
+        Scope::Project(projects) => smallest_interval(projects.iter().map(|project| {
             let above = project.groups.iter().map(|group| group.project_runner);
-            smallest([project.own_runner, instance.project_runner].into_iter().chain(above))
+            smallest_interval([project.own_runner, instance.project_runner].into_iter().chain(above))
         })),
     }
 }
 
-fn smallest(intervals: impl Iterator<Item = Interval>) -> Interval {
+fn smallest_interval(intervals: impl Iterator<Item = Interval>) -> Interval {
     intervals.flatten().min()
 }
 
