@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use chassis::{clock::Clock, secrets::write_private};
 use proto::paddock::contract::v1::TokenScope;
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
 use crate::{
     directory::user_token::UserToken,
@@ -77,7 +77,7 @@ pub async fn replace_root_token(database: &DatabaseConnection, clock: &Clock) ->
     Ok(token)
 }
 
-async fn issue_root_token(db: &impl ConnectionTrait, user_id: i64, clock: &Clock) -> Result<UserToken> {
+async fn issue_root_token(tx: &DatabaseTransaction, user_id: i64, clock: &Clock) -> Result<UserToken> {
     let token = UserToken::generate().map_err(Error::internal)?;
     let new = access_tokens::New {
         user_id,
@@ -86,6 +86,6 @@ async fn issue_root_token(db: &impl ConnectionTrait, user_id: i64, clock: &Clock
         scopes: &TokenScope::ALL,
         expires_at: None,
     };
-    access_tokens::create(db, new, clock.now()).await?;
+    access_tokens::create(tx, new, clock.now()).await?;
     Ok(token)
 }

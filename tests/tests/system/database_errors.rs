@@ -137,18 +137,19 @@ impl SmallDisk {
     }
 }
 
-/// Writes until the disk is full.
+/// Writes to the end of a file until the disk is full.
 fn fill_disk(file: &Path) {
-    let mut file = File::create(file).expect("the file is created");
+    let mut file = File::options().create(true).append(true).open(file).expect("the file is opened");
     for size in [1 << 16, 1] {
         while file.write_all(&vec![0; size]).is_ok() {}
     }
 }
 
-/// Writes until the service refuses a write. The file of a write-ahead log has room for some transactions on a full disk.
-async fn until_refused(write: impl AsyncFn() -> Answer) -> Answer {
+/// Writes until the service refuses a write, and keeps the disk full meanwhile. A write-ahead log has room for some transactions.
+async fn until_refused(filler: &Path, write: impl AsyncFn() -> Answer) -> Answer {
     const MAX_WRITES: usize = 5_000;
     for _ in 0..MAX_WRITES {
+        fill_disk(filler);
         let answer = write().await;
         if answer.status != 201 {
             return answer;
@@ -162,10 +163,9 @@ async fn a_full_disk_of_sqlite_gives_one_reason() {
     let Some(disk) = SmallDisk::start() else { return };
     let routes = Routes::new(disk.root()).await;
     let filler = disk.path("filler");
-    fill_disk(&filler);
-    let project = until_refused(|| routes.create_project()).await;
+    let project = until_refused(&filler, || routes.create_project()).await;
     assert_reason(&project, Reason::Unavailable, "a full disk: POST /projects");
-    let job = until_refused(|| routes.create_job()).await;
+    let job = until_refused(&filler, || routes.create_job()).await;
     assert_reason(&job, Reason::Unavailable, "a full disk: POST /admin/jobs");
     fs::remove_file(&filler).expect("the filler is deleted");
     routes.recover().await;

@@ -107,6 +107,10 @@ pub async fn close(database: &DatabaseConnection) {
 /// Begins a transaction that writes. On SQLite it takes the write lock at once. A transaction that reads first and writes later
 /// would fail, and not wait, if another one wrote in between.
 ///
+/// Every statement that returns what it wrote needs such a transaction. Outside of one, SQLite returns the row before it commits, and
+/// the driver stops reading at the row, so that a failed commit (the disk is full) would go unnoticed. Store functions that insert
+/// and return a row therefore take a [`DatabaseTransaction`], not any connection.
+///
 /// # Errors
 /// If no connection, or no write lock, is free in time.
 pub async fn begin_write(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chassis::{
     access::{self, CallContext},
-    db::paging::Window,
+    db::{self, paging::Window},
     status::Refusal,
 };
 use proto::{
@@ -137,7 +137,9 @@ impl State {
             r#ref: request.r#ref,
             token_expires_at: now + timeout + Duration::seconds(GRACE_SECONDS),
         };
-        let job = jobs::insert(&self.database, new, now).await?;
+        let tx = db::begin_write(&self.database).await?;
+        let job = jobs::insert(&tx, new, now).await?;
+        tx.commit().await?;
         self.known_projects.remember(project.id, &project.full_path).await;
         let token = self.issue_token(&job)?;
         Ok(IssueJobTokenResponse { job: Some(self.describe_one(job, context).await?), token })

@@ -5,8 +5,8 @@ use proto::{paddock::job_token::v1::JobStatus, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _,
-    UpdateMany,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
+    QueryFilter as _, QueryOrder as _, UpdateMany,
     sea_query::Expr,
 };
 use time::OffsetDateTime;
@@ -45,7 +45,7 @@ pub struct JobFilter {
 }
 
 /// Inserts a job.
-pub async fn insert(db: &impl ConnectionTrait, new: NewJob, now: OffsetDateTime) -> Result<Model> {
+pub async fn insert(tx: &DatabaseTransaction, new: NewJob, now: OffsetDateTime) -> Result<Model> {
     let now = millis(now);
     let row = ActiveModel {
         id: NotSet,
@@ -60,7 +60,7 @@ pub async fn insert(db: &impl ConnectionTrait, new: NewJob, now: OffsetDateTime)
         finished_at: Set(None),
         token_expires_at: Set(millis(new.token_expires_at)),
     };
-    Ok(row.insert(db).await?)
+    Ok(row.insert(tx).await?)
 }
 
 /// Finds the job with the id.

@@ -18,6 +18,7 @@ use crate::{
     entity::personal_access_token::Model,
     error::{Error, FieldErrors, Result},
     store::{
+        self,
         access_tokens::{self, New},
         users,
     },
@@ -49,7 +50,9 @@ pub async fn create(
         scopes: &scopes,
         expires_at: Some(day.midnight().assume_utc()),
     };
-    let row = access_tokens::create(&state.database, new, now).await?;
+    let tx = store::begin(&state.database).await?;
+    let row = access_tokens::create(&tx, new, now).await?;
+    tx.commit().await?;
     token_message(row, &token, now)
 }
 

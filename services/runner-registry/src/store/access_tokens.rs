@@ -4,7 +4,7 @@ use proto::{paddock::contract::v1::TokenScope, timestamp::millis};
 use sea_orm::{
     ActiveModelTrait as _,
     ActiveValue::{NotSet, Set},
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QueryFilter as _,
     sea_query::Expr,
 };
 use time::OffsetDateTime;
@@ -41,7 +41,7 @@ pub async fn find(db: &impl ConnectionTrait, digest: &Digest) -> Result<Option<(
 }
 
 /// Creates a token.
-pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime) -> Result<Model> {
+pub async fn create(tx: &DatabaseTransaction, new: New<'_>, now: OffsetDateTime) -> Result<Model> {
     let row = personal_access_token::ActiveModel {
         id: NotSet,
         user_id: Set(new.user_id),
@@ -53,7 +53,7 @@ pub async fn create(db: &impl ConnectionTrait, new: New<'_>, now: OffsetDateTime
         created_at: Set(millis(now)),
         last_used_at: Set(None),
     };
-    row.insert(db).await.map_err(|error| Error::on_gone(error, Error::UserNotFound))
+    row.insert(tx).await.map_err(|error| Error::on_gone(error, Error::UserNotFound))
 }
 
 /// Records that a token authenticated.
