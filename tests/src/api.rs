@@ -1,10 +1,10 @@
 //! A client of the REST API, with assertions on answers.
 
-use proto::contract::Place;
-use proto::paddock::contract::v1::{CredentialKind, Reason};
-use reqwest::header::HeaderMap;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder};
+use proto::{
+    contract::Place,
+    paddock::contract::v1::{CredentialKind, Reason},
+};
+use reqwest::{Client, Method, RequestBuilder, header::HeaderMap, redirect::Policy};
 use serde_json::Value;
 
 /// A caller, with the address of the server and a personal access token.

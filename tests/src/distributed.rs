@@ -1,11 +1,15 @@
 //! The services as separate processes, as a deployment runs them.
 
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
-use proto::contract::SecretSpec;
-use proto::paddock::contract::v1::{Process, Secret};
+use proto::{
+    contract::SecretSpec,
+    paddock::contract::v1::{Process, Secret},
+};
 use tempfile::TempDir;
 
 use crate::{Api, Program, Redis, free_port};

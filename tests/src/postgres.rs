@@ -1,7 +1,9 @@
 //! The throw-away PostgreSQL that `scripts/with-postgres` starts for the tests, and one that a test may stop and start.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use tempfile::TempDir;
 

@@ -1,7 +1,9 @@
 //! HTTP/1.1 byte by byte, for requests that an HTTP client cannot send.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// Sends the bytes on a new connection and reads until the server closes it. Returns status, head and body.
 pub async fn exchange(port: u16, request: &[u8]) -> (u16, String, String) {

@@ -1,9 +1,13 @@
 //! Clients that send one request after another, each with its own id, and write down the answers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use proto::paddock::contract::v1::CredentialKind;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};

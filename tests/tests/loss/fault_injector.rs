@@ -1,9 +1,11 @@
 //! Plans and injects the faults. The seed decides their order.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use system::within;

@@ -1,7 +1,11 @@
 //! Compares the dependency table of `docs/explanation/architecture.md` with the resolution of cargo and with the source.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::{fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 

@@ -2,8 +2,10 @@
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
-use system::raw::{exchange, request};
-use system::{Api, Paddock};
+use system::{
+    Api, Paddock,
+    raw::{exchange, request},
+};
 
 use crate::fixtures;
 

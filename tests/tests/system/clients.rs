@@ -1,8 +1,10 @@
 //! Published clients, unmodified, run scripted sessions against the running system (`tests/clients`). A session fails
 //! if an answer is not as its client expects.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::json;
 use system::Paddock;

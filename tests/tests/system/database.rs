@@ -1,8 +1,7 @@
 //! Access to the databases: fresh ones on PostgreSQL, and statements on the embedded one for states that need the passage of
 //! time.
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, sqlite::SqliteConnectOptions};
 use system::{Database, Paddock};
 
 use crate::fixtures::unique;

@@ -1,15 +1,16 @@
 //! One error of a database gives one reason and one status, on a route of runner-registry and on one of job-token-auth.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, sqlite::SqliteConnectOptions};
 use system::{
     Answer, Api, Database, Distributed, OwnPostgres, Paddock, Program, find_program, free_port, skipped, within,
 };

@@ -3,8 +3,7 @@
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
 use system::{Api, Paddock};
-use time::format_description::well_known::Rfc3339;
-use time::{Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{database, fixtures};
 

@@ -1,11 +1,12 @@
 //! A name that the contract declares is written only there, and not in source, scripts, charts or test code. Code reads it from
 //! `proto::contract`, so that a rename reaches every use.
 
-use std::collections::BTreeMap;
-use std::process::Command;
+use std::{collections::BTreeMap, process::Command};
 
-use proto::contract::Place;
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader, Secret};
+use proto::{
+    contract::Place,
+    paddock::contract::v1::{CredentialKind, InternalHeader, Secret},
+};
 
 /// The files that may contain the names: the contract, the files generated from it, and prose.
 const EXCEPT: [&str; 5] = ["proto/paddock/", "proto/src/gen/", "docs/", "Cargo.lock", "LICENSE"];

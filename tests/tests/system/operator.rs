@@ -1,8 +1,6 @@
 //! The tools of an operator: a data folder that only its owner can read, and a command that checks an installation.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use proto::paddock::contract::v1::{Reason, Secret};
 use serde_json::Value;

@@ -2,8 +2,7 @@
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::json;
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use system::Paddock;
 
 use crate::fixtures;

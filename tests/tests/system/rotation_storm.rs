@@ -1,13 +1,16 @@
 //! A runner that lost its project and rotates in a tight loop, as one did 957 times within three seconds, causes no alert.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::{Value, json};
-use system::Paddock;
-use system::raw::Connection;
+use system::{Paddock, raw::Connection};
 use tokio::task::JoinSet;
 
 use crate::fixtures;

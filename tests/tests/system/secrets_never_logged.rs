@@ -1,12 +1,16 @@
 //! No token appears in a log line of any level or in a metric, in whatever part of a request it was sent.
 
 use base64::Engine as _;
-use proto::contract::Place;
-use proto::paddock::contract::v1::{CredentialKind, Secret};
+use proto::{
+    contract::Place,
+    paddock::contract::v1::{CredentialKind, Secret},
+};
 use reqwest::Method;
 use serde_json::json;
-use system::raw::{exchange, request};
-use system::{Api, Paddock, Upstream};
+use system::{
+    Api, Paddock, Upstream,
+    raw::{exchange, request},
+};
 
 use crate::fixtures;
 

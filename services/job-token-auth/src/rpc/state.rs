@@ -7,11 +7,13 @@ use chassis::{
     clock::Clock,
     status::Refusal,
 };
-use proto::paddock::{
-    contract::v1::Reason,
-    directory::v1::{GetProjectAccessResponse, Project, Visibility},
+use proto::{
+    paddock::{
+        contract::v1::Reason,
+        directory::v1::{GetProjectAccessResponse, Project, Visibility},
+    },
+    role::Role,
 };
-use proto::role::Role;
 use sea_orm::DatabaseConnection;
 use tonic::{Request, Status};
 

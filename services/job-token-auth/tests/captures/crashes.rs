@@ -2,12 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use CaptureMode::{Spool, Strict};
 use proto::paddock::job_token::v1::{Capture, CaptureMode};
 use time::Duration;
 
 use crate::support::{Running, World, capture, captures, eventually, every_store, flush_all, ids, redis_store};
-
-use CaptureMode::{Spool, Strict};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {

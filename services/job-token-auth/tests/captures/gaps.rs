@@ -1,11 +1,10 @@
 //! Records that Redis confirmed and lost. They are found with their exact numbers, and no other record is.
 
+use CaptureMode::{Spool, Strict};
 use proto::paddock::job_token::v1::CaptureMode;
 use sea_orm::ConnectionTrait as _;
 
 use crate::support::{Running, World, captures, eventually, flush_all, ids, redis_store};
-
-use CaptureMode::{Spool, Strict};
 
 /// Numbers 1 to 5 are in the log; 6 to 12 are acknowledged and only in Redis.
 async fn five_in_the_log_and_seven_in_redis(world: &World, running: &Running) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Stores and logs that do not answer, and several concurrent processes.
 
+use CaptureMode::{BestEffort, Spool, Strict};
 use chassis::db;
 use proto::paddock::{
     contract::v1::Reason,
@@ -12,8 +13,6 @@ use time::Duration;
 use crate::support::{
     Running, World, capture, captures, eventually, every_store, flush_all, ids, redis::RedisServer, redis_store,
 };
-
-use CaptureMode::{BestEffort, Spool, Strict};
 
 /// Flushes all of them through both processes at once.
 async fn flush_through_both(first: &Running, second: &Running, load: &[Capture]) {

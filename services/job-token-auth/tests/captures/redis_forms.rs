@@ -2,6 +2,7 @@
 
 use std::process::{Child, Command};
 
+use CaptureMode::Strict;
 use job_token_auth::config::RedisKind;
 use proto::paddock::job_token::v1::{Capture, CaptureMode};
 use redis::{Script, aio::MultiplexedConnection};
@@ -11,8 +12,6 @@ use crate::support::{
     Running, World, capture, captures, eventually, flush_all, ids,
     redis::{ClaimedPort, RedisServer, has_server, has_tool},
 };
-
-use CaptureMode::Strict;
 
 const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 

@@ -2,11 +2,10 @@
 
 use std::{fs, io::Write as _, path::PathBuf};
 
+use CaptureMode::Spool;
 use proto::paddock::{contract::v1::Reason, job_token::v1::CaptureMode};
 
 use crate::support::{World, captures, eventually, every_store, flush_all, ids};
-
-use CaptureMode::Spool;
 
 /// Spools captures through a process that is killed before it ships any. Returns the file of the spool, and the ids.
 async fn spooled(world: &World, count: usize) -> (PathBuf, Vec<String>) {

@@ -1,11 +1,10 @@
 //! The effect of each step of a capture on the log.
 
+use CaptureMode::{BestEffort, Spool, Strict};
 use proto::paddock::job_token::v1::{Capture, CaptureMode};
 use time::Duration;
 
 use crate::support::{capture, captures, eventually, every_store, ids};
-
-use CaptureMode::{BestEffort, Spool, Strict};
 
 every_store! {
     async fn an_access_is_recorded_in_every_mode(world) {

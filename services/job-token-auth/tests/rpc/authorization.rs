@@ -3,8 +3,10 @@
 use chassis::access::Caller;
 use job_token_auth::{
     entity::known_project,
-    job_token::keys::{ISSUER, Purpose},
-    job_token::token::{Claims, JobToken},
+    job_token::{
+        keys::{ISSUER, Purpose},
+        token::{Claims, JobToken},
+    },
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use proto::paddock::{

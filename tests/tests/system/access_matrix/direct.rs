@@ -1,16 +1,20 @@
 //! Calls past the gateway: a service refuses every call without an identity that one of our processes signed.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use proto::contract::METHODS;
-use proto::paddock::contract::v1::{
-    CredentialKind, GetContractRequest, InternalHeader, Process, contract_service_client::ContractServiceClient,
+use proto::{
+    contract::METHODS,
+    paddock::contract::v1::{
+        CredentialKind, GetContractRequest, InternalHeader, Process, contract_service_client::ContractServiceClient,
+    },
 };
 use serde_json::json;
 use system::{Database, JobTokenAuth, Registry};
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::metadata::{AsciiMetadataKey, MetadataValue};
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{
+    Code, Request, Status,
+    codegen::http::uri::PathAndQuery,
+    metadata::{AsciiMetadataKey, MetadataValue},
+    transport::Channel,
+};
 
 /// Calls a method with an empty message and these identities.
 async fn call(channel: &Channel, path: &'static str, identities: &[String]) -> Result<(), Status> {

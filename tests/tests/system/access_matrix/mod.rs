@@ -8,13 +8,14 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use proto::contract::{METHODS, MethodSpec};
-use proto::paddock::contract::v1::CredentialKind;
-use reqwest::Method;
-use system::{Answer, Api, Paddock};
-
 use callers::{Caller, Callers};
 use objects::Objects;
+use proto::{
+    contract::{METHODS, MethodSpec},
+    paddock::contract::v1::CredentialKind,
+};
+use reqwest::Method;
+use system::{Answer, Api, Paddock};
 use table::{Expected, JOB_ROWS, JobRow, PUBLIC_ROWS, RUNNER_ROWS, RunnerRow, USER_ROWS, UserRow};
 
 /// The methods that REST reaches with a credential of this kind.

@@ -1,7 +1,6 @@
 //! `configuration.md`: every setting, from the default files that the crates compile in.
 
-use std::fmt::Write as _;
-use std::fs;
+use std::{fmt::Write as _, fs};
 
 use super::{cell, header};
 

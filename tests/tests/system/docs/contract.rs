@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 
-use proto::contract::{METHODS, Place, ReasonSpec};
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader, LogLevel, Process, Reason, Secret, SecretEncoding};
+use proto::{
+    contract::{METHODS, Place, ReasonSpec},
+    paddock::contract::v1::{CredentialKind, InternalHeader, LogLevel, Process, Reason, Secret, SecretEncoding},
+};
 
-use super::descriptors::{contract_comment, field_comment, field_option, option_text, pool};
-use super::{cell, header};
+use super::{
+    cell,
+    descriptors::{contract_comment, field_comment, field_option, option_text, pool},
+    header,
+};
 
 const REFUSALS: &str = "\
 Every answer that is not a success says why, in JSON:

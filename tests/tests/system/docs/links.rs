@@ -1,7 +1,9 @@
 //! Links between the pages lead to existing pages and headings.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// The anchors that the headings of a page make, in GitHub's spelling.
 fn anchors(text: &str) -> HashSet<String> {

@@ -1,16 +1,20 @@
 //! `rest.md`: every REST route, its parameters and its answer.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use prost_reflect::{Kind, MessageDescriptor, MethodDescriptor, ServiceDescriptor};
-use proto::contract::{self, MethodSpec, Success};
-use proto::paddock::contract::v1::CredentialKind;
-
-use super::descriptors::{
-    field_comment, field_option, http_rule, message_comment, method_comment, option_text, pool, rest_type,
+use proto::{
+    contract::{self, MethodSpec, Success},
+    paddock::contract::v1::CredentialKind,
 };
-use super::{cell, header, link_reasons};
+
+use super::{
+    cell,
+    descriptors::{
+        field_comment, field_option, http_rule, message_comment, method_comment, option_text, pool, rest_type,
+    },
+    header, link_reasons,
+};
 
 const INTRODUCTION: &str = "\
 Every route that the gateway serves itself. The routes that it forwards are in the table of

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use proto::contract::Place as CarrierPlace;
-use proto::paddock::contract::v1::{CredentialKind, InternalHeader};
+use proto::{
+    contract::Place as CarrierPlace,
+    paddock::contract::v1::{CredentialKind, InternalHeader},
+};
 use serde_json::{Value, json};
 use system::{Database, Distributed, LOCATION, Redis, Upstream, within};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{Installation, Scenario, VISIBLE, paddock_before};
 use crate::database;

@@ -1,7 +1,9 @@
 //! `paddock job`: its output for scripts, and its error messages.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+};
 
 use proto::paddock::contract::v1::{CredentialKind, Reason};
 use serde_json::Value;

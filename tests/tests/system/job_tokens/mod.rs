@@ -6,8 +6,7 @@ mod log;
 mod outages;
 mod rules;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use system::{Answer, Api, Distributed, Paddock, Program, Upstream, within};

@@ -1,13 +1,13 @@
 //! Accesses while Redis is unavailable, and the report of records that Redis confirmed and lost.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use proto::paddock::contract::v1::Reason;
 use serde_json::Value;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 use system::{Answer, Database, Distributed, REQUEST_ID, Redis, Upstream, within};
 
 use super::{Installation, Scenario};

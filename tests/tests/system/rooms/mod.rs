@@ -9,8 +9,10 @@
 mod picture;
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use cargo_metadata::{MetadataCommand, TargetKind};
 use picture::{Circle, Floors};

@@ -2,13 +2,17 @@
 //!
 //! Code below `#[cfg(test)]` is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use proc_macro2::{TokenStream, TokenTree};
-use syn::spanned::Spanned as _;
-use syn::visit::{self, Visit};
-use syn::{Attribute, Item, ItemMacro, ItemMod, ItemUse, Meta, UseTree, Visibility};
+use syn::{
+    Attribute, Item, ItemMacro, ItemMod, ItemUse, Meta, UseTree, Visibility,
+    spanned::Spanned as _,
+    visit::{self, Visit},
+};
 
 /// The names that were looked up in a module on the way to a definition, so that re-exports in a ring end.
 type Visited = BTreeSet<(ModuleId, String)>;

@@ -1,8 +1,8 @@
 //! Forged tokens are never valid: the attacks that RFC 8725 lists, and other changes of a valid token.
 
-use ::token::MAX_JWT_LENGTH;
 use std::{collections::BTreeSet, fs, path::Path};
 
+use ::token::MAX_JWT_LENGTH;
 use proto::paddock::contract::v1::CredentialKind;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime, macros::datetime};

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use ::time::{OffsetDateTime, macros::datetime};
 use chassis::{
     clock::Clock,
     config,
@@ -28,14 +27,14 @@ use proto::{
     paddock::job_token::v1::{Capture, CaptureMode, JobTokenPolicy},
     timestamp,
 };
+use redis::RedisServer;
 use rustix::fs::{FlockOperation, flock};
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, DatabaseConnection, DatabaseTransaction, QueryResult, Statement};
 use tempfile::TempDir;
+use time::{OffsetDateTime, macros::datetime};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use redis::RedisServer;
 
 /// Makes four tests of each: one for each store and database.
 macro_rules! every_store {
