@@ -27,6 +27,13 @@ pub type SecretBytes = Opaque<Vec<u8>>;
 /// A secret text, for example that of a token.
 pub type SecretText = Opaque<String>;
 
+impl<T: Zeroize> Opaque<T> {
+    /// Makes a value secret.
+    pub fn new(value: impl Into<T>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+}
+
 impl<T: Zeroize + Deref> Opaque<T> {
     /// Returns the value.
     #[must_use]
@@ -37,7 +44,7 @@ impl<T: Zeroize + Deref> Opaque<T> {
 
 impl<T: Zeroize> From<T> for Opaque<T> {
     fn from(value: T) -> Self {
-        Self(Zeroizing::new(value))
+        Self::new(value)
     }
 }
 

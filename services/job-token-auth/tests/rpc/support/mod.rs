@@ -4,7 +4,6 @@
 //! A test is written once, inside `both_databases!`, and takes `service: &Service`.
 
 mod actor;
-mod answer;
 mod registry;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -41,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use actor::Actor;
-pub use answer::Answer;
+pub use chassis::testing::answer::Answer;
 pub use registry::Registry;
 
 /// Makes two tests of each test: one per database. `with |config| …;` before the tests changes the settings of the

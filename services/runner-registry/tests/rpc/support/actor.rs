@@ -1,6 +1,7 @@
 use chassis::{
     access::{CallContext, Caller},
     client::PeerChannel,
+    testing::caller::{self, CallerChannel},
 };
 use proto::paddock::{
     directory::v1::{
@@ -10,10 +11,6 @@ use proto::paddock::{
     },
     runner::v1::{runner_service_client::RunnerServiceClient, runner_token_service_client::RunnerTokenServiceClient},
 };
-use tonic::{
-    Request, Status,
-    service::{Interceptor, interceptor::InterceptedService},
-};
 
 /// A caller. Every client that it hands out signs its calls as this caller.
 #[derive(Clone)]
@@ -22,27 +19,13 @@ pub struct Actor {
     context: CallContext,
 }
 
-/// Gives every call the context of the actor.
-#[derive(Clone)]
-pub struct AddContext(CallContext);
-
-impl Interceptor for AddContext {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.extensions_mut().insert(self.0.clone());
-        Ok(request)
-    }
-}
-
-/// The channel of an actor.
-pub type ActorService = InterceptedService<PeerChannel, AddContext>;
-
 impl Actor {
     pub fn new(channel: PeerChannel, context: CallContext) -> Self {
         Self { channel, context }
     }
 
-    fn service(&self) -> ActorService {
-        InterceptedService::new(self.channel.clone(), AddContext(self.context.clone()))
+    fn channel(&self) -> CallerChannel {
+        caller::channel(&self.channel, &self.context)
     }
 
     /// The id of an actor that is a user.
@@ -53,35 +36,35 @@ impl Actor {
         }
     }
 
-    pub fn users(&self) -> UserServiceClient<ActorService> {
-        UserServiceClient::new(self.service())
+    pub fn users(&self) -> UserServiceClient<CallerChannel> {
+        UserServiceClient::new(self.channel())
     }
 
-    pub fn groups(&self) -> GroupServiceClient<ActorService> {
-        GroupServiceClient::new(self.service())
+    pub fn groups(&self) -> GroupServiceClient<CallerChannel> {
+        GroupServiceClient::new(self.channel())
     }
 
-    pub fn projects(&self) -> ProjectServiceClient<ActorService> {
-        ProjectServiceClient::new(self.service())
+    pub fn projects(&self) -> ProjectServiceClient<CallerChannel> {
+        ProjectServiceClient::new(self.channel())
     }
 
-    pub fn members(&self) -> MemberServiceClient<ActorService> {
-        MemberServiceClient::new(self.service())
+    pub fn members(&self) -> MemberServiceClient<CallerChannel> {
+        MemberServiceClient::new(self.channel())
     }
 
-    pub fn directory(&self) -> DirectoryServiceClient<ActorService> {
-        DirectoryServiceClient::new(self.service())
+    pub fn directory(&self) -> DirectoryServiceClient<CallerChannel> {
+        DirectoryServiceClient::new(self.channel())
     }
 
-    pub fn instance(&self) -> InstanceServiceClient<ActorService> {
-        InstanceServiceClient::new(self.service())
+    pub fn instance(&self) -> InstanceServiceClient<CallerChannel> {
+        InstanceServiceClient::new(self.channel())
     }
 
-    pub fn runners(&self) -> RunnerServiceClient<ActorService> {
-        RunnerServiceClient::new(self.service())
+    pub fn runners(&self) -> RunnerServiceClient<CallerChannel> {
+        RunnerServiceClient::new(self.channel())
     }
 
-    pub fn runner_tokens(&self) -> RunnerTokenServiceClient<ActorService> {
-        RunnerTokenServiceClient::new(self.service())
+    pub fn runner_tokens(&self) -> RunnerTokenServiceClient<CallerChannel> {
+        RunnerTokenServiceClient::new(self.channel())
     }
 }

@@ -6,7 +6,6 @@
 //! (`registry.database`).
 
 mod actor;
-mod answer;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -44,7 +43,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use actor::Actor;
-pub use answer::Answer;
+pub use chassis::testing::answer::Answer;
 
 /// Expands each test into two, one for each database. `with |config| …;` before the tests changes the settings of the
 /// service.

@@ -1,7 +1,15 @@
-use chassis::status::{Refusal, Rejection};
+//! The expected outcome of a call.
+
+#![allow(clippy::panic, reason = "a test fails by a panic")]
+
+use std::fmt::Debug;
+
 use tonic::{Response, Status};
 
+use crate::status::{Refusal, Rejection};
+
 /// The expected outcome of a call.
+#[allow(clippy::missing_panics_doc, reason = "every method panics if the outcome is another one")]
 pub trait Answer<T> {
     /// Returns the message of a call that succeeded.
     fn answer(self) -> T;
@@ -11,9 +19,11 @@ pub trait Answer<T> {
     fn reason(self) -> &'static str;
     /// Returns the code of the reason of a fault; a refusal fails the test.
     fn fault(self) -> &'static str;
+    /// Returns what is wrong with each field of a failed validation, as `path: has already been taken`.
+    fn invalid(self) -> Vec<String>;
 }
 
-impl<T: std::fmt::Debug> Answer<T> for Result<Response<T>, Status> {
+impl<T: Debug> Answer<T> for Result<Response<T>, Status> {
     #[track_caller]
     fn answer(self) -> T {
         match self {
@@ -47,5 +57,13 @@ impl<T: std::fmt::Debug> Answer<T> for Result<Response<T>, Status> {
                 Rejection::Fault(fault) => fault.spec().code,
             },
         }
+    }
+
+    #[track_caller]
+    fn invalid(self) -> Vec<String> {
+        let refusal = self.refusal();
+        assert_eq!(refusal.spec().code, "validation_failed", "{refusal:?}");
+        let fields = refusal.fields().iter();
+        fields.flat_map(|(field, texts)| texts.iter().map(move |text| format!("{field}: {text}"))).collect()
     }
 }
