@@ -102,7 +102,7 @@ pub async fn serve(
 /// Returns how many connections can be served at the same time, so that there are open files for them and for the
 /// upstreams.
 pub fn max_connections(config: &Config, protected: &Table) -> usize {
-    let files = files_for_connections(process::allow_open_files());
+    let files = files_for_connections(process::raise_open_file_limit());
     // Half of the files stay for clients, so that they can connect and ask for the health of the gateway.
     let files_for_upstreams = protected.limit_files(files / 2);
     let possible = files.saturating_sub(files_for_upstreams).max(1);

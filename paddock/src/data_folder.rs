@@ -41,8 +41,8 @@ impl DataFolder {
     ///
     /// # Errors
     /// If one cannot be written.
-    pub fn secrets(&self) -> anyhow::Result<SecretStore> {
-        let store = SecretStore::open(secrets(&self.path));
+    pub fn open_secrets(&self) -> anyhow::Result<SecretStore> {
+        let store = SecretStore::open(secrets_folder(&self.path));
         store.generate_missing(Process::Paddock)?;
         Ok(store)
     }
@@ -52,7 +52,7 @@ impl DataFolder {
     /// # Errors
     /// If it cannot be opened.
     pub async fn connect_registry(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
-        open_database(database(&self.path), max_connections).await
+        open_database(registry_database(&self.path), max_connections).await
     }
 
     /// Connects to the database of job-token-auth.
@@ -60,7 +60,7 @@ impl DataFolder {
     /// # Errors
     /// If it cannot be opened.
     pub async fn connect_job_token_auth(&self, max_connections: u32) -> anyhow::Result<DatabaseConnection> {
-        open_database(self.path.join("job-token-auth.sqlite"), max_connections).await
+        open_database(job_token_auth_database(&self.path), max_connections).await
     }
 
     /// Returns the folder of the spool: captures that are written here before they are shipped.
@@ -93,8 +93,13 @@ async fn open_database(file: PathBuf, max_connections: u32) -> anyhow::Result<Da
 }
 
 /// Returns the file of the database of runner-registry.
-pub fn database(folder: &Path) -> PathBuf {
+pub fn registry_database(folder: &Path) -> PathBuf {
     folder.join("runner-registry.sqlite")
+}
+
+/// Returns the file of the database of job-token-auth.
+fn job_token_auth_database(folder: &Path) -> PathBuf {
+    folder.join("job-token-auth.sqlite")
 }
 
 /// Returns the folder of the spool: captures that are written here before they are shipped.
@@ -103,7 +108,7 @@ pub fn spool(folder: &Path) -> PathBuf {
 }
 
 /// Returns the folder of the secrets.
-pub fn secrets(folder: &Path) -> PathBuf {
+pub fn secrets_folder(folder: &Path) -> PathBuf {
     folder.join("secrets")
 }
 

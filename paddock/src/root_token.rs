@@ -12,7 +12,7 @@ use crate::{
 
 /// Revokes the lost token, writes a new one to its file, and prints the path of the file.
 pub async fn replace(config: &Config) -> anyhow::Result<()> {
-    let file = data_folder::database(&config.data);
+    let file = data_folder::registry_database(&config.data);
     ensure!(file.exists(), "{} does not exist; start `paddock serve` once, it writes the token", file.display());
     let folder = DataFolder::open(&config.data)?;
     let database = folder.connect_registry(1).await?;

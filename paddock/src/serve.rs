@@ -43,7 +43,7 @@ async fn run_services(config: &Config, telemetry: &Telemetry) -> anyhow::Result<
     let metrics_server = telemetry.expose_metrics(&config.paddock.metrics_listen, shutdown.clone()).await;
     metrics_server.context("metrics: set PADDOCK_PADDOCK__METRICS_LISTEN to another address")?;
 
-    let secrets = folder.secrets()?;
+    let secrets = folder.open_secrets()?;
     let keys = IdentityKeys::load(&secrets)?;
     if let Some(id) = keys.key_ids().into_iter().next() {
         metrics::gauge!(INSTANCE_METRIC, "identity_key" => id).set(1.0);

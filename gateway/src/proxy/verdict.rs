@@ -1,5 +1,6 @@
-//! The decision on an access, and the verdict on it: an access is recorded exactly if the upstream responded with
-//! success. A request that ends without a response, for any reason, discards its pending capture.
+//! The decision on an access, and the verdict on it: an access is recorded if the upstream responded with 101, 2xx or 3xx.
+//! A request that ends without such a response discards its pending capture. A capture becomes unresolved if the gateway is
+//! killed before, or if its `best_effort` verdict is left out.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -24,7 +24,7 @@ pub async fn check(client: &Client, config: &Config) -> Option<Finding> {
     if address.is_empty() {
         return None;
     }
-    let keys = IdentityKeys::load(&SecretStore::open(data_folder::secrets(&config.data)));
+    let keys = IdentityKeys::load(&SecretStore::open(data_folder::secrets_folder(&config.data)));
     let key_ids = keys.map(|keys| keys.key_ids()).unwrap_or_default();
     let finding = match fetch_metrics(client, address).await {
         Ok(metrics) => assess_metrics(&metrics, &key_ids),

@@ -64,7 +64,7 @@ fn installation_problem(folder: &Path) -> Option<(String, &'static str)> {
         Ok(_) => {}
         Err(error) => return Some((error.to_string(), remedy_of(&error, REMEDY_NOT_INSTALLED))),
     }
-    match fs::metadata(data_folder::database(folder)) {
+    match fs::metadata(data_folder::registry_database(folder)) {
         Ok(_) => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Some(("nothing was installed here yet".to_owned(), REMEDY_NOT_INSTALLED))
@@ -145,7 +145,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(not_installed(&file).unwrap().finding.ends_with("is not a folder"));
-        fs::write(data_folder::database(folder.path()), "").unwrap();
+        fs::write(data_folder::registry_database(folder.path()), "").unwrap();
         assert!(not_installed(folder.path()).is_none());
     }
 

@@ -9,7 +9,7 @@ use crate::{config::Config, data_folder};
 /// Checks Redis if it holds captures. A missing or unusable URL is a finding of the check of secrets.
 pub async fn check(config: &Config, report: &mut Report) {
     let auth = &config.job_token_auth;
-    let secrets = SecretStore::open(data_folder::secrets(&config.data));
+    let secrets = SecretStore::open(data_folder::secrets_folder(&config.data));
     let Ok(Some(url)) = auth.redis_url(&secrets) else { return };
     let result = inspect_redis(&auth.captures.redis, &url).await;
     report.add(redis_finding(result));

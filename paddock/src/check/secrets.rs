@@ -32,7 +32,7 @@ enum Need {
 }
 
 pub fn check(config: &Config, report: &mut Report) {
-    let folder = data_folder::secrets(&config.data);
+    let folder = data_folder::secrets_folder(&config.data);
     let store = SecretStore::open(&folder);
     let mut all_sound = true;
     for secret in Secret::ALL {
@@ -108,7 +108,7 @@ mod tests {
     fn problems_after(config: &Config, change: impl FnOnce(&Path)) -> Vec<Finding> {
         let data = tempfile::tempdir().unwrap();
         let config = Config { data: data.path().to_owned(), ..config.clone() };
-        let folder = data_folder::secrets(data.path());
+        let folder = data_folder::secrets_folder(data.path());
         SecretStore::open(&folder).generate_missing(Process::Paddock).unwrap();
         change(&folder);
         let mut report = Report::default();

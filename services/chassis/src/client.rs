@@ -1,7 +1,7 @@
 //! The client side of calls between processes: a channel that signs the identity of the caller, carries the trace context and
 //! enforces a deadline, and the one loop that repeats failed calls.
 //!
-//! A channel needs keys, and a call without a context fails before it is sent, so that no call lacks an identity.
+//! A channel needs keys, and a call without a context fails before it is sent, so that no call but the comparison of contracts lacks an identity.
 
 use std::{
     future::Future,

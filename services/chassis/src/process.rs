@@ -25,7 +25,7 @@ pub async fn listen(address: &str) -> io::Result<TcpListener> {
 
 /// Raises the soft limit of open files to the hard limit and returns the limit in force. Most systems start a process with a low
 /// soft limit, which one client could use up with connections.
-pub fn allow_open_files() -> u64 {
+pub fn raise_open_file_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let allowed = if raised.is_ok() { maximum } else { current };
@@ -76,7 +76,7 @@ mod tests {
         let maximum = getrlimit(Resource::Nofile).maximum;
         let low = Rlimit { current: maximum.map(|maximum| maximum.min(256)).or(Some(256)), maximum };
         assert!(setrlimit(Resource::Nofile, low).is_ok());
-        assert_eq!(allow_open_files(), maximum.unwrap_or(u64::MAX));
+        assert_eq!(raise_open_file_limit(), maximum.unwrap_or(u64::MAX));
         assert_eq!(getrlimit(Resource::Nofile).current, maximum);
     }
 }

@@ -90,13 +90,13 @@ impl Service {
         let mut serving = std::pin::pin!(self.server.serve(listener, stop_serving.clone()));
         let served = tokio::select! {
             served = &mut serving => served,
-            () = self.captures.failed() => {
+            () = self.captures.wait_for_failure() => {
                 stop_serving.cancel();
                 serving.await
             }
         };
         self.stopped.cancel();
-        let captures_stopped = self.captures.stopped().await;
+        let captures_stopped = self.captures.wait_until_stopped().await;
         db::close(&self.database).await;
         served.map_err(Error::internal)?;
         captures_stopped

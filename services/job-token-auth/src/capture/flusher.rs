@@ -39,7 +39,7 @@ impl Flusher {
 
     /// Moves records until the stop signal.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut outage = Outage::new("captures cannot be brought into the log; they are kept");
+        let mut outage = Outage::new("records cannot be written to the log");
         while !stop.is_cancelled() {
             match self.move_batch().await {
                 Ok(()) => outage.ended(),

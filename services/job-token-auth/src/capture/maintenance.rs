@@ -1,5 +1,6 @@
-//! Tasks that run at an interval, for each partition: captures without a verdict become unresolved, acknowledged record numbers are
-//! saved, gaps are looked for. Each task needs only its own store, so it goes on while another store is away.
+//! Tasks that run at an interval. For each partition, captures without a verdict become unresolved, acknowledged record numbers are
+//! saved, and gaps are looked for; for the process, ages are reported. The first of them does not need the log, so it goes on while
+//! the log is away.
 
 use std::{
     sync::{
@@ -126,7 +127,7 @@ impl LossDetector {
         let outage = Outage::new("lost captures cannot be looked for");
         let mut rounds = Rounds { outage, interval, stop: written };
         while rounds.wait_for_next(self.check_stream().await).await {}
-        // If this fails, as much is missing as after a crash.
+        // If this fails, a later loss may go undetected, as after a crash.
         let _ = self.save_acknowledged().await;
     }
 

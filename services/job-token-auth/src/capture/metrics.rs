@@ -86,7 +86,7 @@ pub fn describe() {
     describe_counter!(
         FAILURES,
         "steps of captures that the store did not take, by mode and cause: full (the queue was full), timeout, stopping (the \
-         process ends); their requests were answered 503"
+         process ends); a begin or flush caused a 503, a discard (mode unknown) leaves an unresolved capture"
     );
     describe_counter!(SPOOL_FAILURES, "records that the spool did not take; they went to the store directly");
     describe_gauge!(

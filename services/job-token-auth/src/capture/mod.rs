@@ -145,15 +145,15 @@ impl Captures {
     }
 
     /// Waits until a background task fails, forever if none does. The process must then end.
-    pub async fn failed(&self) {
-        self.0.supervisor.failed().await;
+    pub async fn wait_for_failure(&self) {
+        self.0.supervisor.wait_for_failure().await;
     }
 
     /// Waits until what is under way at `stopped` is written.
     ///
     /// # Errors
     /// If a background task failed; the error names it.
-    pub async fn stopped(&self) -> Result<()> {
+    pub async fn wait_until_stopped(&self) -> Result<()> {
         self.0.supervisor.wait().await.map_err(Error::internal)
     }
 

@@ -40,7 +40,7 @@ impl Outage {
         let cause = error.to_string();
         let is_known = self.logged.as_ref().is_some_and(|last| last.cause == cause || last.at.elapsed() < LOG_INTERVAL);
         if !is_known {
-            tracing::error!(error = cause, "{}; it is tried again until it works", self.description);
+            tracing::error!(error = cause, "{}; retrying", self.description);
             self.logged = Some(LoggedCause { cause, at: Instant::now() });
         }
     }
@@ -51,7 +51,7 @@ impl Outage {
         self.logged = None;
         if let Some(since) = self.since.take() {
             let seconds = since.elapsed().as_secs();
-            tracing::info!(seconds, "over: {}", self.description);
+            tracing::info!(seconds, "recovered: {}", self.description);
         }
     }
 

@@ -65,7 +65,7 @@ impl Supervisor {
     }
 
     /// Waits for the first failure, forever if there is none.
-    pub async fn failed(&self) {
+    pub async fn wait_for_failure(&self) {
         self.has_failed.cancelled().await;
     }
 
@@ -114,7 +114,7 @@ mod tests {
         let supervisor = Supervisor::new(stopped.clone());
         supervisor.spawn("healthy", stopped.clone().cancelled_owned());
         supervisor.spawn("flusher of partition 3", async { panic!("out of {}", "luck") });
-        supervisor.failed().await;
+        supervisor.wait_for_failure().await;
         stopped.cancel();
         let failure = supervisor.wait().await.unwrap_err();
         let expected = "the background task `flusher of partition 3` of captures panicked: out of luck";
@@ -126,7 +126,7 @@ mod tests {
         let supervisor = Supervisor::new(CancellationToken::new());
         supervisor.spawn("shipper", async {}).await.unwrap();
         supervisor.spawn("later", async { panic!("a consequence") }).await.unwrap();
-        supervisor.failed().await;
+        supervisor.wait_for_failure().await;
         let failure = supervisor.wait().await.unwrap_err();
         assert_eq!(failure.to_string(), "the background task `shipper` of captures ended before shutdown");
     }
@@ -135,7 +135,7 @@ mod tests {
     async fn a_thread_that_panics_is_a_failure() {
         let supervisor = Supervisor::new(CancellationToken::new());
         supervisor.spawn_thread("spool", || panic!("no disk")).unwrap();
-        supervisor.failed().await;
+        supervisor.wait_for_failure().await;
         assert_eq!(supervisor.wait().await.unwrap_err().task, "spool");
     }
 
@@ -149,6 +149,6 @@ mod tests {
         supervisor.spawn_thread("spool", move || drop(ended)).unwrap();
         thread_ended.await.unwrap_err();
         assert_eq!(supervisor.wait().await, Ok(()));
-        assert_eq!(supervisor.failed().now_or_never(), None);
+        assert_eq!(supervisor.wait_for_failure().now_or_never(), None);
     }
 }

@@ -370,7 +370,7 @@ impl Running {
     /// Stops as a process does after SIGTERM.
     pub async fn stop(mut self) {
         self.stopped.cancel();
-        self.captures.stopped().await.unwrap();
+        self.captures.wait_until_stopped().await.unwrap();
         self.runtime.take().unwrap().shutdown_background();
     }
 
