@@ -89,7 +89,7 @@ pub enum Reason {
     RunnerTokenUnknown = 21,
     /// The runner token has expired.
     RunnerTokenExpired = 22,
-    /// The runner token was replaced by a rotation, and its successor is in use.
+    /// The runner token was replaced by a rotation, and no manager that may still use it presents it.
     RunnerTokenSuperseded = 23,
     /// The runner token was revoked by a reset by runner id.
     RunnerTokenRevoked = 24,
@@ -101,6 +101,12 @@ pub enum Reason {
     RunnerUnassigned = 27,
     /// Legacy registration with a registration token is not offered.
     RegistrationDisallowed = 28,
+    /// The runner of the token was deleted. The message says on which day.
+    RunnerRemoved = 29,
+    /// The runner has rotated its token more often than its managers need.
+    RotationLimited = 30,
+    /// The limit of requests for this route and credential is reached.
+    TooManyRequests = 31,
     /// The caller may not do this with this object.
     AccessDenied = 40,
     /// The caller may not create or change this.
@@ -261,6 +267,9 @@ impl Reason {
             Self::RotationDeadlinePassed => "REASON_ROTATION_DEADLINE_PASSED",
             Self::RunnerUnassigned => "REASON_RUNNER_UNASSIGNED",
             Self::RegistrationDisallowed => "REASON_REGISTRATION_DISALLOWED",
+            Self::RunnerRemoved => "REASON_RUNNER_REMOVED",
+            Self::RotationLimited => "REASON_ROTATION_LIMITED",
+            Self::TooManyRequests => "REASON_TOO_MANY_REQUESTS",
             Self::AccessDenied => "REASON_ACCESS_DENIED",
             Self::InsufficientPermissions => "REASON_INSUFFICIENT_PERMISSIONS",
             Self::AdminRequired => "REASON_ADMIN_REQUIRED",
@@ -351,6 +360,9 @@ impl Reason {
             "REASON_ROTATION_DEADLINE_PASSED" => Some(Self::RotationDeadlinePassed),
             "REASON_RUNNER_UNASSIGNED" => Some(Self::RunnerUnassigned),
             "REASON_REGISTRATION_DISALLOWED" => Some(Self::RegistrationDisallowed),
+            "REASON_RUNNER_REMOVED" => Some(Self::RunnerRemoved),
+            "REASON_ROTATION_LIMITED" => Some(Self::RotationLimited),
+            "REASON_TOO_MANY_REQUESTS" => Some(Self::TooManyRequests),
             "REASON_ACCESS_DENIED" => Some(Self::AccessDenied),
             "REASON_INSUFFICIENT_PERMISSIONS" => Some(Self::InsufficientPermissions),
             "REASON_ADMIN_REQUIRED" => Some(Self::AdminRequired),
@@ -1077,6 +1089,9 @@ pub enum InternalHeader {
     ContractDigest = 2,
     /// The signed identity of a job for a protected upstream: the job, its project, its user, and the target projects.
     JobIdentity = 3,
+    /// Whom the presented credential belongs to: `runner/14`, `user/2`, `job/7`. A service sets it on its responses, refusals
+    /// included, for the log of the gateway. No client sees it.
+    ClientId = 4,
 }
 impl InternalHeader {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1089,6 +1104,7 @@ impl InternalHeader {
             Self::CallerIdentity => "INTERNAL_HEADER_CALLER_IDENTITY",
             Self::ContractDigest => "INTERNAL_HEADER_CONTRACT_DIGEST",
             Self::JobIdentity => "INTERNAL_HEADER_JOB_IDENTITY",
+            Self::ClientId => "INTERNAL_HEADER_CLIENT_ID",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1098,6 +1114,7 @@ impl InternalHeader {
             "INTERNAL_HEADER_CALLER_IDENTITY" => Some(Self::CallerIdentity),
             "INTERNAL_HEADER_CONTRACT_DIGEST" => Some(Self::ContractDigest),
             "INTERNAL_HEADER_JOB_IDENTITY" => Some(Self::JobIdentity),
+            "INTERNAL_HEADER_CLIENT_ID" => Some(Self::ClientId),
             _ => None,
         }
     }
