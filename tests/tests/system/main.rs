@@ -12,6 +12,7 @@ mod distributed;
 mod docs;
 mod expiry_and_deadline;
 mod fixtures;
+mod fleet;
 mod job_tokens;
 mod literals;
 mod operator;

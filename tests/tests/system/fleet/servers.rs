@@ -1,0 +1,82 @@
+//! The processes that the fleet calls, in one process or in three, and their end by SIGKILL.
+
+use std::time::Duration;
+
+use rand::{RngExt as _, rngs::StdRng};
+use system::{Api, Database, Distributed, FakeClock, Paddock, Program, within};
+
+/// Maximum time until a killed process serves again.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// Paddock in one of its forms.
+pub enum Servers {
+    /// `paddock serve` on SQLite.
+    One(Paddock),
+    /// A process for each service.
+    Three(Distributed),
+}
+
+impl Servers {
+    /// Starts one process on SQLite, with this clock.
+    pub fn one(clock: &FakeClock) -> Self {
+        let settings = settings(clock);
+        Self::One(Paddock::start_with(&borrowed(&settings)))
+    }
+
+    /// Starts three processes, with this clock.
+    pub fn three(database: &Database, clock: &FakeClock) -> Self {
+        let settings = settings(clock);
+        Self::Three(Distributed::start(database, &borrowed(&settings)))
+    }
+
+    /// The port of the REST API.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::One(paddock) => paddock.port(),
+            Self::Three(distributed) => distributed.port,
+        }
+    }
+
+    /// The first user, an administrator.
+    pub fn root(&self) -> Api {
+        match self {
+            Self::One(paddock) => paddock.root(),
+            Self::Three(distributed) => distributed.root(),
+        }
+    }
+
+    /// Chooses a process that holds runner tokens or passes them on.
+    pub fn choose_victim(&mut self, random: &mut StdRng) -> &mut Program {
+        match self {
+            Self::One(paddock) => paddock.program_mut(),
+            Self::Three(distributed) if random.random() => &mut distributed.gateway,
+            Self::Three(distributed) => &mut distributed.registry.program,
+        }
+    }
+
+    /// Waits until calls are answered again.
+    pub async fn wait_until_ready(&self) {
+        let api = Api::anonymous(&format!("http://127.0.0.1:{}", self.port()));
+        let ready = within(RECOVERY, async || (api.get_outside("/-/readiness").await.status == 200).then_some(()));
+        assert!(ready.await.is_some(), "not ready after a restart");
+    }
+
+    /// Asserts that no process reported an error or panicked, and stops them.
+    pub fn stop(self) {
+        match self {
+            Self::One(paddock) => paddock.stop(),
+            Self::Three(distributed) => distributed.stop(),
+        }
+    }
+}
+
+fn settings(clock: &FakeClock) -> Vec<(&'static str, String)> {
+    let mut settings = clock.settings();
+    // The lines of hundreds of thousands of requests would fill the memory of the test.
+    settings.push(("PADDOCK_TELEMETRY__LOG_FILTER", "warn".to_owned()));
+    settings
+}
+
+fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
+    settings.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
