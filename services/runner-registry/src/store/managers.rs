@@ -69,7 +69,6 @@ pub async fn is_awaited(db: &impl ConnectionTrait, token: &runner_token::Model, 
         .filter(Column::RunnerId.eq(token.runner_id))
         .filter(Column::SystemId.ne(LEGACY_SYSTEM_ID))
         .filter(Column::Generation.lte(token.generation))
-        .filter(Column::CreatedAt.lte(token.retired_at))
         .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))));
     Ok(waiting.exists(db).await?)
 }

@@ -65,12 +65,6 @@ impl From<&runner_token::Model> for rotation::Token {
     }
 }
 
-impl From<&runner_manager::Model> for rotation::Manager {
-    fn from(row: &runner_manager::Model) -> Self {
-        Self { generation: row.generation, created_at: timestamp::time(row.created_at) }
-    }
-}
-
 /// Finds a token by its digest, with its runner and the manager of that system id, in one query.
 pub async fn find(db: &impl ConnectionTrait, digest: &Digest, system_id: &str) -> Result<Option<PresentedToken>> {
     let query = runner_token::Entity::find().select_only();

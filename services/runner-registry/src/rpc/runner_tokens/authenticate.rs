@@ -138,7 +138,7 @@ impl Attempt<'_> {
     }
 
     fn may_manager_use(&self, token: &runner_token::Model) -> bool {
-        self.manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), &manager.into()))
+        self.manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), manager.generation))
     }
 
     /// Logs the use of a replaced token: by a manager that missed the rotation, or by a thief.

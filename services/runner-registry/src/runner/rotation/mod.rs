@@ -35,15 +35,6 @@ pub struct Token {
     pub retired_at: Option<OffsetDateTime>,
 }
 
-/// The fields that decide whether a manager may use a retiring token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Manager {
-    /// The highest generation of the token that it was seen with.
-    pub generation: i32,
-    /// When it was first seen.
-    pub created_at: OffsetDateTime,
-}
-
 /// Why a known token does not authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InactiveReason {
@@ -95,12 +86,14 @@ fn has_passed(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
     instant.is_some_and(|instant| now >= instant)
 }
 
-/// Reports whether a manager may use a retiring token: it was known before the token began to retire, and has not used a
-/// newer one. The system id that names the manager is no credential. It gives no more than the token gave before.
+/// Reports whether a known manager may use a retiring token: the newest generation that it was seen with is not newer.
+///
+/// Nobody becomes known by a retiring token, so such a manager was known before the token began to retire. That needs no
+/// comparison of times, and so holds when a clock jumps. The system id that names the manager is no credential: it gives no
+/// more than the token gave before.
 #[must_use]
-pub fn may_use_retiring(token: &Token, manager: &Manager) -> bool {
-    let was_known = token.retired_at.is_some_and(|retired_at| manager.created_at <= retired_at);
-    was_known && manager.generation <= token.generation
+pub fn may_use_retiring(token: &Token, manager_generation: i32) -> bool {
+    manager_generation <= token.generation
 }
 
 /// What a rotation returns.

@@ -263,6 +263,12 @@ both_databases! {
         fleet.run("", "resets T1 = T2; at 600; p1 polls T2 = expired; resets T1 = T3; p1 polls T3 = ok").await;
     }
 
+    async fn a_clock_that_was_ahead_locks_no_manager_out(registry) {
+        set_life(registry, LIFE).await;
+        let mut fleet = Fleet::start(registry, instance()).await;
+        fleet.run("", "at 86400; p4 polls T1 = ok; at 60; resets T1 = T2; p1 polls T2 = ok; p4 polls T1 = ok; resets T1 = T3; p4 polls T3 = ok").await;
+    }
+
     async fn a_client_that_rotates_without_end_is_slowed_down(registry) {
         set_life(registry, LIFE).await;
         let mut fleet = Fleet::start(registry, instance()).await;
