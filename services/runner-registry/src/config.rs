@@ -40,7 +40,7 @@ pub struct Config {
 /// How runner tokens are rotated.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Rotation {
-    /// How long the old token stays valid while its successor is unused, in seconds.
+    /// How long a retiring token without an expiry works, in seconds.
     pub overlap_seconds: u32,
 }
 
@@ -65,7 +65,7 @@ pub struct ProcessConfig {
 }
 
 impl Rotation {
-    /// How long the old token stays valid while its successor is unused.
+    /// How long a retiring token without an expiry works.
     #[must_use]
     pub fn overlap(self) -> Duration {
         Duration::seconds(self.overlap_seconds.into())

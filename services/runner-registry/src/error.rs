@@ -12,6 +12,10 @@ use sea_orm::DbErr;
 /// The result of a function that a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Seconds after which a client that rotates too often may try again. Its programs hold a lock while they wait, so it is
+/// well below a minute.
+const ROTATION_RETRY_SECONDS: u32 = 30;
+
 /// Why a call fails. A client can cause every variant but the last two.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -51,6 +55,9 @@ pub enum Error {
     /// The rotation deadline of the runner token has passed.
     #[error("the rotation deadline has passed")]
     RotationDeadlinePassed,
+    /// The runner has minted more tokens lately than its managers need.
+    #[error("the runner token is rotated too often")]
+    RotationLimited,
     /// The project runner is assigned to no project.
     #[error("the runner is assigned to no project")]
     RunnerUnassigned,
@@ -211,6 +218,7 @@ impl Error {
             Self::RunnerTokenRevoked => Reason::RunnerTokenRevoked,
             Self::RunnerTokenWrongKind => Reason::RunnerTokenWrongKind,
             Self::RotationDeadlinePassed => Reason::RotationDeadlinePassed,
+            Self::RotationLimited => Reason::RotationLimited,
             Self::RunnerUnassigned => Reason::RunnerUnassigned,
             Self::RegistrationDisallowed => Reason::RegistrationDisallowed,
             Self::AccessDenied => Reason::AccessDenied,
@@ -253,6 +261,7 @@ impl From<Error> for Rejection {
         let precise = match error {
             Error::Database(error) => return error.into(),
             Error::Fault(fault) => return fault.into(),
+            Error::RotationLimited => refusal.with_retry_after(ROTATION_RETRY_SECONDS),
             Error::ParameterMissing(names) => {
                 let texts: Vec<_> = names.iter().map(|name| format!("{name} is missing")).collect();
                 refusal.with_message(texts.join(", "))

@@ -6,14 +6,21 @@ use token::FormError;
 
 use super::contact::Contact;
 use crate::{
-    entity::{runner, runner_manager, runner_token},
+    entity::{
+        runner, runner_manager,
+        runner_token::{self, TokenState},
+    },
     error::{Error, Result},
     rpc::State,
     runner::{
         rotation::{self, Authentication, InactiveReason},
         token::RunnerToken,
     },
-    store::{self, runner_tokens, runners},
+    store::{
+        self, managers,
+        runner_tokens::{self, PresentedToken},
+        runners,
+    },
 };
 
 /// A token that authenticates, and its runner.
@@ -39,21 +46,116 @@ impl From<InactiveReason> for Error {
     }
 }
 
+/// What a token is presented for. It decides who may still use a retiring token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A call of a manager, which names itself.
+    ManagerCall,
+    /// A rotation, which names no manager.
+    Rotation,
+    /// The deletion of the calling manager.
+    ManagerUnregistration,
+    /// The deletion of the runner, which names no manager.
+    RunnerUnregistration,
+}
+
 /// Authenticates a presented token. The first use of a successor promotes it.
-pub async fn authenticate(state: &State, text: &str, contact: &Contact) -> Result<Authenticated> {
+pub async fn authenticate(state: &State, text: &str, contact: &Contact, purpose: Purpose) -> Result<Authenticated> {
     let digest = parse_token(text)?.digest();
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
-    let runner_tokens::PresentedToken { token, runner, manager } = presented.ok_or(Error::RunnerTokenUnknown)?;
-    let token = match rotation::authenticate(&(&token).into(), now) {
-        Authentication::Accepted => token,
-        Authentication::AcceptedAsSuccessor => promote_successor(state, &token, now).await?,
-        Authentication::Refused(reason) => {
-            log_superseded_use(&token, reason, contact, now);
-            return Err(reason.into());
-        }
-    };
+    let presented = presented.ok_or(Error::RunnerTokenUnknown)?;
+    let attempt = Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
+    let token = attempt.admit(presented.token).await?;
+    let PresentedToken { runner, manager, .. } = presented;
     Ok(Authenticated { token, runner, manager, now })
+}
+
+/// One presentation of a token.
+struct Attempt<'a> {
+    state: &'a State,
+    contact: &'a Contact,
+    purpose: Purpose,
+    runner: &'a runner::Model,
+    manager: Option<&'a runner_manager::Model>,
+    now: OffsetDateTime,
+}
+
+impl Attempt<'_> {
+    /// Returns the token if it authenticates for this purpose. A successor has been promoted.
+    async fn admit(&self, token: runner_token::Model) -> Result<runner_token::Model> {
+        match self.decide(&token) {
+            Authentication::Accepted => Ok(token),
+            Authentication::AcceptedAsSuccessor => self.admit_successor(token).await,
+            Authentication::Retiring => self.admit_retiring(token).await,
+            Authentication::Refused(reason) => Err(self.refuse(&token, reason)),
+        }
+    }
+
+    fn decide(&self, token: &runner_token::Model) -> Authentication {
+        rotation::authenticate(&token.into(), self.state.config.rotation.overlap(), self.now)
+    }
+
+    /// Promotes a successor. Another call can have promoted or replaced it meanwhile; then its new state decides.
+    async fn admit_successor(&self, token: runner_token::Model) -> Result<runner_token::Model> {
+        let token = self.promote(token.id).await?;
+        match self.decide(&token) {
+            Authentication::Accepted => Ok(token),
+            Authentication::Retiring => self.admit_retiring(token).await,
+            Authentication::Refused(reason) => Err(self.refuse(&token, reason)),
+            Authentication::AcceptedAsSuccessor => Err(Error::internal("a promoted token is still a successor")),
+        }
+    }
+
+    /// Promotes a token under the lock of its runner if it is still a successor, and returns it as it is then. The
+    /// generation of the manager is recorded in the same transaction: from then on the manager has moved.
+    async fn promote(&self, token_id: i64) -> Result<runner_token::Model> {
+        let tx = store::begin(&self.state.database).await?;
+        let runner = runners::lock(&tx, self.runner.id).await?.ok_or(Error::RunnerTokenUnknown)?;
+        let token = runner_tokens::find_by_id(&tx, token_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+        if self.decide(&token) != Authentication::AcceptedAsSuccessor {
+            return Ok(token);
+        }
+        let overlap = self.state.config.rotation.overlap();
+        let former = if overlap.is_zero() { TokenState::Superseded } else { TokenState::Retiring };
+        let promoted = runner_tokens::promote(&tx, token, former, self.now).await?;
+        if self.purpose == Purpose::ManagerCall {
+            let Contact { system_id, info, .. } = self.contact;
+            managers::record(&tx, runner.id, system_id, promoted.generation, info, self.now).await?;
+        }
+        tx.commit().await?;
+        tracing::info!(runner_id = runner.id, generation = promoted.generation, "runner token promoted");
+        Ok(promoted)
+    }
+
+    async fn admit_retiring(&self, token: runner_token::Model) -> Result<runner_token::Model> {
+        let is_admitted = match self.purpose {
+            Purpose::ManagerCall | Purpose::ManagerUnregistration => self.contact.is_named() && self.may_manager_use(&token),
+            Purpose::Rotation => managers::is_awaited(&self.state.database, &token, self.now).await?,
+            Purpose::RunnerUnregistration => false,
+        };
+        if is_admitted { Ok(token) } else { Err(self.refuse(&token, InactiveReason::Superseded)) }
+    }
+
+    fn may_manager_use(&self, token: &runner_token::Model) -> bool {
+        self.manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), manager.generation))
+    }
+
+    /// Logs the use of a replaced token: by a manager that missed the rotation, or by a thief.
+    fn refuse(&self, token: &runner_token::Model, reason: InactiveReason) -> Error {
+        if reason == InactiveReason::Superseded {
+            let since = token.retired_at.or(token.superseded_at);
+            tracing::info!(
+                runner_id = token.runner_id,
+                generation = token.generation,
+                system_id = self.contact.system_id,
+                address = self.contact.info.ip_address,
+                superseded_since_seconds = since.map(|since| (self.now - timestamp::time(since)).whole_seconds()),
+                "superseded runner token presented"
+            );
+        }
+        reason.into()
+    }
 }
 
 /// Refuses registration tokens, which GitLab retired: any token that Paddock did not issue.
@@ -81,40 +183,4 @@ fn parse_token(text: &str) -> Result<RunnerToken> {
 
 fn has_prefix(text: &str, kind: CredentialKind) -> bool {
     kind.spec().is_some_and(|spec| text.starts_with(spec.prefix))
-}
-
-/// Promotes a successor, unless another call has promoted it.
-async fn promote_successor(
-    state: &State,
-    token: &runner_token::Model,
-    now: OffsetDateTime,
-) -> Result<runner_token::Model> {
-    let tx = store::begin(&state.database).await?;
-    let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
-    let token = rows.into_iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)?;
-    let promoted = match rotation::authenticate(&(&token).into(), now) {
-        Authentication::Accepted => token,
-        Authentication::AcceptedAsSuccessor => runner_tokens::promote(&tx, token, now).await?,
-        Authentication::Refused(reason) => return Err(reason.into()),
-    };
-    tx.commit().await?;
-    tracing::info!(runner_id = runner.id, generation = promoted.generation, "runner token promoted");
-    Ok(promoted)
-}
-
-/// Logs the use of a superseded token: by a manager that missed the rotation, or by a thief.
-fn log_superseded_use(token: &runner_token::Model, reason: InactiveReason, contact: &Contact, now: OffsetDateTime) {
-    if reason != InactiveReason::Superseded {
-        return;
-    }
-    let since = token.superseded_at.or(token.overlap_ends_at);
-    tracing::info!(
-        runner_id = token.runner_id,
-        generation = token.generation,
-        system_id = contact.system_id,
-        address = contact.info.ip_address,
-        superseded_since_seconds = since.map(|since| (now - timestamp::time(since)).whole_seconds()),
-        "superseded runner token presented"
-    );
 }

@@ -8,11 +8,8 @@ use crate::{
     directory::text,
     error::{Error, Result},
     runner::validation::MAX_NAME,
-    store::managers::Info,
+    store::managers::{Info, LEGACY_SYSTEM_ID},
 };
-
-/// The system id of a runner program that sends none.
-const LEGACY: &str = "<legacy>";
 
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
@@ -29,7 +26,7 @@ pub struct Contact {
 impl Contact {
     /// The contact of a manager.
     pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, address: Option<IpAddr>) -> Result<Self> {
-        let system_id = system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY.to_owned());
+        let system_id = system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY_SYSTEM_ID.to_owned());
         if system_id.chars().count() > MAX_SYSTEM_ID {
             let text = format!("system_id is too long (maximum is {MAX_SYSTEM_ID} characters)");
             return Err(Error::ParameterInvalid(text));
@@ -52,6 +49,11 @@ impl Contact {
     pub fn of_no_manager(address: Option<IpAddr>) -> Self {
         let info = Info { ip_address: address.map(|address| address.to_string()), ..Info::default() };
         Self { system_id: String::new(), info }
+    }
+
+    /// Reports whether the call names one manager by its system id.
+    pub fn is_named(&self) -> bool {
+        self.has_manager() && self.system_id != LEGACY_SYSTEM_ID
     }
 
     /// Reports whether the call comes from a manager.
@@ -77,8 +79,8 @@ mod tests {
 
     #[test]
     fn a_system_id_has_at_most_64_characters() {
-        assert_eq!(Contact::new(None, None, None).unwrap().system_id, LEGACY);
-        assert_eq!(contact("").unwrap().system_id, LEGACY);
+        assert_eq!(Contact::new(None, None, None).unwrap().system_id, LEGACY_SYSTEM_ID);
+        assert_eq!(contact("").unwrap().system_id, LEGACY_SYSTEM_ID);
         assert_eq!(contact("s_1").unwrap().system_id, "s_1");
         assert!(contact(&"\u{e9}".repeat(64)).is_ok());
         assert!(matches!(contact(&"\u{e9}".repeat(65)), Err(Error::ParameterInvalid(_))));

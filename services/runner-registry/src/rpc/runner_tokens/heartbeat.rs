@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{authenticate::Authenticated, contact::Contact};
 use crate::{
-    entity::runner_manager,
+    entity::{runner_manager, runner_token},
     error::Result,
     rpc::State,
     store::{
@@ -27,7 +27,11 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
     let is_manager_due = contact.has_manager()
         && match &authenticated.manager {
             None => true,
-            Some(manager) => is_due(Some(manager.contacted_at), interval, now) || is_news(manager, &contact.info),
+            Some(manager) => {
+                has_moved(manager, &authenticated.token)
+                    || is_due(Some(manager.contacted_at), interval, now)
+                    || is_news(manager, &contact.info)
+            }
         };
     if !is_manager_due && !is_runner_due {
         return;
@@ -44,6 +48,11 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
 /// a runner that is gone would count as online until then.
 fn is_due(contacted_at: Option<i64>, interval: Duration, now: OffsetDateTime) -> bool {
     contacted_at.is_none_or(|contacted_at| (now - timestamp::time(contacted_at)).abs() >= interval)
+}
+
+/// Reports whether the manager uses a newer token than before. It is recorded at once: a retiring token depends on it.
+fn has_moved(manager: &runner_manager::Model, token: &runner_token::Model) -> bool {
+    manager.generation < token.generation
 }
 
 /// Reports whether the manager sends something that is not recorded. Its address does not count: it may change with
@@ -67,7 +76,8 @@ async fn write_contact(state: &State, authenticated: &Authenticated, contact: &C
     // The runner first: its row orders all changes below it.
     let exists = managers::record_contact(&tx, runner_id, &contact.info, now).await?;
     if exists && contact.has_manager() {
-        managers::record(&tx, runner_id, &contact.system_id, &contact.info, now).await?;
+        let generation = authenticated.token.generation;
+        managers::record(&tx, runner_id, &contact.system_id, generation, &contact.info, now).await?;
     }
     Ok(tx.commit().await?)
 }

@@ -10,7 +10,10 @@ use proto::{
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
-use self::{authenticate::Authenticated, contact::Contact};
+use self::{
+    authenticate::{Authenticated, Purpose},
+    contact::Contact,
+};
 use crate::{
     entity::runner,
     error::{Error, Result},
@@ -42,7 +45,7 @@ impl RunnerTokens {
         address: Option<IpAddr>,
     ) -> Result<Authenticated> {
         let contact = Contact::new(system_id, info, address)?;
-        let authenticated = authenticate::authenticate(&self.0, token, &contact).await?;
+        let authenticated = authenticate::authenticate(&self.0, token, &contact, Purpose::ManagerCall).await?;
         heartbeat::record(&self.0, &authenticated, &contact).await;
         Ok(authenticated)
     }
@@ -96,7 +99,8 @@ impl RunnerTokenService for RunnerTokens {
     ) -> Result<Response<message::UnregisterRunnerResponse>, Status> {
         let (address, request) = split_request(request)?;
         let contact = Contact::of_no_manager(address);
-        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
+        let purpose = Purpose::RunnerUnregistration;
+        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact, purpose).await?;
         store::runners::delete(&self.0.database, authenticated.runner.id).await?;
         Ok(Response::new(message::UnregisterRunnerResponse {}))
     }
@@ -110,7 +114,7 @@ impl RunnerTokenService for RunnerTokens {
             return Err(Error::ParameterMissing(vec!["system_id"]).into());
         }
         let contact = Contact::new(Some(request.system_id), None, address)?;
-        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
+        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact, Purpose::ManagerUnregistration).await?;
         store::managers::delete(&self.0.database, authenticated.runner.id, &contact.system_id).await?;
         Ok(Response::new(message::UnregisterRunnerManagerResponse {}))
     }

@@ -3,11 +3,11 @@
 
 use chassis::secrets::SecretText;
 use proto::timestamp;
-use sea_orm::DatabaseTransaction;
-use time::{Duration, OffsetDateTime};
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use time::OffsetDateTime;
 
 use super::{
-    authenticate::{Authenticated, authenticate},
+    authenticate::{Authenticated, Purpose, authenticate},
     contact::Contact,
     heartbeat,
 };
@@ -17,11 +17,11 @@ use crate::{
     rpc::State,
     runner::{
         expiry,
-        rotation::{self, Rotation},
+        rotation::{self, Authentication, Rotation},
         seal::{SealKeys, TokenRow},
         token::RunnerToken,
     },
-    store::{self, intervals, runner_tokens, runners},
+    store::{self, intervals, managers, runner_tokens, runners},
 };
 
 const ROTATIONS: &str = "paddock_rotations_total";
@@ -57,19 +57,36 @@ pub async fn rotate(state: &State, text: &str, contact: &Contact) -> Result<Rota
 }
 
 async fn authenticate_and_rotate(state: &State, text: &str, contact: &Contact) -> Result<Answer> {
-    let authenticated = authenticate(state, text, contact).await?;
+    let authenticated = authenticate(state, text, contact, Purpose::Rotation).await?;
     heartbeat::record(state, &authenticated, contact).await;
     let Authenticated { token, runner, now, .. } = authenticated;
     // Decide without a lock if no write is needed, so that refused clients do not delay the others. Read the token
-    // again together with its successor: one that was superseded meanwhile must not get the successor of another token.
-    let rows = match token.overlap_ends_at {
-        Some(_) => runner_tokens::active_and(&state.database, runner.id, token.id).await?,
-        None => vec![token.clone()],
-    };
-    let unassigned = runners::is_unassigned(&state.database, &runner).await?;
-    match repeated_successor(&state.seal, find_presented_token(&rows, &token)?, &rows, unassigned, now)? {
+    // again together with its successor: one that ended meanwhile must not get the successor of another token.
+    if runners::is_unassigned(&state.database, &runner).await? {
+        return Err(Error::RunnerUnassigned);
+    }
+    let rows = runner_tokens::successor_and(&state.database, runner.id, token.id).await?;
+    let token = find_presented_token(&rows, token.id)?;
+    check_still_authenticates(state, &state.database, token, now).await?;
+    match repeated_successor(&state.seal, token, find_successor(&rows), now)? {
         Some(same) => Ok(Answer::Repeated(same)),
-        None => mint_successor(state, &token, now).await,
+        None => mint_successor(state, token, now).await,
+    }
+}
+
+/// Checks a token that authenticated once more, because its state can have changed meanwhile.
+async fn check_still_authenticates(
+    state: &State,
+    db: &impl ConnectionTrait,
+    token: &runner_token::Model,
+    now: OffsetDateTime,
+) -> Result<()> {
+    match rotation::authenticate(&token.into(), state.config.rotation.overlap(), now) {
+        Authentication::Accepted => Ok(()),
+        Authentication::Retiring if managers::is_awaited(db, token, now).await? => Ok(()),
+        Authentication::Retiring => Err(Error::RunnerTokenSuperseded),
+        Authentication::Refused(reason) => Err(reason.into()),
+        Authentication::AcceptedAsSuccessor => Err(Error::internal("a promoted token is a successor again")),
     }
 }
 
@@ -77,28 +94,21 @@ async fn authenticate_and_rotate(state: &State, text: &str, contact: &Contact) -
 fn repeated_successor(
     seal: &SealKeys,
     token: &runner_token::Model,
-    rows: &[runner_token::Model],
-    unassigned: bool,
+    successor: Option<&runner_token::Model>,
     now: OffsetDateTime,
 ) -> Result<Option<Rotated>> {
-    let successor = find_successor(rows);
     let opened = successor.and_then(|successor| open_successor(seal, successor));
     let usable = successor.filter(|_| opened.is_some()).map(rotation::Token::from);
-    match rotation::rotate(&token.into(), usable.as_ref(), unassigned, now) {
+    match rotation::rotate(&token.into(), usable.as_ref(), now) {
         Rotation::Mint => Ok(None),
         Rotation::SameSuccessor => Ok(opened),
-        Rotation::Refused(reason) => Err(reason.into()),
-        Rotation::Unassigned => Err(Error::RunnerUnassigned),
         Rotation::DeadlinePassed => Err(Error::RotationDeadlinePassed),
     }
 }
 
 /// Returns the presented token as it was read last.
-fn find_presented_token<'a>(
-    rows: &'a [runner_token::Model],
-    token: &runner_token::Model,
-) -> Result<&'a runner_token::Model> {
-    rows.iter().find(|row| row.id == token.id).ok_or(Error::RunnerTokenUnknown)
+fn find_presented_token(rows: &[runner_token::Model], token_id: i64) -> Result<&runner_token::Model> {
+    rows.iter().find(|row| row.id == token_id).ok_or(Error::RunnerTokenUnknown)
 }
 
 fn find_successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
@@ -122,19 +132,21 @@ fn open_successor(seal: &SealKeys, successor: &runner_token::Model) -> Option<Ro
 async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
-    let rows = runner_tokens::active_and(&tx, runner.id, token.id).await?;
-    let token = find_presented_token(&rows, token)?;
+    let rows = runner_tokens::successor_and(&tx, runner.id, token.id).await?;
+    let token = find_presented_token(&rows, token.id)?;
+    check_still_authenticates(state, &tx, token, now).await?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
-    if let Some(same) = repeated_successor(&state.seal, token, &rows, scope.is_unassigned(), now)? {
+    if scope.is_unassigned() {
+        return Err(Error::RunnerUnassigned);
+    }
+    if let Some(same) = repeated_successor(&state.seal, token, find_successor(&rows), now)? {
         tx.commit().await?;
         return Ok(Answer::Repeated(same));
     }
-    if find_successor(&rows).is_some() {
-        runner_tokens::discard_successor(&tx, runner.id, now).await?;
-    }
-    let first_state = end_rotated_token(&tx, token, state.config.rotation.overlap(), now).await?;
+    check_mint_limit(&tx, runner.id, now).await?;
+    let first_state = make_room(&tx, state, runner.id, now).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
-    let generation = runner_tokens::next_generation(&rows)?;
+    let generation = runner_tokens::next_generation(&tx, runner.id).await?;
     let sealed = (first_state == TokenState::Successor)
         .then(|| state.seal.seal(minted.expose(), TokenRow { runner_id: runner.id, generation }))
         .transpose()
@@ -157,20 +169,30 @@ async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetD
     Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), expires_at }))
 }
 
-/// Ends the rotated token, at once or after the overlap, and returns the state in which the new token begins. Without
-/// an overlap the new token is current at once: an empty window would still admit a call that arrived earlier and
-/// waited for the lock, and a process whose clock is behind.
-async fn end_rotated_token(
+async fn check_mint_limit(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    let minted = runner_tokens::count_minted_lately(tx, runner_id, now).await?;
+    // Most runners are far below the limit whatever the number of their managers is.
+    if rotation::may_mint(minted, 0) || rotation::may_mint(minted, managers::count(tx, runner_id).await?) {
+        return Ok(());
+    }
+    Err(Error::RotationLimited)
+}
+
+/// Makes room for a new token, and returns the state in which it begins: an unused successor retires. Without an overlap
+/// every older token ends, and the new token is current at once.
+async fn make_room(
     tx: &DatabaseTransaction,
-    token: &runner_token::Model,
-    overlap: Duration,
+    state: &State,
+    runner_id: i64,
     now: OffsetDateTime,
 ) -> Result<TokenState> {
+    let overlap = state.config.rotation.overlap();
+    runner_tokens::delete_ended(tx, runner_id, overlap, now).await?;
     if overlap.is_zero() {
-        runner_tokens::supersede(tx, token.runner_id, now).await?;
+        runner_tokens::supersede(tx, runner_id, now).await?;
         return Ok(TokenState::Current);
     }
-    runner_tokens::set_overlap(tx, token.id, rotation::overlap_ends_at(&token.into(), overlap, now)).await?;
+    runner_tokens::retire_successor(tx, runner_id, now).await?;
     Ok(TokenState::Successor)
 }
 
@@ -184,6 +206,7 @@ fn result_label(answer: &Result<Answer>) -> &'static str {
         Err(Error::RunnerTokenRevoked) => "revoked",
         Err(Error::RunnerUnassigned) => "unassigned",
         Err(Error::RotationDeadlinePassed) => "deadline_passed",
+        Err(Error::RotationLimited) => "limited",
         Err(Error::Database(_) | Error::Fault(_)) => "failed",
         Err(_) => "not_authenticated",
     }

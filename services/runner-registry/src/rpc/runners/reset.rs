@@ -19,7 +19,7 @@ pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthentic
     if scope.is_unassigned() {
         return Err(Error::RunnerUnassigned);
     }
-    let generation = runner_tokens::next_generation(&runner_tokens::active(&tx, runner.id).await?)?;
+    let generation = runner_tokens::next_generation(&tx, runner.id).await?;
     runner_tokens::revoke(&tx, runner.id, now).await?;
     let token = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);

@@ -16,6 +16,7 @@ use crate::support::{Actor, Answer as _, Registry, START};
 mod assignment;
 mod creation;
 mod expiry_and_deadline;
+mod fleet_cases;
 mod lists;
 mod managers;
 mod permissions;
