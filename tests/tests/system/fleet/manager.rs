@@ -150,7 +150,7 @@ impl Manager {
             Host::On(program) => {
                 let own = match program.waiting {
                     Some((_, at, _)) => at,
-                    None => self.next_poll(program).min(self.next_rotation(program)),
+                    None => program.next_poll().min(self.next_rotation(program)),
                 };
                 let outage = self.outage.map(|(from, _)| from);
                 [outage, self.operator_comes].into_iter().flatten().fold(own, OffsetDateTime::min)
@@ -199,11 +199,7 @@ impl Manager {
 
     /// Reports whether its operator registers it again at this time.
     pub fn needs_operator(&self, now: OffsetDateTime) -> bool {
-        self.operator_comes.is_some_and(|at| at <= now)
-    }
-
-    fn next_poll(&self, program: &Program) -> OffsetDateTime {
-        program.disabled_until.map_or(program.next_poll, |until| until.max(program.next_poll))
+        self.is_on() && self.operator_comes.is_some_and(|at| at <= now)
     }
 
     fn next_rotation(&self, program: &Program) -> OffsetDateTime {
@@ -234,7 +230,7 @@ impl Manager {
         match (&self.host, self.outage) {
             (Host::New(_), _) => self.register(first_token, moment).await,
             (Host::Off(_), _) => self.start(moment.now),
-            (Host::On(_), Some((from, until))) if from <= moment.now => self.end(until, "off"),
+            (Host::On(_), Some((from, until))) if from <= moment.now => self.end(moment.now, until, "off"),
             (Host::On(_), _) => self.call(moment).await,
         }
     }
@@ -258,7 +254,7 @@ impl Manager {
             if program.waiting.is_some() {
                 return;
             }
-            if polls_first && self.next_poll(program) <= moment.now {
+            if polls_first && program.next_poll() <= moment.now {
                 self.poll(1, moment).await;
             } else if !polls_first && self.next_rotation(program) <= moment.now {
                 self.rotate(1, moment).await;
@@ -350,28 +346,28 @@ impl Manager {
         self.counts.crashes_before_save += 1;
         let longest = self.latest_return(now).min(now + Duration::hours(30)) - now;
         let until = ceil_minute(now + longest * self.random.random_range(0.0..1.0));
-        self.end(until, "crash before the token was saved");
+        self.end(now, until, "crash before the token was saved");
     }
 
-    fn end(&mut self, until: OffsetDateTime, why: &str) {
-        self.counts.outages += 1;
+    fn end(&mut self, now: OffsetDateTime, until: OffsetDateTime, why: &str) {
         let Host::On(program) = &self.host else { return };
-        self.remember(&format!("{why}, until {}", short(until)), None);
         // The file of a host with a read-only configuration has an older token than the program used.
         let file_is_old = self.file.as_ref().is_some_and(|file| file.token != program.config.token);
         if file_is_old && !self.did_not_save {
             self.did_not_save = true;
             self.counts.not_saved += 1;
         }
+        self.counts.outages += 1;
         self.outage = None;
         self.wire.disconnect();
         self.host = Host::Off(until);
+        self.remember(now, &format!("{why}, until {}", short(until)));
     }
 
     /// Starts the program with the token of the file.
     fn start(&mut self, now: OffsetDateTime) {
         let Some(config) = self.file.clone() else { return };
-        self.remember(&format!("starts with {}", name(&config.token)), None);
+        self.remember(now, &format!("starts with {}", name(&config.token)));
         self.host = Host::On(Program::new(config, now));
     }
 
@@ -418,14 +414,14 @@ impl Manager {
             Some(answer) => format!("{call:?} {delivery:?} with {}: {} {}", name(token), answer.status, detail(answer)),
             None => format!("{call:?} {delivery:?} with {}: no answer", name(token)),
         };
-        self.remember(&what, Some(moment.now));
+        self.remember(moment.now, &what);
         let status = answer.as_ref().map_or(0, |answer| answer.status);
         if status == 429 {
             self.counts.told_to_wait += 1;
         }
         let is_refused = (400..500).contains(&status);
         let is_unexpected = status >= 500 || (answer.is_none() && delivery != Delivery::Cut);
-        if is_refused && self.did_not_save {
+        if is_refused && self.did_not_save && call != Call::Register {
             self.operator_comes.get_or_insert(moment.now + OPERATOR);
         } else if is_refused || (is_unexpected && !moment.kill) {
             self.findings.push(what);
@@ -435,17 +431,17 @@ impl Manager {
 
     /// Writes down that it is disabled.
     fn note(&mut self, what: &str, moment: Moment) {
-        self.remember(what, Some(moment.now));
+        self.remember(moment.now, what);
         if !self.did_not_save {
             self.findings.push(what.to_owned());
         }
     }
 
-    fn remember(&mut self, what: &str, now: Option<OffsetDateTime>) {
+    fn remember(&mut self, now: OffsetDateTime, what: &str) {
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
-        self.history.push_back(now.map_or_else(|| what.to_owned(), |now| format!("{} {what}", short(now))));
+        self.history.push_back(format!("{} {what}", short(now)));
     }
 
     /// What happened to it last, one event a line.
@@ -465,6 +461,22 @@ impl Program {
             rotates_not_before: OffsetDateTime::UNIX_EPOCH,
             waiting: None,
         }
+    }
+
+    fn next_poll(&self) -> OffsetDateTime {
+        self.disabled_until.map_or(self.next_poll, |until| until.max(self.next_poll))
+    }
+}
+
+impl Counts {
+    /// Adds those of another manager.
+    pub fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.lost_answers += other.lost_answers;
+        self.crashes_before_save += other.crashes_before_save;
+        self.outages += other.outages;
+        self.not_saved += other.not_saved;
+        self.told_to_wait += other.told_to_wait;
     }
 }
 

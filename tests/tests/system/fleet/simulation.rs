@@ -134,7 +134,7 @@ impl Simulation {
     fn kill_is_due(&self) -> bool {
         let done: u32 = self.managers.iter().map(|manager| manager.rotations).sum();
         let all = self.scale.rotations * self.scale.managers;
-        self.scale.kills * done >= all * (self.kills + 1) / 2 && self.kills < self.scale.kills
+        self.kills < self.scale.kills && 2 * self.scale.kills * done >= all * (2 * self.kills + 1)
     }
 
     fn everybody_polls(&mut self, by: OffsetDateTime) {
