@@ -49,8 +49,10 @@ impl Servers {
     pub fn choose_victim(&mut self, random: &mut StdRng) -> &mut Program {
         match self {
             Self::One(paddock) => paddock.program_mut(),
-            Self::Three(distributed) if random.random() => &mut distributed.gateway,
-            Self::Three(distributed) => &mut distributed.registry.program,
+            Self::Three(distributed) => match random.random() {
+                true => &mut distributed.gateway,
+                false => &mut distributed.registry.program,
+            },
         }
     }
 

@@ -49,7 +49,7 @@ impl Simulation {
         for number in 0..scale.managers {
             // Two hosts each are set up in the same minute.
             if number.is_multiple_of(2) && number > 0 {
-                let minutes = (scale.life * 3 / 5).whole_minutes();
+                let minutes = scale.life.whole_minutes() * 3 / 5;
                 registers_at = START + Duration::minutes(random.random_range(0..minutes));
             }
             managers.push(Manager::new(number, registers_at, servers.port(), &scale));
