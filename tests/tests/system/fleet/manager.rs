@@ -23,9 +23,6 @@ const DISABLED: Duration = Duration::HOUR;
 /// The time between two polls of a program that has just changed its token or was refused.
 const CHECK_INTERVAL: Duration = Duration::seconds(3);
 
-/// How many polls follow a change of the token in this short interval.
-const POLLS_AFTER_CHANGE: u32 = 3;
-
 /// How often a rotation is repeated at the same instant. The true program repeats it without end.
 const REPETITIONS: u32 = 12;
 
@@ -82,8 +79,7 @@ pub struct Manager {
     read_only: bool,
     wire: Wire,
     random: StdRng,
-    idle: Duration,
-    life: Duration,
+    scale: Scale,
     host: Host,
     file: Option<RunnerConfig>,
     /// The program will end at the first time, and start again at the second.
@@ -120,8 +116,8 @@ pub struct Moment {
 
 impl Manager {
     /// A manager that registers at this time.
-    pub fn new(number: u32, registers_at: OffsetDateTime, port: u16, scale: &Scale) -> Self {
-        let mut random = StdRng::seed_from_u64(scale.seed.wrapping_mul(1009).wrapping_add(u64::from(number)));
+    pub fn new(number: u32, registers_at: OffsetDateTime, port: u16, scale: Scale) -> Self {
+        let mut random = StdRng::seed_from_u64(u64::from(scale.seed) << 32 | u64::from(number));
         let skew = if number.is_multiple_of(4) { random.random_range(-300..=300) } else { 0 };
         Self {
             system_id: format!("s_{number:012}"),
@@ -129,8 +125,7 @@ impl Manager {
             read_only: number % 16 == 5,
             wire: Wire::new(port),
             random,
-            idle: scale.idle,
-            life: scale.life,
+            scale,
             host: Host::New(registers_at),
             file: None,
             outage: None,
@@ -268,7 +263,7 @@ impl Manager {
         let Host::On(program) = &self.host else { return };
         let token = program.config.token.clone();
         let answer = self.send(Call::Poll, &token, Delivery::Arrives, moment).await;
-        let idle = self.idle * self.random.random_range(0.5..1.5);
+        let idle = self.scale.idle * self.random.random_range(0.5..1.5);
         let Host::On(program) = &mut self.host else { return };
         let outcome = Call::Poll.judge(answer.as_ref(), attempt);
         if let Outcome::Again(wait) = outcome {
@@ -328,10 +323,10 @@ impl Manager {
         let token = body["token"].as_str().unwrap_or_else(|| panic!("no token: {body}"));
         let config = RunnerConfig::from_answer(token, body, moment.now + self.skew);
         let left = config.expires_at - moment.now;
-        if left > self.life || left < self.life / 2 {
+        if left > self.scale.life || left < self.scale.life / 2 {
             self.findings.push(format!("{} expires in {left}", name(token)));
         }
-        *program = Program::new(config.clone(), moment.now + CHECK_INTERVAL);
+        *program = Program::new(config.clone(), moment.now + CHECK_INTERVAL, self.scale.polls_after_rotation);
         if !self.read_only || self.file.is_none() {
             self.file = Some(config);
         }
@@ -368,7 +363,7 @@ impl Manager {
     fn start(&mut self, now: OffsetDateTime) {
         let Some(config) = self.file.clone() else { return };
         self.remember(now, &format!("starts with {}", name(&config.token)));
-        self.host = Host::On(Program::new(config, now));
+        self.host = Host::On(Program::new(config, now, 0));
     }
 
     /// Plans when the program ends before its next rotation is over, at random. Some hosts are switched off right after a rotation,
@@ -451,11 +446,11 @@ impl Manager {
 }
 
 impl Program {
-    fn new(config: RunnerConfig, next_poll: OffsetDateTime) -> Self {
+    fn new(config: RunnerConfig, next_poll: OffsetDateTime, polls_after_change: u32) -> Self {
         Self {
             config,
             next_poll,
-            polls_after_change: POLLS_AFTER_CHANGE,
+            polls_after_change,
             refused_in_a_row: 0,
             disabled_until: None,
             rotates_not_before: OffsetDateTime::UNIX_EPOCH,

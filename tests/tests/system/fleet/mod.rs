@@ -2,7 +2,8 @@
 //! token, clocks differ, processes of Paddock are killed. No manager that keeps what it was given is ever refused.
 //!
 //! The time is simulated: libfaketime sets the clock of the processes, and the programs read the clock of the test. A random seed
-//! decides everything but the order of the calls of one instant. `FLEET_SEED` repeats a run.
+//! decides everything but the order of the calls of one instant. `FLEET_SEED` repeats a run; `FLEET_ROTATIONS` and `FLEET_KILLS` set its
+//! length.
 
 mod client;
 mod manager;
@@ -27,27 +28,38 @@ pub struct Scale {
     pub idle: Duration,
     /// How many managers poll within the minute after the rotation of another.
     pub neighbours: usize,
+    /// How many polls follow a rotation at once, after the first one.
+    pub polls_after_rotation: u32,
     /// How often a process is killed.
     pub kills: u32,
-    pub seed: u64,
+    pub seed: u32,
 }
 
 impl Scale {
     fn from_environment() -> Self {
-        let is_soak = std::env::var_os("PADDOCK_TEST_SOAK").is_some();
-        let seed = std::env::var("FLEET_SEED").ok().map(|text| text.parse().expect("FLEET_SEED is a number"));
-        let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         let short = Self {
             managers: 50,
-            rotations: 20,
+            rotations: from_variable("FLEET_ROTATIONS", 20),
             life: Duration::days(4),
-            idle: Duration::hours(6),
-            neighbours: 4,
-            kills: 10,
-            seed,
+            idle: Duration::hours(30),
+            neighbours: 1,
+            polls_after_rotation: 1,
+            kills: from_variable("FLEET_KILLS", 8),
+            seed: from_variable("FLEET_SEED", std::process::id()),
         };
-        let long = Self { idle: Duration::minutes(5), neighbours: 50, kills: 200, ..short };
-        if is_soak { long } else { short }
+        if std::env::var_os("PADDOCK_TEST_SOAK").is_none() {
+            return short;
+        }
+        let kills = from_variable("FLEET_KILLS", 200);
+        Self { idle: Duration::minutes(10), neighbours: 50, polls_after_rotation: 3, kills, ..short }
+    }
+}
+
+/// The number in an environment variable.
+fn from_variable(name: &str, default: u32) -> u32 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+        Err(_) => default,
     }
 }
 

@@ -43,7 +43,7 @@ impl Simulation {
         root.put("/application/settings", life).await.ok(200);
         let project = fixtures::project(&root).await;
         let (runner, first_token) = fixtures::runner(&root, project).await;
-        let mut random = StdRng::seed_from_u64(scale.seed);
+        let mut random = StdRng::seed_from_u64(scale.seed.into());
         let mut managers = Vec::new();
         let mut registers_at = START;
         for number in 0..scale.managers {
@@ -52,7 +52,7 @@ impl Simulation {
                 let minutes = scale.life.whole_minutes() * 3 / 5;
                 registers_at = START + Duration::minutes(random.random_range(0..minutes));
             }
-            managers.push(Manager::new(number, registers_at, servers.port(), &scale));
+            managers.push(Manager::new(number, registers_at, servers.port(), scale));
         }
         Self { scale, clock, servers, runner, first_token, managers, random, now: START, kills: 0, instants: 0 }
     }
