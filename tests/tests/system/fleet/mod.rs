@@ -41,9 +41,9 @@ impl Scale {
             managers: 50,
             rotations: from_variable("FLEET_ROTATIONS", 20),
             life: Duration::days(4),
-            idle: Duration::hours(30),
+            idle: Duration::hours(40),
             neighbours: 1,
-            polls_after_rotation: 1,
+            polls_after_rotation: 0,
             kills: from_variable("FLEET_KILLS", 8),
             seed: from_variable("FLEET_SEED", std::process::id()),
         };
