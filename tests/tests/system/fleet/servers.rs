@@ -63,13 +63,28 @@ impl Servers {
         assert!(ready.await.is_some(), "not ready after a restart");
     }
 
-    /// Asserts that no process reported an error or panicked, and stops them.
+    /// Stops the processes, and asserts that each ends cleanly.
     pub fn stop(self) {
         match self {
             Self::One(paddock) => paddock.stop(),
-            Self::Three(distributed) => distributed.stop(),
+            Self::Three(Distributed { mut gateway, mut auth, mut registry, .. }) => {
+                for program in [&mut gateway, &mut auth.program, &mut registry.program] {
+                    program.signal("TERM");
+                    let status = program.wait();
+                    assert!(status.success(), "{status}:\n{}", program.everything());
+                    assert_no_errors(program);
+                }
+            }
         }
     }
+}
+
+/// Asserts that a process neither reported an error nor panicked. The gateway reports that the registry was killed.
+pub fn assert_no_errors(program: &Program) {
+    let mut errors = program.log();
+    errors.retain(|line| line["level"] == "ERROR" && line["reason"] != "unavailable");
+    assert!(errors.is_empty(), "{errors:#?}");
+    assert!(!program.everything().contains("panicked at"), "{}", program.everything());
 }
 
 fn settings(clock: &FakeClock) -> Vec<(&'static str, String)> {

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime, macros::datetime};
 use super::{
     Scale,
     manager::{Counts, Manager, Moment, short},
-    servers::Servers,
+    servers::{Servers, assert_no_errors},
 };
 use crate::fixtures;
 
@@ -113,7 +113,7 @@ impl Simulation {
             victim.kill();
         };
         tokio::join!(calls, end);
-        victim.assert_no_errors();
+        assert_no_errors(victim);
         victim.start_again();
         victim.wait_until_ready();
         self.kills += 1;
