@@ -27,7 +27,7 @@ const CHECK_INTERVAL: Duration = Duration::seconds(3);
 const REPETITIONS: u32 = 12;
 
 /// The time until a program whose rotations are refused repeats them again, in the simulation.
-const REPETITION_PAUSE: Duration = Duration::minutes(30);
+const REPETITION_PAUSE: Duration = Duration::hours(4);
 
 /// How long a host is off at most, and how long before the expiry of its token it is back at the latest.
 const MAX_OUTAGE: Duration = Duration::days(3);
@@ -298,7 +298,7 @@ impl Manager {
             };
             let mut answer = self.send(Call::Rotate, &token, delivery, moment).await;
             if delivery != Delivery::Arrives {
-                self.counts.lost_answers += 1;
+                self.counts.lost_answers += u64::from(!self.did_not_save);
                 answer = None;
             }
             match Call::Rotate.judge(answer.as_ref(), attempt) {

@@ -41,7 +41,7 @@ impl Scale {
             managers: 50,
             rotations: from_variable("FLEET_ROTATIONS", 20),
             life: Duration::days(4),
-            idle: Duration::hours(40),
+            idle: Duration::hours(60),
             neighbours: 1,
             polls_after_rotation: 0,
             kills: from_variable("FLEET_KILLS", 8),
