@@ -48,13 +48,8 @@ impl Registry {
     /// Opens a connection of its own.
     pub fn connect(&self) -> Connection {
         let config = ClientConfig { endpoint: format!("http://{}", self.process.address), deadline_ms: 60_000 };
-        let channel = PeerChannel::new(
-            &config,
-            Process::Gateway,
-            Process::RunnerRegistry,
-            self.keys.clone(),
-            Clock::system(),
-        );
+        let channel =
+            PeerChannel::new(&config, Process::Gateway, Process::RunnerRegistry, self.keys.clone(), Clock::system());
         Connection { channel: channel.expect("an address") }
     }
 

@@ -283,9 +283,8 @@ pub async fn delete_ended(
 
 /// The tokens that had ended at an instant: replaced or revoked, or retiring and at their end.
 fn has_ended(overlap: Duration, at: OffsetDateTime) -> Condition {
-    let replaced = Column::State
-        .is_in([TokenState::Superseded, TokenState::Revoked])
-        .and(Column::SupersededAt.lt(millis(at)));
+    let replaced =
+        Column::State.is_in([TokenState::Superseded, TokenState::Revoked]).and(Column::SupersededAt.lt(millis(at)));
     let retired_out = Column::ExpiresAt
         .lt(millis(at))
         .or(Column::ExpiresAt.is_null().and(Column::RetiredAt.lt(millis(at.saturating_sub(overlap)))));

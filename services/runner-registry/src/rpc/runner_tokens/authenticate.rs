@@ -65,7 +65,8 @@ pub async fn authenticate(state: &State, text: &str, contact: &Contact, purpose:
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
     let presented = presented.ok_or(Error::RunnerTokenUnknown)?;
-    let attempt = Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
+    let attempt =
+        Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
     let token = attempt.admit(presented.token).await?;
     let PresentedToken { runner, manager, .. } = presented;
     Ok(Authenticated { token, runner, manager, now })
@@ -130,7 +131,9 @@ impl Attempt<'_> {
 
     async fn admit_retiring(&self, token: runner_token::Model) -> Result<runner_token::Model> {
         let is_admitted = match self.purpose {
-            Purpose::ManagerCall | Purpose::ManagerUnregistration => self.contact.is_named() && self.may_manager_use(&token),
+            Purpose::ManagerCall | Purpose::ManagerUnregistration => {
+                self.contact.is_named() && self.may_manager_use(&token)
+            }
             Purpose::Rotation => managers::is_awaited(&self.state.database, &token, self.now).await?,
             Purpose::RunnerUnregistration => false,
         };

@@ -26,7 +26,8 @@ pub struct Contact {
 impl Contact {
     /// The contact of a manager.
     pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, address: Option<IpAddr>) -> Result<Self> {
-        let system_id = system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY_SYSTEM_ID.to_owned());
+        let system_id =
+            system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY_SYSTEM_ID.to_owned());
         if system_id.chars().count() > MAX_SYSTEM_ID {
             let text = format!("system_id is too long (maximum is {MAX_SYSTEM_ID} characters)");
             return Err(Error::ParameterInvalid(text));

@@ -114,7 +114,8 @@ impl RunnerTokenService for RunnerTokens {
             return Err(Error::ParameterMissing(vec!["system_id"]).into());
         }
         let contact = Contact::new(Some(request.system_id), None, address)?;
-        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact, Purpose::ManagerUnregistration).await?;
+        let authenticated =
+            authenticate::authenticate(&self.0, &request.token, &contact, Purpose::ManagerUnregistration).await?;
         store::managers::delete(&self.0.database, authenticated.runner.id, &contact.system_id).await?;
         Ok(Response::new(message::UnregisterRunnerManagerResponse {}))
     }

@@ -180,12 +180,7 @@ async fn check_mint_limit(tx: &DatabaseTransaction, runner_id: i64, now: OffsetD
 
 /// Makes room for a new token, and returns the state in which it begins: an unused successor retires. Without an overlap
 /// every older token ends, and the new token is current at once.
-async fn make_room(
-    tx: &DatabaseTransaction,
-    state: &State,
-    runner_id: i64,
-    now: OffsetDateTime,
-) -> Result<TokenState> {
+async fn make_room(tx: &DatabaseTransaction, state: &State, runner_id: i64, now: OffsetDateTime) -> Result<TokenState> {
     let overlap = state.config.rotation.overlap();
     runner_tokens::delete_ended(tx, runner_id, overlap, now).await?;
     if overlap.is_zero() {

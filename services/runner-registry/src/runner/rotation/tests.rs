@@ -98,7 +98,8 @@ fn a_rotation_mints_repeats_or_is_refused() {
 
 #[test]
 fn each_manager_and_ten_more_may_mint() {
-    let cases = [(0, 0, true), (9, 0, true), (10, 0, false), (10, 1, true), (11, 1, false), (u64::MAX, u64::MAX, false)];
+    let cases =
+        [(0, 0, true), (9, 0, true), (10, 0, false), (10, 1, true), (11, 1, false), (u64::MAX, u64::MAX, false)];
     for (minted, managers, expected) in cases {
         assert_eq!(may_mint(minted, managers), expected, "{minted} {managers}");
     }

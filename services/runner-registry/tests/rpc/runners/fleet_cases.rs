@@ -30,7 +30,10 @@ const CASES: &[(&str, &str)] = &[
         "a late manager gets a token of its own, the same one until it is used",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; resets T1 = T3; p2 polls T3 = ok; p1 polls T2 = ok",
     ),
-    ("managers that rotate before anybody has moved share the successor", "resets T1 = T2; resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok"),
+    (
+        "managers that rotate before anybody has moved share the successor",
+        "resets T1 = T2; resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok",
+    ),
     (
         "a lost answer costs nothing, however late the manager returns",
         "resets T1 = T2; at 10800; p1 polls T1 = ok; resets T1 = T2; at 518400; resets T1 = T2; p1 polls T2 = ok",
@@ -44,7 +47,10 @@ const CASES: &[(&str, &str)] = &[
         "resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok; p3 polls T2 = ok; p1 polls T1 = superseded; verifies T1 = superseded; resets T1 = superseded",
     ),
     ("a manager that has moved", "resets T1 = T2; p1 polls T2 = ok; p1 polls T1 = superseded; p1 polls T2 = ok"),
-    ("an unknown manager with a retiring token", "resets T1 = T2; p1 polls T2 = ok; x polls T1 = superseded; x polls T2 = ok"),
+    (
+        "an unknown manager with a retiring token",
+        "resets T1 = T2; p1 polls T2 = ok; x polls T1 = superseded; x polls T2 = ok",
+    ),
     (
         "a call without a system id and a retiring token",
         "verifies T1 = ok; resets T1 = T2; p1 polls T2 = ok; verifies T1 = superseded; verifies T2 = ok",
@@ -57,8 +63,14 @@ const CASES: &[(&str, &str)] = &[
         "a stranger who rotates the retiring token harms no manager",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; x polls T3 = ok; p2 polls T1 = ok; resets T1 = T4; p2 polls T4 = ok; p1 polls T2 = ok",
     ),
-    ("a stranger who uses the successor first", "resets T1 = T2; x polls T2 = ok; p1 polls T1 = ok; resets T1 = T3; p1 polls T3 = ok"),
-    ("a stranger who was known before the rotation is a manager", "x polls T1 = ok; resets T1 = T2; p1 polls T2 = ok; x polls T1 = ok"),
+    (
+        "a stranger who uses the successor first",
+        "resets T1 = T2; x polls T2 = ok; p1 polls T1 = ok; resets T1 = T3; p1 polls T3 = ok",
+    ),
+    (
+        "a stranger who was known before the rotation is a manager",
+        "x polls T1 = ok; resets T1 = T2; p1 polls T2 = ok; x polls T1 = ok",
+    ),
     (
         "managers that are gone for good hold nothing up",
         "resets T1 = T2; p1 polls T2 = ok; at 604800; resets T1 = T3; at 604801; p1 polls T3 = ok; resets T1 = superseded",
@@ -71,7 +83,10 @@ const CASES: &[(&str, &str)] = &[
         "a program that registers again with another system id",
         "resets T1 = T2; p1 polls T2 = ok; again polls T1 = superseded; again polls T2 = ok",
     ),
-    ("a manager that went back to a token that it did not save", "resets T1 = T2; p1 polls T2 = ok; at 3600; p1 polls T1 = superseded"),
+    (
+        "a manager that went back to a token that it did not save",
+        "resets T1 = T2; p1 polls T2 = ok; at 3600; p1 polls T1 = superseded",
+    ),
     (
         "a manager that missed several rotations",
         "resets T1 = T2; p1 polls T2 = ok; resets T2 = T3; p1 polls T3 = ok; resets T3 = T4; p1 polls T4 = ok; p2 polls T1 = ok; resets T1 = T5; p2 polls T5 = ok",
@@ -80,7 +95,10 @@ const CASES: &[(&str, &str)] = &[
         "a manager that received a token, and another one that used it first",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; p2 polls T3 = ok; resets T2 = T4; p1 polls T4 = ok; p3 polls T3 = ok; p3 polls T1 = superseded",
     ),
-    ("the deletion of the runner takes the token in use", "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = unknown"),
+    (
+        "the deletion of the runner takes the token in use",
+        "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = unknown",
+    ),
     (
         "a manager that unregisters does not wait any more",
         "resets T1 = T2; p1 polls T2 = ok; p3 leaves T1 = ok; p2 leaves T1 = ok; p2 polls T1 = superseded; resets T1 = superseded",
@@ -90,7 +108,10 @@ const CASES: &[(&str, &str)] = &[
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; administrator resets = T4; p1 polls T1 = revoked; p1 polls T2 = revoked; p2 polls T1 = revoked; p2 polls T3 = revoked; p2 polls T4 = ok",
     ),
     ("a first contact that nobody recorded", "resets T1 = T2; p1 polls T2 = ok; p9 polls T1 = superseded"),
-    ("an ephemeral manager that starts after the rotation of another one", "e1 polls T1 = ok; resets T1 = T2; e1 polls T2 = ok; e2 polls T1 = superseded"),
+    (
+        "an ephemeral manager that starts after the rotation of another one",
+        "e1 polls T1 = ok; resets T1 = T2; e1 polls T2 = ok; e2 polls T1 = superseded",
+    ),
     ("a paused runner is as any other", "pause; resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = ok; resets T1 = T3"),
     (
         "an unused successor with less than half of its life is replaced and not ended",
@@ -108,12 +129,18 @@ const CASES_WITHOUT_EXPIRY: &[(&str, &str)] = &[
         "a retiring token ends with the overlap",
         "resets T1 = T2; p1 polls T2 = ok; at 86399; p2 polls T1 = ok; at 86400; p2 polls T1 = superseded; resets T1 = superseded",
     ),
-    ("time alone ends no token whose successor is unused", "resets T1 = T2; at 8640000; p1 polls T1 = ok; resets T1 = T2; p1 polls T2 = ok"),
+    (
+        "time alone ends no token whose successor is unused",
+        "resets T1 = T2; at 8640000; p1 polls T1 = ok; resets T1 = T2; p1 polls T2 = ok",
+    ),
 ];
 
 /// The rows of a token with a deadline in two hours that expires in four.
 const CASES_WITH_DEADLINE: &[(&str, &str)] = &[
-    ("an unused successor is delivered after the deadline", "resets T1 = T2; at 7200; resets T1 = T2; at 14400; resets T1 = expired; p1 polls T2 = ok"),
+    (
+        "an unused successor is delivered after the deadline",
+        "resets T1 = T2; at 7200; resets T1 = T2; at 14400; resets T1 = expired; p1 polls T2 = ok",
+    ),
     (
         "a late manager gets none after the deadline",
         "resets T1 = T2; p1 polls T2 = ok; at 7199; resets T1 = T3; p2 polls T3 = ok; at 7200; resets T1 = deadline_passed; p3 polls T1 = ok; at 14400; p3 polls T1 = expired",
@@ -123,8 +150,14 @@ const CASES_WITH_DEADLINE: &[(&str, &str)] = &[
 
 /// The rows of GitLab's rule, `overlap_seconds = 0`.
 const CASES_WITHOUT_OVERLAP: &[(&str, &str)] = &[
-    ("the old token ends at the rotation", "resets T1 = T2; p1 polls T1 = superseded; resets T1 = superseded; p1 polls T2 = ok"),
-    ("every manager but one is locked out", "resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = superseded; p2 polls T2 = ok"),
+    (
+        "the old token ends at the rotation",
+        "resets T1 = T2; p1 polls T1 = superseded; resets T1 = superseded; p1 polls T2 = ok",
+    ),
+    (
+        "every manager but one is locked out",
+        "resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = superseded; p2 polls T2 = ok",
+    ),
 ];
 
 /// A runner and the tokens that were returned for it, by name.
