@@ -1,5 +1,6 @@
 //! From a presented token to its runner. The first use of a successor promotes it here, in every kind of call.
 
+use chassis::client_id::ClientId;
 use proto::{paddock::contract::v1::CredentialKind, timestamp};
 use time::OffsetDateTime;
 use token::FormError;
@@ -59,13 +60,16 @@ pub enum Purpose {
     RunnerUnregistration,
 }
 
-/// Authenticates a presented token. The first use of a successor promotes it.
+/// Authenticates a presented token. The first use of a successor promotes it. From when the token is found, the response names
+/// its runner, whatever the outcome is.
 pub async fn authenticate(state: &State, text: &str, contact: &Contact, purpose: Purpose) -> Result<Authenticated> {
     let digest = parse_token(text)?.digest();
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
     let presented = presented.ok_or(Error::RunnerTokenUnknown)?;
-    let attempt = Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
+    contact.client.set(ClientId::new("runner", presented.runner.id));
+    let attempt =
+        Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
     let token = attempt.admit(presented.token).await?;
     let PresentedToken { runner, manager, .. } = presented;
     Ok(Authenticated { token, runner, manager, now })
@@ -130,7 +134,9 @@ impl Attempt<'_> {
 
     async fn admit_retiring(&self, token: runner_token::Model) -> Result<runner_token::Model> {
         let is_admitted = match self.purpose {
-            Purpose::ManagerCall | Purpose::ManagerUnregistration => self.contact.is_named() && self.may_manager_use(&token),
+            Purpose::ManagerCall | Purpose::ManagerUnregistration => {
+                self.contact.is_named() && self.may_manager_use(&token)
+            }
             Purpose::Rotation => managers::is_awaited(&self.state.database, &token, self.now).await?,
             Purpose::RunnerUnregistration => false,
         };
