@@ -140,7 +140,7 @@ async fn jobs(site: &Site<'_>) {
     let other_project = fixtures::project(&site.root).await;
     let (id, token) = fixtures::job(&site.root, own_project, 1).await;
     let client = json!(format!("job/{id}"));
-    let to_own = format!("/projects/{own_project}/jobs");
+    let to_own = format!("/projects/{own_project}/jobs?answer=200");
     let to_other = format!("/projects/{other_project}/jobs");
     for path in ["/job", &to_own] {
         let answer = site.anonymous.get_as_job(path, &token).await;
