@@ -1,5 +1,6 @@
 //! From a presented token to its runner. The first use of a successor promotes it here, in every kind of call.
 
+use chassis::client_id::ClientId;
 use proto::{paddock::contract::v1::CredentialKind, timestamp};
 use time::OffsetDateTime;
 use token::FormError;
@@ -59,12 +60,14 @@ pub enum Purpose {
     RunnerUnregistration,
 }
 
-/// Authenticates a presented token. The first use of a successor promotes it.
+/// Authenticates a presented token. The first use of a successor promotes it. From when the token is found, the response names
+/// its runner, whatever the outcome is.
 pub async fn authenticate(state: &State, text: &str, contact: &Contact, purpose: Purpose) -> Result<Authenticated> {
     let digest = parse_token(text)?.digest();
     let now = state.clock.now();
     let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
     let presented = presented.ok_or(Error::RunnerTokenUnknown)?;
+    contact.client.set(ClientId::new("runner", presented.runner.id));
     let attempt =
         Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
     let token = attempt.admit(presented.token).await?;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use chassis::client_id::ResolvedClient;
 use proto::paddock::runner::v1::RunnerInfo;
 
 use crate::{
@@ -14,6 +15,15 @@ use crate::{
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
 
+/// Where a call comes from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The address of the client.
+    pub address: Option<IpAddr>,
+    /// Takes the runner of the presented token.
+    pub client: ResolvedClient,
+}
+
 /// The caller as it reports itself.
 #[derive(Debug)]
 pub struct Contact {
@@ -21,11 +31,13 @@ pub struct Contact {
     pub system_id: String,
     /// What it reports.
     pub info: Info,
+    /// Takes the runner of the presented token.
+    pub client: ResolvedClient,
 }
 
 impl Contact {
     /// The contact of a manager.
-    pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, address: Option<IpAddr>) -> Result<Self> {
+    pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, origin: Origin) -> Result<Self> {
         let system_id =
             system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY_SYSTEM_ID.to_owned());
         if system_id.chars().count() > MAX_SYSTEM_ID {
@@ -41,15 +53,16 @@ impl Contact {
             platform: clean_text(info.platform),
             architecture: clean_text(info.architecture),
             executor: clean_text(info.executor),
-            ip_address: address.map(|address| address.to_string()),
+            ip_address: origin.address.map(|address| address.to_string()),
         };
-        Ok(Self { system_id, info })
+        Ok(Self { system_id, info, client: origin.client })
     }
 
     /// The contact of a call that concerns no manager.
-    pub fn of_no_manager(address: Option<IpAddr>) -> Self {
-        let info = Info { ip_address: address.map(|address| address.to_string()), ..Info::default() };
-        Self { system_id: String::new(), info }
+    pub fn of_no_manager(origin: Origin) -> Self {
+        let ip_address = origin.address.map(|address| address.to_string());
+        let info = Info { ip_address, ..Info::default() };
+        Self { system_id: String::new(), info, client: origin.client }
     }
 
     /// Reports whether the call names one manager by its system id.
@@ -75,12 +88,12 @@ mod tests {
     use super::*;
 
     fn contact(system_id: &str) -> Result<Contact> {
-        Contact::new(Some(system_id.to_owned()), None, None)
+        Contact::new(Some(system_id.to_owned()), None, Origin::default())
     }
 
     #[test]
     fn a_system_id_has_at_most_64_characters() {
-        assert_eq!(Contact::new(None, None, None).unwrap().system_id, LEGACY_SYSTEM_ID);
+        assert_eq!(Contact::new(None, None, Origin::default()).unwrap().system_id, LEGACY_SYSTEM_ID);
         assert_eq!(contact("").unwrap().system_id, LEGACY_SYSTEM_ID);
         assert_eq!(contact("s_1").unwrap().system_id, "s_1");
         assert!(contact(&"\u{e9}".repeat(64)).is_ok());

@@ -157,6 +157,7 @@ impl Registry {
             caller,
             request_id: "test-request".to_owned(),
             peer_address: Some("192.0.2.7".parse().unwrap()),
+            user_agent: Some("gitlab-runner 18.4.0".to_owned()),
         };
         Actor::new(channel, context)
     }
