@@ -226,7 +226,9 @@ impl<'a> Trial<'a> {
                     return;
                 }
                 program.refusals = if is_accepted { 0 } else { program.refusals + 1 };
-                let was_entitled = std::mem::replace(&mut program.is_entitled, is_accepted);
+                // GitLab's rule entitles nobody.
+                let is_entitled = is_accepted && situation.overlap > 0;
+                let was_entitled = std::mem::replace(&mut program.is_entitled, is_entitled);
                 let token = self.runner.tokens.get(token);
                 let is_over =
                     token.is_none_or(|token| token.has_expired(situation.now) || token.is_overlap_over(situation));

@@ -107,6 +107,9 @@ pub struct View<'a> {
 /// Chooses the next steps.
 pub fn choose(random: &mut StdRng, view: &View<'_>) -> Vec<Step> {
     let program = random.random_range(0..view.programs.len());
+    if view.is_over() && random.random_bool(0.2) {
+        return view.begin_again(random);
+    }
     match random.random_range(0..1000) {
         0..310 => view.own_poll(random, program),
         310..420 => vec![Step::Call(view.any_poll(random))],
@@ -120,7 +123,7 @@ pub fn choose(random: &mut StdRng, view: &View<'_>) -> Vec<Step> {
         922..928 => vec![Step::Call(Call::Delete { token: view.any_token(random) })],
         928..940 => vec![Step::SetLife(*LIVES.choose(random).unwrap())],
         940..952 => vec![Step::ToggleProject],
-        952..957 => vec![Step::Call(Call::ResetById)],
+        952..957 => view.begin_again(random),
         957..963 => vec![Step::Replace(view.new_runner(random))],
         963..966 => view.rotations_without_end(program),
         966..986 => vec![view.kill(random, program)],
@@ -129,22 +132,30 @@ pub fn choose(random: &mut StdRng, view: &View<'_>) -> Vec<Step> {
 }
 
 impl View<'_> {
+    /// Reports whether no program can have a token that works.
+    fn is_over(&self) -> bool {
+        let current = self.runner.token_in(Phase::Current);
+        current.is_none_or(|generation| {
+            self.runner.tokens[&generation].has_expired(self.situation.now) || !self.known.contains(&generation)
+        })
+    }
+
+    /// An administrator makes a new token for all programs, or a new runner.
+    fn begin_again(&self, random: &mut StdRng) -> Vec<Step> {
+        if random.random_bool(0.6) {
+            return vec![Step::Replace(self.new_runner(random))];
+        }
+        let programs = 0..self.programs.len();
+        let polls = programs.clone().map(|program| Step::Poll { program, method: any_method(random) });
+        let refused: Vec<Step> = polls.collect();
+        let reset = std::iter::once(Step::Call(Call::ResetById));
+        reset.chain(refused).chain(programs.map(|program| Step::Reinstall { program })).collect()
+    }
+
     /// A poll of a program with its own token. An administrator helps one that is refused again and again.
     fn own_poll(&self, random: &mut StdRng, program: usize) -> Vec<Step> {
-        let poll = Step::Poll { program, method: any_method(random) };
-        if self.programs[program].refusals < 3 {
-            return vec![poll];
-        }
-        let current = self.runner.token_in(Phase::Current);
-        let is_dead = current.is_none_or(|generation| {
-            self.runner.tokens[&generation].has_expired(self.situation.now) || !self.known.contains(&generation)
-        });
-        let help = match random.random_range(0..3) {
-            0 if is_dead => Step::Call(Call::ResetById),
-            _ if is_dead => Step::Replace(self.new_runner(random)),
-            _ => Step::Reinstall { program },
-        };
-        vec![help]
+        let is_helped = self.programs[program].refusals >= 3;
+        vec![if is_helped { Step::Reinstall { program } } else { Step::Poll { program, method: any_method(random) } }]
     }
 
     fn any_poll(&self, random: &mut StdRng) -> Call {
@@ -211,7 +222,7 @@ impl View<'_> {
     fn new_runner(&self, random: &mut StdRng) -> NewRunner {
         let now = self.situation.now;
         let longest = self.situation.life.unwrap_or(LONGEST_STATED).min(LONGEST_STATED);
-        let life = random.random_bool(0.4).then(|| random.random_range(SHORTEST_STATED..=longest));
+        let life = random.random_bool(0.6).then(|| random.random_range(SHORTEST_STATED..=longest));
         let deadline = life.filter(|_| random.random_bool(0.5)).map(|life| random.random_range(0..=life));
         NewRunner {
             is_of_project: random.random_bool(0.4),
@@ -223,7 +234,8 @@ impl View<'_> {
     /// What a program does whose clock is ahead by more than the life of a token.
     fn rotations_without_end(&self, program: usize) -> Vec<Step> {
         let round = [Step::Rotate { program, keep: Keep::Use }, Step::Poll { program, method: Method::RequestJob }];
-        std::iter::repeat_n(round, 18).flatten().collect()
+        let rounds = std::iter::repeat_n(round, 22).flatten();
+        std::iter::once(Step::Reinstall { program }).chain(rounds).collect()
     }
 
     fn kill(&self, random: &mut StdRng, program: usize) -> Step {
