@@ -49,7 +49,7 @@ const NEEDED: [&str; 12] = [
     "deadline_passed",
     "limited",
     "runner_manager_not_found",
-    "cut off",
+    "killed",
 ];
 
 /// A run of random steps.
@@ -101,17 +101,22 @@ impl<'a> Trial<'a> {
         let mut queue = VecDeque::new();
         for _ in 0..steps {
             while queue.is_empty() {
-                let known = self.callers.texts.keys().copied().collect();
-                let view = View { runner: &self.runner, situation: self.situation, programs: &self.programs, known };
-                queue.extend(steps::choose(&mut self.random, &view));
+                queue.extend(self.with_view(steps::choose));
             }
             let Some(step) = queue.pop_front() else { continue };
             self.take(step).await;
             if !self.runner.exists {
-                queue.clear();
-                queue.push_back(Step::Replace(NewRunner { is_of_project: true, expires_at: None, deadline: None }));
+                let new = self.with_view(|random, view| view.new_runner(random));
+                queue = VecDeque::from([Step::Replace(new)]);
             }
         }
+    }
+
+    /// Lets the state of the trial and the random numbers decide.
+    fn with_view<T>(&mut self, decide: impl FnOnce(&mut StdRng, &View<'_>) -> T) -> T {
+        let known = self.callers.texts.keys().copied().collect();
+        let view = View { runner: &self.runner, situation: self.situation, programs: &self.programs, known };
+        decide(&mut self.random, &view)
     }
 
     async fn take(&mut self, step: Step) {
@@ -347,7 +352,9 @@ impl<'a> Trial<'a> {
         let all = possible.len() - 1;
         let answered = if is_answered { "answered" } else { "cut off" };
         self.note(format!("# killed in: {}; {answered}, committed {committed:?} of {all}", words(call)));
-        *self.outcomes.entry(answered).or_default() += 1;
+        for what in ["killed", extent(committed, all)] {
+            *self.outcomes.entry(what).or_default() += 1;
+        }
         match committed {
             Some(committed) if committed == all || !is_answered => self.runner = possible[committed].clone(),
             _ => self.fail(&format!("possible are {possible:#?}\nthe tables have {stored:#?}")),
@@ -417,6 +424,15 @@ fn words(call: &Call) -> String {
         Call::Delete { token } => format!("deletes T{token}"),
         Call::ResetById => "administrator resets".to_owned(),
         Call::DeleteById => "administrator deletes".to_owned(),
+    }
+}
+
+/// Names how far the killed service came.
+fn extent(committed: Option<usize>, all: usize) -> &'static str {
+    match committed {
+        Some(committed) if committed == all => "killed after the last commit",
+        Some(0) => "killed before the first commit",
+        _ => "killed between two commits",
     }
 }
 

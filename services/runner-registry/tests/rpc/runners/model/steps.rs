@@ -124,8 +124,8 @@ pub fn choose(random: &mut StdRng, view: &View<'_>) -> Vec<Step> {
         928..940 => vec![Step::SetLife(*LIVES.choose(random).unwrap())],
         940..952 => vec![Step::ToggleProject],
         952..957 => view.begin_again(random),
-        957..963 => vec![Step::Replace(view.new_runner(random))],
-        963..966 => view.rotations_without_end(program),
+        957..964 => vec![Step::Replace(view.new_runner(random))],
+        964..966 => view.rotations_without_end(program),
         966..986 => vec![view.kill(random, program)],
         _ => vec![Step::Reinstall { program }],
     }
@@ -196,7 +196,8 @@ impl View<'_> {
             let end_of_window = Some(token.minted_at + MINT_WINDOW).filter(|_| token.by_rotation);
             boundaries.extend(token.expires_at.map(|at| (at, poll.clone())));
             boundaries.extend(token.expires_at.map(|at| (at, rotation.clone())));
-            boundaries.extend(token.deadline.map(|at| (at, rotation.clone())));
+            boundaries
+                .extend(token.deadline.into_iter().flat_map(|at| [(at, rotation.clone()), (at, rotation.clone())]));
             boundaries.extend(overlap.map(|at| (at, poll)));
             let forgotten = self.runner.last_seen_waiting(*generation).map(|at| at + AWAITED_WITHIN + 1);
             let forgotten = forgotten.filter(|_| matches!(token.phase, Phase::Retiring { .. }));
@@ -219,11 +220,12 @@ impl View<'_> {
         }
     }
 
-    fn new_runner(&self, random: &mut StdRng) -> NewRunner {
+    /// Every second one has a first token with a stated expiry, most of them with a deadline.
+    pub fn new_runner(&self, random: &mut StdRng) -> NewRunner {
         let now = self.situation.now;
         let longest = self.situation.life.unwrap_or(LONGEST_STATED).min(LONGEST_STATED);
         let life = random.random_bool(0.6).then(|| random.random_range(SHORTEST_STATED..=longest));
-        let deadline = life.filter(|_| random.random_bool(0.5)).map(|life| random.random_range(0..=life));
+        let deadline = life.filter(|_| random.random_bool(0.8)).map(|life| random.random_range(0..=life));
         NewRunner {
             is_of_project: random.random_bool(0.4),
             expires_at: life.map(|life| now + life),
@@ -241,14 +243,14 @@ impl View<'_> {
     fn kill(&self, random: &mut StdRng, program: usize) -> Step {
         let Program { name, holds, saved, .. } = self.programs[program];
         let poll = |token| Call::Poll { manager: Some(name), token, method: Method::Verify };
-        let call = match random.random_range(0..6) {
-            0 => Call::ResetById,
-            1 | 2 => Call::Rotate { token: holds },
-            3 => poll(saved.unwrap_or(holds)),
-            4 => self.any_poll(random),
+        let call = match (random.random_range(0..6), saved) {
+            (0..3, Some(saved)) => poll(saved),
+            (0..3, None) => Call::Rotate { token: holds },
+            (3, _) => self.any_poll(random),
+            (4, _) => Call::ResetById,
             _ => poll(holds),
         };
-        let after = Duration::from_millis(random.random_range(0..8));
+        let after = Duration::from_millis(random.random_range(0..6));
         let overlap = *[DAY, DAY, DAY, DAY, DAY, 3_600, 0].choose(random).unwrap();
         Step::Kill { call, after, overlap }
     }
