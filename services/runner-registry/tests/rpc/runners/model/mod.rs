@@ -8,6 +8,7 @@ use std::{
     env,
     fmt::Write as _,
     io::Write as _,
+    time::{Duration, Instant},
 };
 
 use proto::paddock::directory::v1::Project;
@@ -32,6 +33,9 @@ mod tables;
 
 /// The number of steps in a report of a difference.
 const REPORTED: usize = 30;
+
+/// A call that takes at least so long may go without a record of its contact.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many tokens of deleted runners are remembered.
 const FORMER: Generation = 3;
@@ -76,7 +80,7 @@ struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     async fn start(registry: &'a mut Registry, seed: u64) -> Self {
-        let situation = Situation { now: 0, overlap: DAY, life: None, is_assigned: true };
+        let situation = Situation { now: 0, overlap: DAY, life: None, is_assigned: true, are_contacts_recorded: true };
         let mut trial = Self {
             callers: Callers::new(registry).await,
             random: StdRng::seed_from_u64(seed),
@@ -163,7 +167,9 @@ impl<'a> Trial<'a> {
     /// Makes a call, and compares the answer and the tables with the prediction.
     async fn call(&mut self, call: &Call) -> Outcome {
         let prediction = oracle::predict(&self.runner, self.situation, call);
+        let started = Instant::now();
         let answer = self.callers.make(call).await;
+        let is_slow = started.elapsed() >= RECORD_TIMEOUT;
         let after = self.read_rows().await;
         let before = std::mem::replace(&mut self.rows, after);
         let outcome = self.name(&answer);
@@ -175,9 +181,14 @@ impl<'a> Trial<'a> {
         let entitled = before.check_authenticated(call, outcome, self.situation.now);
         entitled.unwrap_or_else(|problem| self.fail(&problem));
         self.check_program(call, outcome);
-        if let Some(state) = prediction.states.into_iter().next_back() {
-            self.runner = state;
+        let mut states = prediction.states;
+        if is_slow && states.last().is_some_and(|state| *state != self.rows.in_words()) {
+            // The service did not wait for the record of the contact.
+            let situation = Situation { are_contacts_recorded: false, ..self.situation };
+            states = oracle::predict(&self.runner, situation, call).states;
+            *self.outcomes.entry("slow").or_default() += 1;
         }
+        self.runner = states.pop().unwrap_or_else(|| self.runner.clone());
         self.check_rows();
         if let (Outcome::Token(generation), Ok(Some(returned))) = (outcome, answer) {
             if returned.expires_at != self.runner.tokens[&generation].expires_at {
@@ -340,7 +351,7 @@ impl<'a> Trial<'a> {
     }
 
     /// Kills the service during a call. Every transaction of the call may have been committed, or not; the tables tell.
-    async fn kill_during(&mut self, call: &Call, after: std::time::Duration, overlap: i64) {
+    async fn kill_during(&mut self, call: &Call, after: Duration, overlap: i64) {
         let prediction = oracle::predict(&self.runner, self.situation, call);
         let is_answered = timeout(after, self.callers.make(call)).await.is_ok();
         self.registry.kill();

@@ -73,6 +73,8 @@ pub struct Situation {
     pub life: Option<i64>,
     /// Whether the runner has a project, or needs none.
     pub is_assigned: bool,
+    /// Whether contacts can be recorded. If not, no call is refused for it.
+    pub are_contacts_recorded: bool,
 }
 
 /// A call that presents a token, or that an administrator makes.
@@ -230,7 +232,8 @@ impl Course {
         let known = self.runner.managers.get(name).cloned();
         self.present(generation, Bearer::Manager(manager))?;
         let is_news = known.is_none_or(|known| known.generation < generation || self.is_due(Some(known.last_seen)));
-        if is_news || self.is_due(self.runner.last_seen) {
+        let is_due = is_news || self.is_due(self.runner.last_seen);
+        if is_due && self.situation.are_contacts_recorded {
             self.runner.last_seen = Some(self.situation.now);
             self.note_manager(name, generation);
             self.commit();
@@ -302,7 +305,7 @@ impl Course {
     fn rotate(&mut self, generation: Generation) -> Refusable<Outcome> {
         self.present(generation, Bearer::Rotation)?;
         let now = self.situation.now;
-        if self.is_due(self.runner.last_seen) {
+        if self.is_due(self.runner.last_seen) && self.situation.are_contacts_recorded {
             self.runner.last_seen = Some(now);
             self.commit();
         }

@@ -159,7 +159,7 @@ impl View<'_> {
     }
 
     fn any_poll(&self, random: &mut StdRng) -> Call {
-        let manager = random.random_bool(0.7).then(|| any_name(random));
+        let manager = random.random_bool(0.6).then(|| any_name(random));
         Call::Poll { manager, token: self.any_token(random), method: any_method(random) }
     }
 
@@ -172,7 +172,13 @@ impl View<'_> {
         let alive = self.known.iter().copied();
         let alive = alive.filter(|generation| self.runner.tokens.get(generation).is_some_and(Token::is_alive));
         let alive: Vec<Generation> = alive.collect();
-        match alive.choose(random) {
+        let retiring = alive
+            .iter()
+            .copied()
+            .filter(|generation| matches!(self.runner.tokens[generation].phase, Phase::Retiring { .. }));
+        let retiring: Vec<Generation> = retiring.collect();
+        let preferred = if retiring.is_empty() || random.random_bool(0.6) { alive } else { retiring };
+        match preferred.choose(random) {
             Some(generation) if random.random_bool(0.8) => *generation,
             _ => *self.known.choose(random).unwrap(),
         }
