@@ -206,7 +206,7 @@ impl<'a> Trial<'a> {
     /// Names a returned token by the row with its digest.
     fn name(&self, answer: &Answer) -> Outcome {
         match answer {
-            Err(reason) => Outcome::Refused(*reason),
+            Err(reason) => Outcome::Refused(reason),
             Ok(None) => Outcome::Ok,
             Ok(Some(Returned { text, .. })) => {
                 let digest = RunnerToken::parse(text).unwrap().digest();

@@ -136,19 +136,19 @@ type Refusable<T> = Result<T, &'static str>;
 
 /// Predicts a call.
 pub fn predict(runner: &Runner, situation: Situation, call: &Call) -> Prediction {
-    let mut course = Course { runner: runner.clone(), situation, states: Vec::new() };
+    let mut attempt = Attempt { runner: runner.clone(), situation, states: Vec::new() };
     let outcome = match *call {
-        Call::Poll { manager, token, .. } => course.poll(manager, token),
-        Call::Rotate { token } => course.rotate(token),
-        Call::Leave { manager, token } => course.leave(manager, token),
-        Call::Delete { token } => course.delete(token),
-        Call::ResetById => course.reset_by_id(),
+        Call::Poll { manager, token, .. } => attempt.poll(manager, token),
+        Call::Rotate { token } => attempt.rotate(token),
+        Call::Leave { manager, token } => attempt.leave(manager, token),
+        Call::Delete { token } => attempt.delete(token),
+        Call::ResetById => attempt.reset_by_id(),
         Call::DeleteById => {
-            course.end_runner();
+            attempt.end_runner();
             Ok(Outcome::Ok)
         }
     };
-    Prediction { outcome: outcome.unwrap_or_else(Outcome::Refused), states: course.states }
+    Prediction { outcome: outcome.unwrap_or_else(Outcome::Refused), states: attempt.states }
 }
 
 impl Token {
@@ -215,14 +215,14 @@ impl Runner {
     }
 }
 
-/// The course of one call.
-struct Course {
+/// A call that is being predicted.
+struct Attempt {
     runner: Runner,
     situation: Situation,
     states: Vec<Runner>,
 }
 
-impl Course {
+impl Attempt {
     fn commit(&mut self) {
         self.states.push(self.runner.clone());
     }
