@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chassis::status::Rejection;
 use proto::paddock::{
     directory::v1::{DeleteProjectRequest, Group, Project, Settings},
     runner::v1::{
@@ -132,9 +133,12 @@ pub async fn set_life(registry: &Registry, life: Option<i64>) {
     registry.set_intervals(settings).await;
 }
 
-fn returned<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> Result<T, &'static str> {
+fn returned<T>(answer: Result<Response<T>, Status>) -> Result<T, &'static str> {
     match answer {
         Ok(response) => Ok(response.into_inner()),
-        refused => Err(refused.reason()),
+        Err(status) => match Rejection::from(status) {
+            Rejection::Refusal(refusal) => Err(refusal.spec().code),
+            Rejection::Fault(fault) => Err(fault.spec().code),
+        },
     }
 }

@@ -170,6 +170,9 @@ impl<'a> Trial<'a> {
         let started = Instant::now();
         let answer = self.callers.make(call).await;
         let is_slow = started.elapsed() >= RECORD_TIMEOUT;
+        if is_slow {
+            self.wait_for_transactions().await;
+        }
         let after = self.read_rows().await;
         let before = std::mem::replace(&mut self.rows, after);
         let outcome = self.name(&answer);
@@ -242,8 +245,10 @@ impl<'a> Trial<'a> {
                     return;
                 }
                 program.refusals = if is_accepted { 0 } else { program.refusals + 1 };
+                let known = self.runner.managers.get(*manager);
+                let has_gone_back = known.is_some_and(|known| known.generation > *token);
                 // GitLab's rule entitles nobody.
-                let is_entitled = is_accepted && situation.overlap > 0;
+                let is_entitled = is_accepted && !has_gone_back && situation.overlap > 0;
                 let was_entitled = std::mem::replace(&mut program.is_entitled, is_entitled);
                 let token = self.runner.tokens.get(token);
                 let is_over =
@@ -378,7 +383,7 @@ impl<'a> Trial<'a> {
         self.callers.reconnect(self.registry);
     }
 
-    /// Waits until no transaction of the killed service holds a lock that a commit needs.
+    /// Waits until no transaction that the service gave up, or that was killed with it, can be committed any more.
     async fn wait_for_transactions(&self) {
         let transaction = chassis::db::begin_write(&self.registry.database).await.unwrap();
         let lock = format!("UPDATE runners SET paused = paused WHERE id = {}", self.callers.runner_id);
