@@ -178,8 +178,9 @@ impl<'a> Trial<'a> {
             self.wait_for_transactions().await;
         }
         // What must not have changed need not be read every time.
-        let is_read =
-            !prediction.states.is_empty() || matches!(answer, Ok(Some(_))) || self.steps_taken % READ_EVERY == 0;
+        let is_read = !prediction.states.is_empty()
+            || matches!(answer, Ok(Some(_)))
+            || self.steps_taken.is_multiple_of(READ_EVERY);
         let before = Arc::clone(&self.rows);
         if is_read {
             self.rows = Arc::new(self.read_rows().await);
