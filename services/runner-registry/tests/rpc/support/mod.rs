@@ -128,8 +128,8 @@ impl Registry {
     }
 
     /// Kills the service in whatever it does. `restart` starts it again.
-    pub fn kill(&mut self) {
-        self.service.kill();
+    pub async fn kill(&mut self) {
+        self.service.kill().await;
     }
 
     /// Starts the service again on the same database. Clients that were made before do not reach it.

@@ -1,7 +1,7 @@
 //! The service in a runtime of its own, so that it can be killed: with the runtime ends everything that runs in it, whatever it waits
 //! for, as with a process.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use chassis::{
     clock::Clock,
@@ -16,6 +16,9 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+
+/// How long the threads of a killed service may take to end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What the service keeps over a restart.
 #[derive(Clone)]
@@ -50,17 +53,19 @@ impl Service {
         (&mut self.served).await.unwrap().unwrap();
     }
 
-    /// Kills the service in whatever it does.
-    pub fn kill(&mut self) {
+    /// Kills the service in whatever it does. Nothing of it runs any more when this returns.
+    pub async fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            tokio::task::spawn_blocking(|| runtime.shutdown_timeout(KILL_TIMEOUT)).await.unwrap();
         }
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.kill();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -369,7 +369,7 @@ impl<'a> Trial<'a> {
     async fn kill_during(&mut self, call: &Call, after: Duration, overlap: i64) {
         let prediction = oracle::predict(&self.runner, self.situation, call);
         let is_answered = timeout(after, self.callers.make(call)).await.is_ok();
-        self.registry.kill();
+        self.registry.kill().await;
         self.wait_for_transactions().await;
         self.rows = Arc::new(self.read_rows().await);
         let stored = self.rows.in_words();
