@@ -19,6 +19,7 @@ mod expiry_and_deadline;
 mod fleet_cases;
 mod lists;
 mod managers;
+mod model;
 mod owners;
 mod permissions;
 mod races;
