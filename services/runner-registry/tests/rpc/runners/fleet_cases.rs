@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use proto::paddock::{
     directory::v1::Settings,
     runner::v1::{
-        CreateRunnerRequest, RequestJobRequest, ResetRunnerAuthenticationTokenRequest, UnregisterRunnerManagerRequest,
-        UnregisterRunnerRequest, UpdateRunnerRequest,
+        CreateRunnerRequest, RequestJobRequest, ResetRunnerAuthenticationTokenRequest, RunnerTokenEvent,
+        TokenEventGrade, UnregisterRunnerManagerRequest, UnregisterRunnerRequest, UpdateRunnerRequest,
     },
 };
 
-use super::{after, instance};
+use super::{after, events, instance};
 use crate::support::{Answer as _, Registry, both_databases};
 
 const DAY: i64 = 86_400;
 
 /// The life of a token in most rows.
-const LIFE: i64 = 15 * DAY;
+pub const LIFE: i64 = 15 * DAY;
 
 /// The rows: what they show, and the script.
 const CASES: &[(&str, &str)] = &[
@@ -30,7 +30,10 @@ const CASES: &[(&str, &str)] = &[
         "a late manager gets a token of its own, the same one until it is used",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; resets T1 = T3; p2 polls T3 = ok; p1 polls T2 = ok",
     ),
-    ("managers that rotate before anybody has moved share the successor", "resets T1 = T2; resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok"),
+    (
+        "managers that rotate before anybody has moved share the successor",
+        "resets T1 = T2; resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok",
+    ),
     (
         "a lost answer costs nothing, however late the manager returns",
         "resets T1 = T2; at 10800; p1 polls T1 = ok; resets T1 = T2; at 518400; resets T1 = T2; p1 polls T2 = ok",
@@ -44,7 +47,10 @@ const CASES: &[(&str, &str)] = &[
         "resets T1 = T2; p1 polls T2 = ok; p2 polls T2 = ok; p3 polls T2 = ok; p1 polls T1 = superseded; verifies T1 = superseded; resets T1 = superseded",
     ),
     ("a manager that has moved", "resets T1 = T2; p1 polls T2 = ok; p1 polls T1 = superseded; p1 polls T2 = ok"),
-    ("an unknown manager with a retiring token", "resets T1 = T2; p1 polls T2 = ok; x polls T1 = superseded; x polls T2 = ok"),
+    (
+        "an unknown manager with a retiring token",
+        "resets T1 = T2; p1 polls T2 = ok; x polls T1 = superseded; x polls T2 = ok",
+    ),
     (
         "a call without a system id and a retiring token",
         "verifies T1 = ok; resets T1 = T2; p1 polls T2 = ok; verifies T1 = superseded; verifies T2 = ok",
@@ -57,8 +63,14 @@ const CASES: &[(&str, &str)] = &[
         "a stranger who rotates the retiring token harms no manager",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; x polls T3 = ok; p2 polls T1 = ok; resets T1 = T4; p2 polls T4 = ok; p1 polls T2 = ok",
     ),
-    ("a stranger who uses the successor first", "resets T1 = T2; x polls T2 = ok; p1 polls T1 = ok; resets T1 = T3; p1 polls T3 = ok"),
-    ("a stranger who was known before the rotation is a manager", "x polls T1 = ok; resets T1 = T2; p1 polls T2 = ok; x polls T1 = ok"),
+    (
+        "a stranger who uses the successor first",
+        "resets T1 = T2; x polls T2 = ok; p1 polls T1 = ok; resets T1 = T3; p1 polls T3 = ok",
+    ),
+    (
+        "a stranger who was known before the rotation is a manager",
+        "x polls T1 = ok; resets T1 = T2; p1 polls T2 = ok; x polls T1 = ok",
+    ),
     (
         "managers that are gone for good hold nothing up",
         "resets T1 = T2; p1 polls T2 = ok; at 604800; resets T1 = T3; at 604801; p1 polls T3 = ok; resets T1 = superseded",
@@ -71,7 +83,10 @@ const CASES: &[(&str, &str)] = &[
         "a program that registers again with another system id",
         "resets T1 = T2; p1 polls T2 = ok; again polls T1 = superseded; again polls T2 = ok",
     ),
-    ("a manager that went back to a token that it did not save", "resets T1 = T2; p1 polls T2 = ok; at 3600; p1 polls T1 = superseded"),
+    (
+        "a manager that went back to a token that it did not save",
+        "resets T1 = T2; p1 polls T2 = ok; at 3600; p1 polls T1 = superseded",
+    ),
     (
         "a manager that missed several rotations",
         "resets T1 = T2; p1 polls T2 = ok; resets T2 = T3; p1 polls T3 = ok; resets T3 = T4; p1 polls T4 = ok; p2 polls T1 = ok; resets T1 = T5; p2 polls T5 = ok",
@@ -80,7 +95,10 @@ const CASES: &[(&str, &str)] = &[
         "a manager that received a token, and another one that used it first",
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; p2 polls T3 = ok; resets T2 = T4; p1 polls T4 = ok; p3 polls T3 = ok; p3 polls T1 = superseded",
     ),
-    ("the deletion of the runner takes the token in use", "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = unknown"),
+    (
+        "the deletion of the runner takes the token in use",
+        "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = runner_removed",
+    ),
     (
         "a manager that unregisters does not wait any more",
         "resets T1 = T2; p1 polls T2 = ok; p3 leaves T1 = ok; p2 leaves T1 = ok; p2 polls T1 = superseded; resets T1 = superseded",
@@ -90,7 +108,10 @@ const CASES: &[(&str, &str)] = &[
         "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; administrator resets = T4; p1 polls T1 = revoked; p1 polls T2 = revoked; p2 polls T1 = revoked; p2 polls T3 = revoked; p2 polls T4 = ok",
     ),
     ("a first contact that nobody recorded", "resets T1 = T2; p1 polls T2 = ok; p9 polls T1 = superseded"),
-    ("an ephemeral manager that starts after the rotation of another one", "e1 polls T1 = ok; resets T1 = T2; e1 polls T2 = ok; e2 polls T1 = superseded"),
+    (
+        "an ephemeral manager that starts after the rotation of another one",
+        "e1 polls T1 = ok; resets T1 = T2; e1 polls T2 = ok; e2 polls T1 = superseded",
+    ),
     ("a paused runner is as any other", "pause; resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = ok; resets T1 = T3"),
     (
         "an unused successor with less than half of its life is replaced and not ended",
@@ -108,12 +129,18 @@ const CASES_WITHOUT_EXPIRY: &[(&str, &str)] = &[
         "a retiring token ends with the overlap",
         "resets T1 = T2; p1 polls T2 = ok; at 86399; p2 polls T1 = ok; at 86400; p2 polls T1 = superseded; resets T1 = superseded",
     ),
-    ("time alone ends no token whose successor is unused", "resets T1 = T2; at 8640000; p1 polls T1 = ok; resets T1 = T2; p1 polls T2 = ok"),
+    (
+        "time alone ends no token whose successor is unused",
+        "resets T1 = T2; at 8640000; p1 polls T1 = ok; resets T1 = T2; p1 polls T2 = ok",
+    ),
 ];
 
 /// The rows of a token with a deadline in two hours that expires in four.
 const CASES_WITH_DEADLINE: &[(&str, &str)] = &[
-    ("an unused successor is delivered after the deadline", "resets T1 = T2; at 7200; resets T1 = T2; at 14400; resets T1 = expired; p1 polls T2 = ok"),
+    (
+        "an unused successor is delivered after the deadline",
+        "resets T1 = T2; at 7200; resets T1 = T2; at 14400; resets T1 = expired; p1 polls T2 = ok",
+    ),
     (
         "a late manager gets none after the deadline",
         "resets T1 = T2; p1 polls T2 = ok; at 7199; resets T1 = T3; p2 polls T3 = ok; at 7200; resets T1 = deadline_passed; p3 polls T1 = ok; at 14400; p3 polls T1 = expired",
@@ -123,30 +150,63 @@ const CASES_WITH_DEADLINE: &[(&str, &str)] = &[
 
 /// The rows of GitLab's rule, `overlap_seconds = 0`.
 const CASES_WITHOUT_OVERLAP: &[(&str, &str)] = &[
-    ("the old token ends at the rotation", "resets T1 = T2; p1 polls T1 = superseded; resets T1 = superseded; p1 polls T2 = ok"),
-    ("every manager but one is locked out", "resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = superseded; p2 polls T2 = ok"),
+    (
+        "the old token ends at the rotation",
+        "resets T1 = T2; p1 polls T1 = superseded; resets T1 = superseded; p1 polls T2 = ok",
+    ),
+    (
+        "every manager but one is locked out",
+        "resets T1 = T2; p1 polls T2 = ok; p2 polls T1 = superseded; p2 polls T2 = ok",
+    ),
+];
+
+/// The rows in which somebody who is no known manager uses a copy of a token, and the events of the grade `high` there. An
+/// ordinary fleet has none, so all other rows have none.
+const ALARMS: &[(&str, &str)] = &[
+    ("once all managers have moved the old token is refused at once", "used_after_end T1 high x2"),
+    ("an unknown manager with a retiring token", "used_after_end T1 x high"),
+    ("a call without a system id and a retiring token", "used_after_end T1 high"),
+    ("a stranger who rotates the retiring token harms no manager", "first_used T3 x high"),
+    ("a stranger who uses the successor first", "first_used T2 x high"),
+    ("a program that registers again with another system id", "used_after_end T1 again high"),
+    ("a manager that unregisters does not wait any more", "used_after_end T1 p2 high"),
+    ("a first contact that nobody recorded", "used_after_end T1 p9 high"),
+    ("an ephemeral manager that starts after the rotation of another one", "used_after_end T1 e2 high"),
+    ("an unused successor with less than half of its life is replaced and not ended", "used_after_end T2 x high"),
+    ("rotating with the successor promotes it", "used_after_end T1 high"),
 ];
 
 /// A runner and the tokens that were returned for it, by name.
-struct Fleet<'a> {
+pub struct Fleet<'a> {
     registry: &'a Registry,
-    runner_id: i64,
+    pub runner_id: i64,
     tokens: BTreeMap<String, String>,
+    /// The last event of the start.
+    last_event_id: i64,
 }
 
 impl<'a> Fleet<'a> {
-    async fn start(registry: &'a Registry, request: CreateRunnerRequest) -> Self {
+    pub async fn start(registry: &'a Registry, request: CreateRunnerRequest) -> Self {
         registry.set_clock(0);
         let created = registry.create(request).await;
         let tokens = BTreeMap::from([("T1".to_owned(), created.token)]);
-        let fleet = Self { registry, runner_id: created.id, tokens };
+        let mut fleet = Self { registry, runner_id: created.id, tokens, last_event_id: 0 };
         for manager in ["p1", "p2", "p3"] {
             assert_eq!(fleet.poll(manager, "T1").await, "ok");
         }
+        let events = events::all(registry, created.id).await;
+        fleet.last_event_id = events.iter().map(|event| event.id).max().unwrap();
         fleet
     }
 
-    async fn run(&mut self, title: &str, script: &str) {
+    /// The events since the start, the oldest first.
+    async fn events(&self) -> Vec<RunnerTokenEvent> {
+        let mut events = events::all(self.registry, self.runner_id).await;
+        events.retain(|event| event.id > self.last_event_id);
+        events
+    }
+
+    pub async fn run(&mut self, title: &str, script: &str) {
         for step in script.split(';').map(str::trim) {
             let (action, expected) = step.split_once(" = ").unwrap_or((step, ""));
             let words: Vec<&str> = action.split(' ').collect();
@@ -159,6 +219,7 @@ impl<'a> Fleet<'a> {
                     self.pause().await;
                     continue;
                 }
+                ["events"] => events::described(&self.events().await),
                 ["resets", token] => self.reset(token).await,
                 ["administrator", "resets"] => self.reset_by_id().await,
                 ["verifies", token] => outcome(self.registry.verify(&self.tokens[token]).await),
@@ -230,10 +291,14 @@ async fn run_all(registry: &Registry, request: CreateRunnerRequest, cases: &[(&s
     for (title, script) in cases {
         let mut fleet = Fleet::start(registry, request.clone()).await;
         fleet.run(title, script).await;
+        let mut alarms = fleet.events().await;
+        alarms.retain(|event| event.grade() == TokenEventGrade::High);
+        let expected = ALARMS.iter().find(|(row, _)| row == title).map_or("none", |(_, alarms)| alarms);
+        assert_eq!(events::described(&alarms), expected, "{title}");
     }
 }
 
-async fn set_life(registry: &Registry, seconds: i64) {
+pub async fn set_life(registry: &Registry, seconds: i64) {
     let settings = Settings { runner_token_expiration_interval: Some(seconds), ..Default::default() };
     registry.set_intervals(settings).await;
 }
