@@ -369,7 +369,7 @@ pub enum TokenEventKind {
     Created = 1,
     /// A rotation made it.
     Minted = 2,
-    /// A further rotation returned it again, because it was unused.
+    /// A repeated rotation returned it again, because it was unused.
     DeliveredAgain = 3,
     /// A token that a rotation made was used for the first time.
     FirstUsed = 4,
@@ -430,7 +430,7 @@ pub enum TokenEventGrade {
     Info = 1,
     /// A runner program is not configured well, or missed a change of its token.
     Notice = 2,
-    /// Somebody who is no known manager of the runner uses a copy of its token.
+    /// A caller that is not a known manager of the runner uses a copy of its token.
     High = 3,
 }
 impl TokenEventGrade {

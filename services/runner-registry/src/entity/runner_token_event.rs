@@ -46,7 +46,7 @@ pub enum TokenEventKind {
     /// A rotation made it.
     #[sea_orm(num_value = 2)]
     Minted,
-    /// A further rotation returned it again.
+    /// A repeated rotation returned it again.
     #[sea_orm(num_value = 3)]
     DeliveredAgain,
     /// A token that a rotation made was used for the first time.
@@ -79,7 +79,7 @@ pub enum TokenEventGrade {
     /// A runner program is not configured well, or missed a change of its token.
     #[sea_orm(num_value = 2)]
     Notice,
-    /// Somebody who is no known manager of the runner uses a copy of its token.
+    /// A caller that is not a known manager of the runner uses a copy of its token.
     #[sea_orm(num_value = 3)]
     High,
 }

@@ -1,7 +1,8 @@
 //! Which event the use of a token is, and how much attention it asks for.
 //!
-//! A system id is a name and no credential, so an event proves nothing. `high` says: a caller that no manager explains has
-//! a copy of the token. What an ordinary fleet does is never `high`. `docs/explanation/tokens.md` lists the events.
+//! A system id is a name and not a credential, so an event proves nothing. `high` means that a caller that is not a known
+//! manager has a copy of the token. What an ordinary fleet does is never `high`. `docs/explanation/tokens.md` lists the
+//! events.
 
 use proto::paddock::runner::v1 as message;
 use time::{Duration, OffsetDateTime};
