@@ -271,6 +271,7 @@ scripted! { RunnerService:
     update_runner(UpdateRunnerRequest) -> UpdateRunnerResponse;
     delete_runner(DeleteRunnerRequest) -> DeleteRunnerResponse;
     list_runner_managers(ListRunnerManagersRequest) -> ListRunnerManagersResponse;
+    list_runner_token_events(ListRunnerTokenEventsRequest) -> ListRunnerTokenEventsResponse;
     reset_runner_authentication_token(ResetRunnerAuthenticationTokenRequest) -> ResetRunnerAuthenticationTokenResponse;
     list_project_runners(ListProjectRunnersRequest) -> ListProjectRunnersResponse;
     assign_runner(AssignRunnerRequest) -> AssignRunnerResponse;

@@ -9,7 +9,10 @@ use crate::{
     directory::text,
     error::{Error, Result},
     runner::validation::MAX_NAME,
-    store::managers::{Info, LEGACY_SYSTEM_ID},
+    store::{
+        managers::{Info, LEGACY_SYSTEM_ID},
+        runner_token_events::EventCaller,
+    },
 };
 
 /// The most characters of a system id.
@@ -20,6 +23,8 @@ const MAX_SYSTEM_ID: usize = 64;
 pub struct Origin {
     /// The address of the client.
     pub address: Option<IpAddr>,
+    /// Its user agent.
+    pub user_agent: Option<String>,
     /// Takes the runner of the presented token.
     pub client: ResolvedClient,
 }
@@ -31,6 +36,8 @@ pub struct Contact {
     pub system_id: String,
     /// What it reports.
     pub info: Info,
+    /// Its user agent.
+    pub user_agent: Option<String>,
     /// Takes the runner of the presented token.
     pub client: ResolvedClient,
 }
@@ -55,14 +62,24 @@ impl Contact {
             executor: clean_text(info.executor),
             ip_address: origin.address.map(|address| address.to_string()),
         };
-        Ok(Self { system_id, info, client: origin.client })
+        Ok(Self { system_id, info, user_agent: clean_text(origin.user_agent), client: origin.client })
     }
 
     /// The contact of a call that concerns no manager.
     pub fn of_no_manager(origin: Origin) -> Self {
         let ip_address = origin.address.map(|address| address.to_string());
         let info = Info { ip_address, ..Info::default() };
-        Self { system_id: String::new(), info, client: origin.client }
+        Self { system_id: String::new(), info, user_agent: clean_text(origin.user_agent), client: origin.client }
+    }
+
+    /// The caller as an event names it.
+    pub fn event_caller(&self) -> EventCaller {
+        EventCaller {
+            system_id: self.is_named().then(|| self.system_id.clone()),
+            ip_address: self.info.ip_address.clone(),
+            user_agent: self.user_agent.clone(),
+            user_id: None,
+        }
     }
 
     /// Reports whether the call names one manager by its system id.

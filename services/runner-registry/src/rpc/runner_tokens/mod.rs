@@ -99,7 +99,7 @@ impl RunnerTokenService for RunnerTokens {
         let contact = Contact::of_no_manager(origin);
         let purpose = Purpose::RunnerUnregistration;
         let authenticated = authenticate::authenticate(&self.0, &request.token, &contact, purpose).await?;
-        store::runners::delete(&self.0.database, authenticated.runner.id).await?;
+        store::runners::delete(&self.0.database, authenticated.runner.id, authenticated.now).await?;
         Ok(Response::new(message::UnregisterRunnerResponse {}))
     }
 
@@ -129,11 +129,13 @@ impl RunnerTokenService for RunnerTokens {
     }
 }
 
-/// Returns the origin of a call and its message.
+/// Returns where the call comes from, and the message.
 fn split_request<T>(request: Request<T>) -> Result<(Origin, T), Status> {
-    let address = access::context(&request)?.peer_address;
+    let context = access::context(&request)?;
+    let address = context.peer_address;
+    let user_agent = context.user_agent.clone();
     let client = ResolvedClient::of(&request)?;
-    Ok((Origin { address, client }, request.into_inner()))
+    Ok((Origin { address, user_agent, client }, request.into_inner()))
 }
 
 /// Returns the queue value of a runner. Every process returns the same value; it changes with each field that decides
