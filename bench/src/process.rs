@@ -123,6 +123,8 @@ impl Peers {
             ("PADDOCK_RUNNER_REGISTRY__LISTEN", address.to_string()),
             ("PADDOCK_RUNNER_REGISTRY__METRICS_LISTEN", String::new()),
             ("PADDOCK_RUNNER_REGISTRY__DATABASE", "postgres".to_owned()),
+            // The contacts of the runners are recorded when they are created, and not while their calls are measured.
+            ("PADDOCK_RUNNER_REGISTRY__HEARTBEAT__WRITE_INTERVAL_SECONDS", "3600".to_owned()),
             ("PADDOCK_RUNNER_REGISTRY__ROOT_TOKEN_FILE", self.folder().join("root.token").display().to_string()),
             ("PADDOCK_SECRETS__FOLDER", self.folder().display().to_string()),
         ];

@@ -62,6 +62,10 @@ async fn every_rotation_of_an_unassigned_runner_is_refused_and_causes_no_alert()
     let once = paddock.anonymous().post("/runners/reset_authentication_token", json!({ "token": token })).await;
     once.refused(Reason::RunnerUnassigned);
 
+    let events = paddock.root().get(&format!("/runners/{id}/token_events?kind=refused")).await.ok(200);
+    let rows = events.as_array().map_or(0, Vec::len);
+    assert!((1..=2).contains(&rows), "one row an hour: {events}");
+
     let metrics = paddock.metrics().await;
     assert!(!fixtures::series(&metrics, "status", "422").is_empty(), "the refusals are counted:\n{metrics}");
     assert_eq!(fixtures::series(&metrics, "status", "5"), [""; 0]);
@@ -84,7 +88,7 @@ async fn an_unassigned_runner_verifies_polls_and_unregisters() {
     api.post("/runners/verify", json!({ "token": token })).await.ok(200);
     api.post("/jobs/request", json!({ "token": token })).await.ok(204);
     api.delete(&format!("/runners?token={token}")).await.ok(204);
-    api.post("/runners/verify", json!({ "token": token })).await.refused(Reason::RunnerTokenUnknown);
+    api.post("/runners/verify", json!({ "token": token })).await.refused(Reason::RunnerRemoved);
     paddock.stop();
 }
 

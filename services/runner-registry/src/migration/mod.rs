@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::*;
 mod m20261123_000001_directory;
 mod m20261123_000002_runners;
 mod m20261127_000003_rotation;
+mod m20261127_000004_token_events;
 
 /// Lists the steps in order.
 pub struct Migrator;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000001_directory::Migration),
             Box::new(m20261123_000002_runners::Migration),
             Box::new(m20261127_000003_rotation::Migration),
+            Box::new(m20261127_000004_token_events::Migration),
         ]
     }
 }

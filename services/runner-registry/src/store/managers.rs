@@ -3,7 +3,7 @@
 use proto::timestamp::millis;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, SelectExt as _, Set,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
     sea_query::{Expr, OnConflict},
 };
 use time::OffsetDateTime;
@@ -73,6 +73,31 @@ pub async fn is_awaited(db: &impl ConnectionTrait, token: &runner_token::Model, 
     Ok(waiting.exists(db).await?)
 }
 
+/// Finds the manager of a runner with this system id.
+pub async fn find(db: &impl ConnectionTrait, runner_id: i64, system_id: &str) -> Result<Option<runner_manager::Model>> {
+    let manager =
+        runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(Column::SystemId.eq(system_id));
+    Ok(manager.one(db).await?)
+}
+
+/// Returns the newest generation that a manager of a runner was seen with, apart from the one with this system id; none
+/// if there is no other manager.
+pub async fn newest_generation_of_others(
+    db: &impl ConnectionTrait,
+    runner_id: i64,
+    system_id: &str,
+) -> Result<Option<i32>> {
+    let newest: Option<Option<i32>> = runner_manager::Entity::find()
+        .select_only()
+        .column_as(Column::Generation.max(), "newest")
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::SystemId.ne(system_id))
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(newest.flatten())
+}
+
 /// Counts the managers of a runner.
 pub async fn count(db: &impl ConnectionTrait, runner_id: i64) -> Result<u64> {
     Ok(runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).count(db).await?)
@@ -123,6 +148,7 @@ pub async fn record(
         executor: Set(info.executor.clone()),
         ip_address: Set(info.ip_address.clone()),
         generation: Set(generation),
+        moved_at: Set(Some(millis(now))),
         created_at: Set(millis(now)),
         contacted_at: Set(millis(now)),
     };
@@ -140,9 +166,14 @@ pub async fn record(
         "CASE WHEN excluded.generation > runner_managers.generation \
          THEN excluded.generation ELSE runner_managers.generation END",
     );
+    let moved_at = Expr::cust(
+        "CASE WHEN excluded.generation > runner_managers.generation \
+         THEN excluded.moved_at ELSE runner_managers.moved_at END",
+    );
     let update = OnConflict::columns([Column::RunnerId, Column::SystemId])
         .update_columns(known)
         .value(Column::Generation, highest)
+        .value(Column::MovedAt, moved_at)
         .to_owned();
     runner_manager::Entity::insert(row).on_conflict(update).exec_without_returning(tx).await?;
     Ok(())

@@ -2,7 +2,7 @@
 //! token, clocks differ, processes of Paddock are killed. No manager that keeps what it was given is ever refused.
 //!
 //! The time is simulated: libfaketime sets the clock of the processes, and the programs read the clock of the test. A random seed
-//! decides everything but the order of the calls of one instant. `FLEET_SEED` repeats a run; `FLEET_ROTATIONS` and `FLEET_KILLS` set its
+//! decides everything but the order of the calls of one instant. `PADDOCK_TEST_SEED` repeats a run; `FLEET_ROTATIONS` and `FLEET_KILLS` set its
 //! length.
 
 mod client;
@@ -45,7 +45,7 @@ impl Scale {
             neighbours: 1,
             polls_after_rotation: 0,
             kills: from_variable("FLEET_KILLS", 8),
-            seed: from_variable("FLEET_SEED", std::process::id()),
+            seed: from_variable("PADDOCK_TEST_SEED", std::process::id()),
         };
         if std::env::var_os("PADDOCK_TEST_SOAK").is_none() {
             return short;

@@ -210,7 +210,7 @@ impl Simulation {
         let days = (self.now - START).whole_days();
         let rotations: u32 = self.managers.iter().map(|manager| manager.rotations).sum();
         say(&format!(
-            "fleet: {} managers, {rotations} rotations, {days} days, {} instants, {} kills, {all:?}, seed {}",
+            "fleet: {} managers, {rotations} rotations, {days} days, {} instants, {} kills, {all:?}, PADDOCK_TEST_SEED={}",
             self.managers.len(),
             self.instants,
             self.kills,

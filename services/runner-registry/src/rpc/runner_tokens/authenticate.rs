@@ -1,6 +1,8 @@
 //! From a presented token to its runner. The first use of a successor promotes it here, in every kind of call.
 
+use chassis::client_id::ClientId;
 use proto::{paddock::contract::v1::CredentialKind, timestamp};
+use sea_orm::DatabaseTransaction;
 use time::OffsetDateTime;
 use token::FormError;
 
@@ -11,13 +13,15 @@ use crate::{
         runner_token::{self, TokenState},
     },
     error::{Error, Result},
-    rpc::State,
+    rpc::{State, token_events},
     runner::{
         rotation::{self, Authentication, InactiveReason},
         token::RunnerToken,
+        token_event::{Finding, Presenter},
     },
     store::{
-        self, managers,
+        self, managers, removed_tokens,
+        runner_token_events::NewEvent,
         runner_tokens::{self, PresentedToken},
         runners,
     },
@@ -30,8 +34,10 @@ pub struct Authenticated {
     pub token: runner_token::Model,
     /// The runner.
     pub runner: runner::Model,
-    /// The calling manager, if it is known.
+    /// The calling manager, if it was known before this call.
     pub manager: Option<runner_manager::Model>,
+    /// Whether this call was the first use of the token. If a manager sent it, the manager has been recorded.
+    pub is_first_use: bool,
     /// The instant at which the whole call is decided.
     pub now: OffsetDateTime,
 }
@@ -59,17 +65,36 @@ pub enum Purpose {
     RunnerUnregistration,
 }
 
-/// Authenticates a presented token. The first use of a successor promotes it.
+/// Authenticates a presented token. The first use of a successor promotes it. From when the token is found, the response names
+/// its runner, whatever the outcome is.
 pub async fn authenticate(state: &State, text: &str, contact: &Contact, purpose: Purpose) -> Result<Authenticated> {
     let digest = parse_token(text)?.digest();
     let now = state.clock.now();
-    let presented = runner_tokens::find(&state.database, &digest, &contact.system_id).await?;
-    let presented = presented.ok_or(Error::RunnerTokenUnknown)?;
+    let Some(presented) = runner_tokens::find(&state.database, &digest, &contact.system_id).await? else {
+        let refusal = removed_tokens::refusal(&state.database, digest.as_bytes(), now).await?;
+        if let Error::RunnerRemoved { runner_id, .. } = &refusal {
+            contact.client.set(ClientId::new("runner", *runner_id));
+        }
+        return Err(refusal);
+    };
+    contact.client.set(ClientId::new("runner", presented.runner.id));
     let attempt =
         Attempt { state, contact, purpose, runner: &presented.runner, manager: presented.manager.as_ref(), now };
-    let token = attempt.admit(presented.token).await?;
+    let Admitted { token, is_first_use } = attempt.admit(presented.token).await?;
     let PresentedToken { runner, manager, .. } = presented;
-    Ok(Authenticated { token, runner, manager, now })
+    Ok(Authenticated { token, runner, manager, is_first_use, now })
+}
+
+/// A token that authenticates.
+struct Admitted {
+    token: runner_token::Model,
+    is_first_use: bool,
+}
+
+impl Admitted {
+    fn again(token: runner_token::Model) -> Self {
+        Self { token, is_first_use: false }
+    }
 }
 
 /// One presentation of a token.
@@ -84,12 +109,12 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Returns the token if it authenticates for this purpose. A successor has been promoted.
-    async fn admit(&self, token: runner_token::Model) -> Result<runner_token::Model> {
+    async fn admit(&self, token: runner_token::Model) -> Result<Admitted> {
         match self.decide(&token) {
-            Authentication::Accepted => Ok(token),
+            Authentication::Accepted => Ok(Admitted::again(token)),
             Authentication::AcceptedAsSuccessor => self.admit_successor(token).await,
             Authentication::Retiring => self.admit_retiring(token).await,
-            Authentication::Refused(reason) => Err(self.refuse(&token, reason)),
+            Authentication::Refused(reason) => Err(self.refuse(&token, reason).await),
         }
     }
 
@@ -98,38 +123,57 @@ impl Attempt<'_> {
     }
 
     /// Promotes a successor. Another call can have promoted or replaced it meanwhile; then its new state decides.
-    async fn admit_successor(&self, token: runner_token::Model) -> Result<runner_token::Model> {
-        let token = self.promote(token.id).await?;
+    async fn admit_successor(&self, token: runner_token::Model) -> Result<Admitted> {
+        let Admitted { token, is_first_use } = self.promote(token).await?;
         match self.decide(&token) {
-            Authentication::Accepted => Ok(token),
+            Authentication::Accepted => Ok(Admitted { token, is_first_use }),
             Authentication::Retiring => self.admit_retiring(token).await,
-            Authentication::Refused(reason) => Err(self.refuse(&token, reason)),
+            Authentication::Refused(reason) => Err(self.refuse(&token, reason).await),
             Authentication::AcceptedAsSuccessor => Err(Error::internal("a promoted token is still a successor")),
         }
     }
 
     /// Promotes a token under the lock of its runner if it is still a successor, and returns it as it is then. The
     /// generation of the manager is recorded in the same transaction: from then on the manager has moved.
-    async fn promote(&self, token_id: i64) -> Result<runner_token::Model> {
+    async fn promote(&self, found: runner_token::Model) -> Result<Admitted> {
         let tx = store::begin(&self.state.database).await?;
-        let runner = runners::lock(&tx, self.runner.id).await?.ok_or(Error::RunnerTokenUnknown)?;
-        let token = runner_tokens::find_by_id(&tx, token_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+        runners::lock(&tx, self.runner.id).await?;
+        let Some(token) = runner_tokens::find_by_id(&tx, found.id).await? else {
+            return Err(removed_tokens::refusal(&tx, &found.digest, self.now).await?);
+        };
         if self.decide(&token) != Authentication::AcceptedAsSuccessor {
-            return Ok(token);
+            return Ok(Admitted::again(token));
         }
         let overlap = self.state.config.rotation.overlap();
         let former = if overlap.is_zero() { TokenState::Superseded } else { TokenState::Retiring };
         let promoted = runner_tokens::promote(&tx, token, former, self.now).await?;
+        let caller = self.contact.event_caller();
+        let finding = self.first_use(&tx).await?;
+        token_events::record(&tx, NewEvent::of(&promoted, finding, &caller), self.now).await?;
         if self.purpose == Purpose::ManagerCall {
             let Contact { system_id, info, .. } = self.contact;
-            managers::record(&tx, runner.id, system_id, promoted.generation, info, self.now).await?;
+            managers::record(&tx, self.runner.id, system_id, promoted.generation, info, self.now).await?;
         }
         tx.commit().await?;
-        tracing::info!(runner_id = runner.id, generation = promoted.generation, "runner token promoted");
-        Ok(promoted)
+        tracing::info!(runner_id = self.runner.id, generation = promoted.generation, "runner token promoted");
+        Ok(Admitted { token: promoted, is_first_use: true })
     }
 
-    async fn admit_retiring(&self, token: runner_token::Model) -> Result<runner_token::Model> {
+    /// Which event the first use of a successor is. The manager is not recorded with it yet.
+    async fn first_use(&self, tx: &DatabaseTransaction) -> Result<Finding> {
+        if self.purpose == Purpose::Rotation {
+            return Ok(Finding::FIRST_USED_BY_ROTATION);
+        }
+        if self.manager.is_some() {
+            return Ok(Finding::FIRST_USED_BY_MANAGER);
+        }
+        let system_id = &self.contact.system_id;
+        let is_known = managers::find(tx, self.runner.id, system_id).await?.is_some();
+        let others = managers::newest_generation_of_others(tx, self.runner.id, system_id).await?;
+        Ok(Finding::first_use(is_known, others.is_some()))
+    }
+
+    async fn admit_retiring(&self, token: runner_token::Model) -> Result<Admitted> {
         let is_admitted = match self.purpose {
             Purpose::ManagerCall | Purpose::ManagerUnregistration => {
                 self.contact.is_named() && self.may_manager_use(&token)
@@ -137,15 +181,19 @@ impl Attempt<'_> {
             Purpose::Rotation => managers::is_awaited(&self.state.database, &token, self.now).await?,
             Purpose::RunnerUnregistration => false,
         };
-        if is_admitted { Ok(token) } else { Err(self.refuse(&token, InactiveReason::Superseded)) }
+        if is_admitted {
+            Ok(Admitted::again(token))
+        } else {
+            Err(self.refuse(&token, InactiveReason::Superseded).await)
+        }
     }
 
     fn may_manager_use(&self, token: &runner_token::Model) -> bool {
         self.manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), manager.generation))
     }
 
-    /// Logs the use of a replaced token: by a manager that missed the rotation, or by a thief.
-    fn refuse(&self, token: &runner_token::Model, reason: InactiveReason) -> Error {
+    /// Logs the use of a replaced token, by a manager that missed the rotation or by a thief, and records the event.
+    async fn refuse(&self, token: &runner_token::Model, reason: InactiveReason) -> Error {
         if reason == InactiveReason::Superseded {
             let since = token.retired_at.or(token.superseded_at);
             tracing::info!(
@@ -157,7 +205,24 @@ impl Attempt<'_> {
                 "superseded runner token presented"
             );
         }
+        if let Some(finding) = Finding::refused_use(reason, token.generation, &self.presenter(), self.now) {
+            let caller = self.contact.event_caller();
+            token_events::record_alone(self.state, NewEvent::of(token, finding, &caller), self.now).await;
+        }
         reason.into()
+    }
+
+    /// Who presents the token, for an event.
+    fn presenter(&self) -> Presenter {
+        match self.manager {
+            Some(manager) => Presenter::Manager {
+                is_named: self.contact.is_named(),
+                generation: manager.generation,
+                moved_at: manager.moved_at.map(timestamp::time),
+            },
+            None if self.purpose == Purpose::Rotation => Presenter::Rotation,
+            None => Presenter::Stranger,
+        }
     }
 }
 

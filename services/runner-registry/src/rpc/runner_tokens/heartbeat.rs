@@ -2,16 +2,19 @@
 //! recorded refuses no call.
 
 use proto::timestamp;
+use sea_orm::DatabaseTransaction;
 use time::{Duration, OffsetDateTime};
 
 use super::{authenticate::Authenticated, contact::Contact};
 use crate::{
     entity::{runner_manager, runner_token},
     error::Result,
-    rpc::State,
+    rpc::{State, token_events},
+    runner::token_event::Finding,
     store::{
         self,
         managers::{self, Info},
+        runner_token_events::{self, NewEvent},
     },
 };
 
@@ -24,7 +27,9 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
     let interval = state.config.heartbeat.write_interval();
     let now = authenticated.now;
     let is_runner_due = is_due(authenticated.runner.contacted_at, interval, now);
+    // The first use of a token has recorded its manager.
     let is_manager_due = contact.has_manager()
+        && !authenticated.is_first_use
         && match &authenticated.manager {
             None => true,
             Some(manager) => {
@@ -76,8 +81,30 @@ async fn write_contact(state: &State, authenticated: &Authenticated, contact: &C
     // The runner first: its row orders all changes below it.
     let exists = managers::record_contact(&tx, runner_id, &contact.info, now).await?;
     if exists && contact.has_manager() {
-        let generation = authenticated.token.generation;
-        managers::record(&tx, runner_id, &contact.system_id, generation, &contact.info, now).await?;
+        let token = &authenticated.token;
+        if authenticated.manager.is_none() && !authenticated.is_first_use {
+            record_arrival(&tx, token, contact, now).await?;
+        }
+        managers::record(&tx, runner_id, &contact.system_id, token.generation, &contact.info, now).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Records the event of a new manager, unless another call of the same manager did so meanwhile.
+async fn record_arrival(
+    tx: &DatabaseTransaction,
+    token: &runner_token::Model,
+    contact: &Contact,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let runner_id = token.runner_id;
+    if managers::find(tx, runner_id, &contact.system_id).await?.is_some() {
+        return Ok(());
+    }
+    let others = managers::newest_generation_of_others(tx, runner_id, &contact.system_id).await?;
+    let is_first_user = token.predecessor_id.is_some()
+        && others.is_none_or(|newest| newest < token.generation)
+        && !runner_token_events::was_first_used_by_manager(tx, runner_id, token.generation).await?;
+    let finding = Finding::arrival(is_first_user, others.is_some());
+    token_events::record(tx, NewEvent::of(token, finding, &contact.event_caller()), now).await
 }

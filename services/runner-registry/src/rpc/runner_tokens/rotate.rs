@@ -14,14 +14,19 @@ use super::{
 use crate::{
     entity::runner_token::{self, TokenState},
     error::{Error, Result},
-    rpc::State,
+    rpc::{State, token_events},
     runner::{
         expiry,
         rotation::{self, Authentication, Rotation},
         seal::{SealKeys, TokenRow},
         token::RunnerToken,
+        token_event::Finding,
     },
-    store::{self, intervals, managers, runner_tokens, runners},
+    store::{
+        self, intervals, managers, removed_tokens,
+        runner_token_events::{EventCaller, NewEvent},
+        runner_tokens, runners,
+    },
 };
 
 const ROTATIONS: &str = "paddock_rotations_total";
@@ -39,6 +44,8 @@ pub fn describe_metrics() {
 pub struct Rotated {
     /// The token.
     pub text: SecretText,
+    /// Its generation.
+    pub generation: i32,
     /// From this instant on it does not authenticate.
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -59,19 +66,44 @@ pub async fn rotate(state: &State, text: &str, contact: &Contact) -> Result<Rota
 async fn authenticate_and_rotate(state: &State, text: &str, contact: &Contact) -> Result<Answer> {
     let authenticated = authenticate(state, text, contact, Purpose::Rotation).await?;
     heartbeat::record(state, &authenticated, contact).await;
+    let caller = contact.event_caller();
+    let answer = successor(state, &authenticated, &caller).await;
+    record_unchanged(state, &authenticated, &caller, &answer).await;
+    answer
+}
+
+/// Returns the successor of a token that authenticates.
+async fn successor(state: &State, authenticated: &Authenticated, caller: &EventCaller) -> Result<Answer> {
     let Authenticated { token, runner, now, .. } = authenticated;
+    let now = *now;
     // Decide without a lock if no write is needed, so that refused clients do not delay the others. Read the token
     // again together with its successor: one that ended meanwhile must not get the successor of another token.
-    if runners::is_unassigned(&state.database, &runner).await? {
+    if runners::is_unassigned(&state.database, runner).await? {
         return Err(Error::RunnerUnassigned);
     }
     let rows = runner_tokens::successor_and(&state.database, runner.id, token.id).await?;
-    let token = find_presented_token(&rows, token.id)?;
+    let token = find_presented_token(&state.database, &rows, token, now).await?;
     check_still_authenticates(state, &state.database, token, now).await?;
     match repeated_successor(&state.seal, token, find_successor(&rows), now)? {
         Some(same) => Ok(Answer::Repeated(same)),
-        None => mint_successor(state, token, now).await,
+        None => mint_successor(state, token, caller, now).await,
     }
+}
+
+/// Records the event of a rotation that changed nothing. That of a minted token is recorded with it.
+async fn record_unchanged(state: &State, authenticated: &Authenticated, caller: &EventCaller, answer: &Result<Answer>) {
+    let token = &authenticated.token;
+    let event = match answer {
+        Ok(Answer::Repeated(same)) => {
+            let runner_id = token.runner_id;
+            NewEvent { runner_id, generation: same.generation, finding: Finding::DELIVERED_AGAIN, caller }
+        }
+        Err(Error::RunnerUnassigned | Error::RotationDeadlinePassed | Error::RotationLimited) => {
+            NewEvent::of(token, Finding::REFUSED, caller)
+        }
+        Ok(Answer::Minted(_)) | Err(_) => return,
+    };
+    token_events::record_alone(state, event, authenticated.now).await;
 }
 
 /// Checks a token that authenticated once more, because its state can have changed meanwhile.
@@ -107,8 +139,16 @@ fn repeated_successor(
 }
 
 /// Returns the presented token as it was read last.
-fn find_presented_token(rows: &[runner_token::Model], token_id: i64) -> Result<&runner_token::Model> {
-    rows.iter().find(|row| row.id == token_id).ok_or(Error::RunnerTokenUnknown)
+async fn find_presented_token<'a>(
+    db: &impl ConnectionTrait,
+    rows: &'a [runner_token::Model],
+    presented: &runner_token::Model,
+    now: OffsetDateTime,
+) -> Result<&'a runner_token::Model> {
+    match rows.iter().find(|row| row.id == presented.id) {
+        Some(token) => Ok(token),
+        None => Err(removed_tokens::refusal(db, &presented.digest, now).await?),
+    }
 }
 
 fn find_successor(rows: &[runner_token::Model]) -> Option<&runner_token::Model> {
@@ -120,7 +160,11 @@ fn open_successor(seal: &SealKeys, successor: &runner_token::Model) -> Option<Ro
     let sealed = successor.sealed.as_ref()?;
     let key_id = successor.sealed_key_id.as_ref()?;
     match seal.open(sealed, key_id, TokenRow { runner_id: successor.runner_id, generation: successor.generation }) {
-        Ok(text) => Some(Rotated { text, expires_at: successor.expires_at.map(timestamp::time) }),
+        Ok(text) => Some(Rotated {
+            text,
+            generation: successor.generation,
+            expires_at: successor.expires_at.map(timestamp::time),
+        }),
         Err(error) => {
             tracing::warn!(%error, runner_id = successor.runner_id, key_id, "sealed successor is replaced");
             None
@@ -129,11 +173,18 @@ fn open_successor(seal: &SealKeys, successor: &runner_token::Model) -> Option<Ro
 }
 
 /// Mints a successor, unless another call did so meanwhile: everything is read and decided again under the lock.
-async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetDateTime) -> Result<Answer> {
+async fn mint_successor(
+    state: &State,
+    token: &runner_token::Model,
+    caller: &EventCaller,
+    now: OffsetDateTime,
+) -> Result<Answer> {
     let tx = store::begin(&state.database).await?;
-    let runner = runners::lock(&tx, token.runner_id).await?.ok_or(Error::RunnerTokenUnknown)?;
+    let Some(runner) = runners::lock(&tx, token.runner_id).await? else {
+        return Err(removed_tokens::refusal(&tx, &token.digest, now).await?);
+    };
     let rows = runner_tokens::successor_and(&tx, runner.id, token.id).await?;
-    let token = find_presented_token(&rows, token.id)?;
+    let token = find_presented_token(&tx, &rows, token, now).await?;
     check_still_authenticates(state, &tx, token, now).await?;
     let scope = intervals::scope(&tx, intervals::Owner::of(&runner)?).await?;
     if scope.is_unassigned() {
@@ -152,6 +203,7 @@ async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetD
         .transpose()
         .map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);
+    let interval = expiry::spread(interval, state.config.rotation.spread_percent);
     let new = runner_tokens::NewToken {
         runner_id: runner.id,
         generation,
@@ -163,10 +215,11 @@ async fn mint_successor(state: &State, token: &runner_token::Model, now: OffsetD
         sealed,
     };
     let row = runner_tokens::insert(&tx, new, now).await?;
+    token_events::record(&tx, NewEvent::of(&row, Finding::MINTED, caller), now).await?;
     tx.commit().await?;
     let expires_at = row.expires_at.map(timestamp::time);
     tracing::info!(runner_id = runner.id, generation, ?expires_at, "runner token rotated");
-    Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), expires_at }))
+    Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), generation, expires_at }))
 }
 
 async fn check_mint_limit(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {

@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 use proto::paddock::{
     directory::v1::Settings,
     runner::v1::{
-        CreateRunnerRequest, RequestJobRequest, ResetRunnerAuthenticationTokenRequest, UnregisterRunnerManagerRequest,
-        UnregisterRunnerRequest, UpdateRunnerRequest,
+        CreateRunnerRequest, RequestJobRequest, ResetRunnerAuthenticationTokenRequest, RunnerTokenEvent,
+        TokenEventGrade, UnregisterRunnerManagerRequest, UnregisterRunnerRequest, UpdateRunnerRequest,
     },
 };
 
-use super::{after, instance};
+use super::{after, events, instance};
 use crate::support::{Answer as _, Registry, both_databases};
 
 const DAY: i64 = 86_400;
 
 /// The life of a token in most rows.
-const LIFE: i64 = 15 * DAY;
+pub const LIFE: i64 = 15 * DAY;
 
 /// The rows: what they show, and the script.
 const CASES: &[(&str, &str)] = &[
@@ -97,7 +97,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "the deletion of the runner takes the token in use",
-        "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = unknown",
+        "resets T1 = T2; p1 polls T2 = ok; deletes T1 = superseded; deletes T2 = ok; p1 polls T2 = runner_removed",
     ),
     (
         "a manager that unregisters does not wait any more",
@@ -160,26 +160,53 @@ const CASES_WITHOUT_OVERLAP: &[(&str, &str)] = &[
     ),
 ];
 
+/// The rows in which somebody who is no known manager uses a copy of a token, and the events of the grade `high` there. An
+/// ordinary fleet has none, so all other rows have none.
+const ALARMS: &[(&str, &str)] = &[
+    ("once all managers have moved the old token is refused at once", "used_after_end T1 high x2"),
+    ("an unknown manager with a retiring token", "used_after_end T1 x high"),
+    ("a call without a system id and a retiring token", "used_after_end T1 high"),
+    ("a stranger who rotates the retiring token harms no manager", "first_used T3 x high"),
+    ("a stranger who uses the successor first", "first_used T2 x high"),
+    ("a program that registers again with another system id", "used_after_end T1 again high"),
+    ("a manager that unregisters does not wait any more", "used_after_end T1 p2 high"),
+    ("a first contact that nobody recorded", "used_after_end T1 p9 high"),
+    ("an ephemeral manager that starts after the rotation of another one", "used_after_end T1 e2 high"),
+    ("an unused successor with less than half of its life is replaced and not ended", "used_after_end T2 x high"),
+    ("rotating with the successor promotes it", "used_after_end T1 high"),
+];
+
 /// A runner and the tokens that were returned for it, by name.
-struct Fleet<'a> {
+pub struct Fleet<'a> {
     registry: &'a Registry,
-    runner_id: i64,
+    pub runner_id: i64,
     tokens: BTreeMap<String, String>,
+    /// The last event of the start.
+    last_event_id: i64,
 }
 
 impl<'a> Fleet<'a> {
-    async fn start(registry: &'a Registry, request: CreateRunnerRequest) -> Self {
+    pub async fn start(registry: &'a Registry, request: CreateRunnerRequest) -> Self {
         registry.set_clock(0);
         let created = registry.create(request).await;
         let tokens = BTreeMap::from([("T1".to_owned(), created.token)]);
-        let fleet = Self { registry, runner_id: created.id, tokens };
+        let mut fleet = Self { registry, runner_id: created.id, tokens, last_event_id: 0 };
         for manager in ["p1", "p2", "p3"] {
             assert_eq!(fleet.poll(manager, "T1").await, "ok");
         }
+        let events = events::all(registry, created.id).await;
+        fleet.last_event_id = events.iter().map(|event| event.id).max().unwrap();
         fleet
     }
 
-    async fn run(&mut self, title: &str, script: &str) {
+    /// The events since the start, the oldest first.
+    async fn events(&self) -> Vec<RunnerTokenEvent> {
+        let mut events = events::all(self.registry, self.runner_id).await;
+        events.retain(|event| event.id > self.last_event_id);
+        events
+    }
+
+    pub async fn run(&mut self, title: &str, script: &str) {
         for step in script.split(';').map(str::trim) {
             let (action, expected) = step.split_once(" = ").unwrap_or((step, ""));
             let words: Vec<&str> = action.split(' ').collect();
@@ -192,6 +219,7 @@ impl<'a> Fleet<'a> {
                     self.pause().await;
                     continue;
                 }
+                ["events"] => events::described(&self.events().await),
                 ["resets", token] => self.reset(token).await,
                 ["administrator", "resets"] => self.reset_by_id().await,
                 ["verifies", token] => outcome(self.registry.verify(&self.tokens[token]).await),
@@ -263,10 +291,14 @@ async fn run_all(registry: &Registry, request: CreateRunnerRequest, cases: &[(&s
     for (title, script) in cases {
         let mut fleet = Fleet::start(registry, request.clone()).await;
         fleet.run(title, script).await;
+        let mut alarms = fleet.events().await;
+        alarms.retain(|event| event.grade() == TokenEventGrade::High);
+        let expected = ALARMS.iter().find(|(row, _)| row == title).map_or("none", |(_, alarms)| alarms);
+        assert_eq!(events::described(&alarms), expected, "{title}");
     }
 }
 
-async fn set_life(registry: &Registry, seconds: i64) {
+pub async fn set_life(registry: &Registry, seconds: i64) {
     let settings = Settings { runner_token_expiration_interval: Some(seconds), ..Default::default() };
     registry.set_intervals(settings).await;
 }
