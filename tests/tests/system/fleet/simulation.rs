@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration as RealDuration};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use system::{FakeClock, say};
 use time::{Duration, OffsetDateTime, macros::datetime};
 
@@ -21,6 +21,9 @@ const START: OffsetDateTime = datetime!(2026-12-01 00:00 UTC);
 /// The longest time between the beginning of an instant and the kill in it, in microseconds. A call takes a few milliseconds.
 const KILL_WITHIN: u64 = 8000;
 
+/// The time between two checks of the events. Paddock keeps the newest thousand.
+const EVENTS_CHECKED: Duration = Duration::days(5);
+
 /// The fleet and the processes that it calls.
 pub struct Simulation {
     scale: Scale,
@@ -31,6 +34,7 @@ pub struct Simulation {
     managers: Vec<Manager>,
     random: StdRng,
     now: OffsetDateTime,
+    events_checked: OffsetDateTime,
     kills: u32,
     instants: u64,
 }
@@ -54,7 +58,19 @@ impl Simulation {
             }
             managers.push(Manager::new(number, registers_at, servers.port(), scale));
         }
-        Self { scale, clock, servers, runner, first_token, managers, random, now: START, kills: 0, instants: 0 }
+        Self {
+            scale,
+            clock,
+            servers,
+            runner,
+            first_token,
+            managers,
+            random,
+            now: START,
+            events_checked: START,
+            kills: 0,
+            instants: 0,
+        }
     }
 
     /// The clock of the processes, at the beginning. None without libfaketime.
@@ -94,6 +110,10 @@ impl Simulation {
         }
         self.operators_come().await;
         self.check();
+        if self.now - self.events_checked > EVENTS_CHECKED {
+            self.events_checked = self.now;
+            self.check_events().await;
+        }
     }
 
     /// The managers that have something to do act, all at the same time.
@@ -176,6 +196,27 @@ impl Simulation {
         );
     }
 
+    /// Asserts that no event accuses a manager that saved what it was given, and none a thief.
+    async fn check_events(&self) {
+        for event in self.events("grade=high").await {
+            panic!("a false alarm: {event}\nPADDOCK_TEST_SEED={}", self.scale.seed);
+        }
+        for kind in ["went_back", "used_after_end"] {
+            for event in self.events(&format!("kind={kind}")).await {
+                let manager = self.managers.iter().find(|manager| event["system_id"] == manager.system_id.as_str());
+                let saved = manager.is_some_and(|manager| manager.counts.not_saved == 0);
+                assert!(!saved, "{event}\nPADDOCK_TEST_SEED={}", self.scale.seed);
+            }
+        }
+    }
+
+    /// The newest events of the runner's tokens that this query selects.
+    async fn events(&self, query: &str) -> Vec<Value> {
+        let path = format!("/runners/{}/token_events?per_page=100&{query}", self.runner);
+        let events = self.servers.root().get(&path).await.ok(200);
+        events.as_array().cloned().unwrap_or_else(|| panic!("no list: {events}"))
+    }
+
     /// Everybody comes back and is served. The runner shows every manager.
     async fn finish(mut self) {
         let now = self.now + Duration::minutes(1);
@@ -187,6 +228,8 @@ impl Simulation {
         self.everybody_polls(now);
         self.act(false).await;
         self.check();
+        self.check_events().await;
+        assert!(!self.events("kind=minted").await.is_empty(), "events are written");
         assert!(self.managers.iter().all(Manager::is_on), "every host is on at the end");
         let root = self.servers.root();
         let path = format!("/runners/{}/managers", self.runner);
