@@ -239,15 +239,15 @@ both_databases! {
         registry.set_clock(20);
         registry.rotate(&runner.token).await.answer();
         let [created, new_manager, minted, again] = all(registry, runner.id).await.try_into().unwrap();
+        for event in [&created, &new_manager, &minted, &again] {
+            assert_eq!(event.user_agent.as_deref(), Some("gitlab-runner 18.4.0"));
+        }
         let root = registry.root().user_id();
         assert_eq!((created.kind(), created.actor_id, seconds(created.created_at)), (TokenEventKind::Created, Some(root), Some(0)));
         assert_eq!((created.system_id, created.ip_address.as_deref()), (None, Some("192.0.2.7")));
         assert_eq!((new_manager.system_id.as_deref(), new_manager.actor_id), (Some("s_1"), None));
         assert_eq!((minted.generation, minted.system_id, seconds(minted.last_seen_at)), (2, None, Some(10)));
         assert_eq!((again.generation, again.count, again.ip_address.as_deref()), (2, 1, Some("192.0.2.7")));
-        for event in [&created, &new_manager, &minted, &again] {
-            assert_eq!(event.user_agent.as_deref(), Some("gitlab-runner 18.4.0"));
-        }
         registry.set_clock(30);
         registry.rotate(&runner.token).await.answer();
         let again = all(registry, runner.id).await.pop().unwrap();
