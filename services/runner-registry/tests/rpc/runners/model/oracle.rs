@@ -346,7 +346,10 @@ impl Attempt {
         let mints = self.runner.tokens.values().filter(|token| token.by_rotation);
         let mints = mints.filter(|token| since < token.minted_at && token.minted_at <= now).count();
         if mints >= self.runner.managers.len() + 10 {
-            return Err("rotation_limited");
+            // Nothing is minted, so an unused successor is returned however little of its life is left.
+            let unused = self.runner.token_in(Phase::Successor);
+            let unused = unused.filter(|unused| !self.runner.tokens[unused].has_expired(now));
+            return unused.map(Outcome::Token).ok_or("rotation_limited");
         }
         Ok(self.mint_by_rotation())
     }
