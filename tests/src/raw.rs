@@ -30,6 +30,25 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The answer to a request on a [`Connection`].
+#[derive(Clone, Debug)]
+pub struct RawAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The status line and the headers, in lower case.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+impl RawAnswer {
+    /// Returns the value of a header, by its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
 /// A persistent connection, for many requests in a row with little work of the client.
 #[derive(Debug)]
 pub struct Connection {
@@ -43,8 +62,8 @@ impl Connection {
         Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens"), buffer: Vec::new() }
     }
 
-    /// Posts a JSON body and reads the answer, which has a length: status and body.
-    pub async fn post(&mut self, path: &str, body: &str) -> (u16, String) {
+    /// Posts a JSON body and reads the answer, which has a length.
+    pub async fn post(&mut self, path: &str, body: &str) -> RawAnswer {
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: paddock\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -66,7 +85,7 @@ impl Connection {
         }
         let body = String::from_utf8_lossy(&self.buffer[end..all]).into_owned();
         self.buffer.drain(..all);
-        (status, body)
+        RawAnswer { status, head, body }
     }
 
     async fn read(&mut self) {
