@@ -7,6 +7,7 @@
 mod api;
 mod binaries;
 mod distributed;
+mod fake_clock;
 mod files;
 mod paddock;
 mod postgres;
@@ -20,6 +21,7 @@ mod wait;
 pub use api::{Answer, Api, header_of, send};
 pub use binaries::path as binary;
 pub use distributed::{Database, Distributed, JobTokenAuth, Registry};
+pub use fake_clock::FakeClock;
 pub use files::{files_below, root};
 pub use paddock::Paddock;
 pub use postgres::{OwnPostgres, postgres};

@@ -57,6 +57,11 @@ impl Paddock {
         &self.program
     }
 
+    /// The process, to kill it and to start it again.
+    pub fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
     /// The port of the REST API.
     #[must_use]
     pub fn port(&self) -> u16 {

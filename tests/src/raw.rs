@@ -1,5 +1,7 @@
 //! HTTP/1.1 byte by byte, for requests that an HTTP client cannot send.
 
+use std::io::{self, ErrorKind};
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -30,7 +32,7 @@ pub fn request(line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The answer to a request on a [`Connection`].
+/// A complete answer on a [`Connection`].
 #[derive(Clone, Debug)]
 pub struct RawAnswer {
     /// The HTTP status.
@@ -42,10 +44,10 @@ pub struct RawAnswer {
 }
 
 impl RawAnswer {
-    /// Returns the value of a header, by its name in lower case.
+    /// The value of a header, by its name in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.lines().filter_map(|line| line.split_once(": ")).find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 }
 
@@ -59,37 +61,81 @@ pub struct Connection {
 impl Connection {
     /// Connects.
     pub async fn open(port: u16) -> Self {
-        Self { stream: TcpStream::connect(("127.0.0.1", port)).await.expect("the server listens"), buffer: Vec::new() }
+        Self::try_open(port).await.expect("the server listens")
+    }
+
+    /// Connects to a server that may be down.
+    ///
+    /// # Errors
+    /// If nothing listens on the port.
+    pub async fn try_open(port: u16) -> io::Result<Self> {
+        Ok(Self { stream: TcpStream::connect(("127.0.0.1", port)).await?, buffer: Vec::new() })
     }
 
     /// Posts a JSON body and reads the answer, which has a length.
     pub async fn post(&mut self, path: &str, body: &str) -> RawAnswer {
-        let length = body.len();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: paddock\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-        );
-        self.stream.write_all((head + body).as_bytes()).await.expect("the server reads");
+        self.try_post(path, &[], body).await.expect("the server answers")
+    }
+
+    /// Posts a JSON body and reads the answer of a server that may end at any moment.
+    ///
+    /// # Errors
+    /// If there is no complete answer.
+    pub async fn try_post(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<RawAnswer> {
+        self.write(path, headers, body).await?;
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
-            self.read().await;
+            self.read().await?;
         };
         let head = String::from_utf8_lossy(&self.buffer[..end]).to_lowercase();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let length =
-            head.lines().find_map(|line| line.strip_prefix("content-length: ")).and_then(|text| text.parse().ok());
-        let all = end + length.unwrap_or(0);
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(ErrorKind::InvalidData)?;
+        let mut answer = RawAnswer { status, head, body: String::new() };
+        let length = answer.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let all = end + length;
         while self.buffer.len() < all {
-            self.read().await;
+            self.read().await?;
         }
-        let body = String::from_utf8_lossy(&self.buffer[end..all]).into_owned();
+        answer.body = String::from_utf8_lossy(&self.buffer[end..all]).into_owned();
         self.buffer.drain(..all);
-        RawAnswer { status, head, body }
+        Ok(answer)
     }
 
-    async fn read(&mut self) {
-        let read = self.stream.read_buf(&mut self.buffer).await.expect("the server answers");
-        assert!(read > 0, "the server closed the connection within an answer");
+    /// Posts a JSON body and closes the connection without waiting for the answer. Returns when the server has closed it, too, and is
+    /// done with the request.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn send_and_hang_up(mut self, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<()> {
+        self.write(path, headers, body).await?;
+        self.stream.shutdown().await?;
+        self.stream.read_to_end(&mut self.buffer).await?;
+        Ok(())
+    }
+
+    /// Reports whether the server has left it open, as far as this side knows.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    async fn write(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> io::Result<()> {
+        let length = body.len();
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nhost: paddock\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
+        );
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "\r\n";
+        self.stream.write_all((request + body).as_bytes()).await
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await? {
+            0 => Err(ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
     }
 }

@@ -9,13 +9,14 @@ use std::{
 };
 
 use serde_json::json;
-use system::{
-    Api, Database, Distributed, JobTokenAuth, OwnPostgres, Program, Redis, Upstream, find_library, say, within,
-};
+use system::{Api, Database, Distributed, FakeClock, JobTokenAuth, OwnPostgres, Program, Redis, Upstream, say, within};
 use tempfile::TempDir;
 
 /// Maximum time until the system serves again after the last fault.
 const RECOVERY: Duration = Duration::from_secs(120);
+
+/// How far the clock is behind when the cluster starts, in seconds.
+const START: i64 = -7200;
 
 /// The number of partitions of the captures.
 const PARTITIONS: u16 = 4;
@@ -69,6 +70,10 @@ impl Cluster {
         let upstream = Upstream::start_for_many();
         let spool = Spool::new(&folder.path().join("spool"));
         let clock = FakeClock::new(&folder.path().join("clock"));
+        if !clock.is_available() {
+            say("loss: libfaketime is not installed, so the clock does not jump");
+        }
+        clock.shift(START);
         let routes = folder.path().join("routes.toml");
         fs::write(&routes, routes_file()).expect("the table of routes");
         let mut settings = vec![
@@ -126,7 +131,7 @@ impl Cluster {
         }
         self.last_job = self.jobs.pop();
         // The tokens were issued two hours ago, so that no jump of the clock sets their issue into the future.
-        self.clock.set(0);
+        self.clock.shift(0);
     }
 
     /// Kills one of the processes and starts it again.
@@ -144,7 +149,7 @@ impl Cluster {
     /// Ends every fault, and waits until the system serves again.
     pub async fn recover(&self) {
         self.spool.make_room();
-        self.clock.set(0);
+        self.clock.shift(0);
         self.redis.resume();
         self.peer.program.signal("CONT");
         let anonymous = self.system.anonymous().on_new_connection();
@@ -260,42 +265,5 @@ impl Drop for Spool {
         if self.is_mounted {
             let _ = Command::new("umount").arg("--lazy").arg(&self.folder).output();
         }
-    }
-}
-
-/// The clock of the processes, if libfaketime is installed.
-pub struct FakeClock {
-    file: PathBuf,
-    library: Option<PathBuf>,
-}
-
-impl FakeClock {
-    fn new(file: &Path) -> Self {
-        let library = find_library("faketime/libfaketimeMT.so.1");
-        if library.is_none() {
-            say("loss: libfaketime is not installed, so the clock does not jump");
-        }
-        let clock = Self { file: file.to_owned(), library };
-        clock.set(-7200);
-        clock
-    }
-
-    fn settings(&self) -> Vec<(&'static str, String)> {
-        let Some(library) = &self.library else { return Vec::new() };
-        vec![
-            ("LD_PRELOAD", library.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ]
-    }
-
-    /// Sets it to this many seconds from the true time. Returns false if it cannot be set.
-    pub fn set(&self, offset: i64) -> bool {
-        let unfinished = self.file.with_extension("unfinished");
-        fs::write(&unfinished, format!("{offset:+}s\n"))
-            .and_then(|()| fs::rename(&unfinished, &self.file))
-            .expect("a file");
-        self.library.is_some()
     }
 }

@@ -125,11 +125,12 @@ impl FaultInjector {
                 cluster.spool.make_room();
             }
             Fault::MoveClock(seconds) => {
-                if !cluster.clock.set(seconds) {
+                if !cluster.clock.is_available() {
                     return false;
                 }
+                cluster.clock.shift(seconds);
                 self.wait_and_kill(WRONG, cluster).await;
-                cluster.clock.set(0);
+                cluster.clock.shift(0);
             }
             Fault::FreezePeer => {
                 cluster.peer.program.signal("STOP");

@@ -13,6 +13,7 @@ mod distributed;
 mod docs;
 mod expiry_and_deadline;
 mod fixtures;
+mod fleet;
 mod job_tokens;
 mod literals;
 mod operator;
