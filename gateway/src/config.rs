@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::{
     connection::forwarded_for::TrustedProxies,
     credential::exchange,
+    guard::settings::{GuardConfig, LimitsConfig},
     proxy::{
         ProxySettings,
         body::PauseLimits,
@@ -78,6 +79,10 @@ pub struct Config {
     pub client_pause_timeout_ms: u64,
     /// How long the record of an access may take before its request is answered 503, in milliseconds.
     pub capture_flush_timeout_ms: u64,
+    /// The storm guard.
+    pub guard: GuardConfig,
+    /// Limits that GitLab has, too.
+    pub limits: LimitsConfig,
     /// The connection to runner-registry.
     pub runner_registry: ClientConfig,
     /// The connection to job-token-auth.
@@ -118,6 +123,8 @@ impl Validate for Config {
         }
         self.validate_limits(problems);
         self.validate_upstreams(problems);
+        problems.inside("gateway.guard", &self.guard);
+        problems.inside("gateway.limits", &self.limits);
         problems.inside("gateway.runner_registry", &self.runner_registry);
         problems.inside("gateway.job_token_auth", &self.job_token_auth);
     }
@@ -141,6 +148,7 @@ impl Config {
     pub(crate) fn proxy_settings(&self) -> ProxySettings {
         let scheme = self.external_url.get(..6);
         ProxySettings {
+            turn_timeout: Duration::from_millis(self.request_timeout_ms),
             head_timeout: Duration::from_millis(self.upstream_timeout_ms),
             response_pauses: PauseLimits {
                 upstream: Duration::from_millis(self.upstream_pause_timeout_ms),
@@ -244,6 +252,8 @@ mod tests {
             upstream = \"ftp://x\"\ntrusted_proxies = \"10.0.0.0/8, x\"\n\
             upstream_timeout_ms = 0\nupstream_pause_timeout_ms = 0\ncapture_flush_timeout_ms = 0\n\
             upstream_max_connections = 32768\nupstream_idle_timeout_ms = 0\nclient_pause_timeout_ms = 0\n\
+            [gateway.guard]\nfailures = 0\nwindow_seconds = 3601\naddress_failures = 0\nmax_entries = 999\n\
+            exempt_addresses = \"x\"\n[gateway.limits]\nrunner_jobs_request_api_limit = 10000001\n\
             [gateway.runner_registry]\ndeadline_ms = 0\n";
         let found = problems(file);
         let expected = [
@@ -262,6 +272,12 @@ mod tests {
             "gateway.upstream_idle_timeout_ms",
             "gateway.client_pause_timeout_ms",
             "gateway.capture_flush_timeout_ms",
+            "gateway.guard.failures",
+            "gateway.guard.window_seconds",
+            "gateway.guard.address_failures",
+            "gateway.guard.max_entries",
+            "gateway.guard.exempt_addresses",
+            "gateway.limits.runner_jobs_request_api_limit",
             "gateway.runner_registry.deadline_ms",
         ];
         assert_eq!(found.len(), expected.len(), "{found:?}");

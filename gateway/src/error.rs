@@ -35,16 +35,36 @@ struct Envelope<'a> {
 enum Message<'a> {
     Text(&'a str),
     Fields(&'a BTreeMap<String, Vec<String>>),
+    /// The form of GitLab's limits.
+    Limit {
+        error: &'a str,
+    },
 }
 
-/// Builds the response. `method` is the method that was called, if the request got that far.
-pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: &str) -> Response<Full<Bytes>> {
+/// The parts of a request that its error response needs.
+#[derive(Clone, Copy, Default)]
+pub struct ErrorContext<'a> {
+    /// The method that was called, if the request got that far.
+    pub method: Option<&'a MethodSpec>,
+    /// The reason that an answer from memory repeats.
+    pub repeated: Option<Reason>,
+    /// The id of the request.
+    pub request_id: &'a str,
+}
+
+/// Builds the response.
+pub fn response(rejection: &Rejection, context: ErrorContext<'_>) -> Response<Full<Bytes>> {
+    let ErrorContext { method, repeated, request_id } = context;
     let spec = rejection.spec();
-    let envelope = match rejection {
+    let mut envelope = match rejection {
         Rejection::Refusal(refusal) => refusal_envelope(refusal, method, request_id),
         // The detail of a fault is for the log only.
         Rejection::Fault(_) => new_envelope(spec, Message::Text(spec.message), spec.message, request_id),
     };
+    if let Some(repeated) = repeated.and_then(Reason::spec) {
+        envelope.reason = repeated.code;
+        envelope.remedy = repeated.remedy;
+    }
     let mut response = Response::new(Full::from(serde_json::to_vec(&envelope).unwrap_or_default()));
     *response.status_mut() = StatusCode::from_u16(spec.http_status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -65,8 +85,11 @@ pub fn response(rejection: &Rejection, method: Option<&MethodSpec>, request_id: 
 }
 
 fn refusal_envelope<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, request_id: &'a str) -> Envelope<'a> {
-    let by_field = refusal.reason() == Reason::ValidationFailed && !refusal.fields().is_empty();
-    let message = if by_field { Message::Fields(refusal.fields()) } else { Message::Text(refusal.message()) };
+    let message = match refusal.reason() {
+        Reason::ValidationFailed if !refusal.fields().is_empty() => Message::Fields(refusal.fields()),
+        Reason::TooManyRequests => limit_message(refusal),
+        _ => Message::Text(refusal.message()),
+    };
     let mut envelope = new_envelope(refusal.spec(), message, refusal.message(), request_id);
     if refusal.reason() == Reason::InsufficientScope {
         let scopes = method.map(|method| method.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(" "));
@@ -74,6 +97,14 @@ fn refusal_envelope<'a>(refusal: &'a Refusal, method: Option<&MethodSpec>, reque
         envelope.scope = scopes;
     }
     envelope
+}
+
+/// Returns the message of a 429: a limit of GitLab has its text in the field `error`.
+fn limit_message(refusal: &Refusal) -> Message<'_> {
+    match refusal.fields().get("error").and_then(|texts| texts.first()) {
+        Some(error) => Message::Limit { error },
+        None => Message::Text(refusal.message()),
+    }
 }
 
 fn new_envelope<'a>(
@@ -113,7 +144,11 @@ mod tests {
 
     fn answer(rejection: impl Into<Rejection>) -> (StatusCode, http::HeaderMap, Value) {
         let method = proto::contract::METHODS.iter().find(|method| method.name == "CreateRunner");
-        let (parts, body) = response(&rejection.into(), method, "r1").into_parts();
+        answer_in(rejection, ErrorContext { method, repeated: None, request_id: "r1" })
+    }
+
+    fn answer_in(rejection: impl Into<Rejection>, context: ErrorContext<'_>) -> (StatusCode, http::HeaderMap, Value) {
+        let (parts, body) = response(&rejection.into(), context).into_parts();
         let bytes = body.collect().now_or_never().unwrap().unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap())
     }
@@ -162,5 +197,25 @@ mod tests {
     fn a_wait_is_whole_seconds() {
         let (_, headers, _) = answer(Refusal::new(Reason::Conflict).with_retry_after(7));
         assert_eq!(headers[header::RETRY_AFTER], "7");
+    }
+    #[test]
+    fn an_answer_from_memory_has_the_reason_and_the_remedy_that_it_repeats() {
+        let refusal =
+            Refusal::new(Reason::TooManyRequests).with_message("429 Too Many Requests - x").with_retry_after(6);
+        let context = ErrorContext { method: None, repeated: Some(Reason::RunnerUnassigned), request_id: "r1" };
+        let (status, headers, body) = answer_in(refusal, context);
+        let repeated = Reason::RunnerUnassigned.spec().unwrap();
+        assert_eq!((status.as_u16(), &headers[header::RETRY_AFTER]), (429, &HeaderValue::from(6)));
+        let expected = json!({
+            "message": "429 Too Many Requests - x", "reason": repeated.code, "remedy": repeated.remedy, "request_id": "r1"
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_limit_of_gitlab_has_the_form_of_gitlab() {
+        let (_, _, body) = answer(Refusal::new(Reason::TooManyRequests).with_field("error", "too many"));
+        assert_eq!(body["message"], json!({"error": "too many"}));
+        assert_eq!(body["reason"], json!("too_many_requests"));
     }
 }

@@ -21,8 +21,13 @@ use tracing::Instrument as _;
 use crate::{
     answer::{self, Answer, AnswerBody},
     config::Config,
-    credential::{exchange::UserTokenExchange, redact, token::Token},
-    error,
+    credential::{
+        exchange::UserTokenExchange,
+        redact,
+        token::{self, Token},
+    },
+    error::{self, ErrorContext},
+    guard::{Admission, Guard},
     health::Health,
     input::{self, builder::MessageBuilder},
     observe::access_log::AccessRecord,
@@ -46,6 +51,7 @@ pub struct Gateway {
     config: Config,
     routes: Routes,
     peers: Peers,
+    guard: Arc<Guard>,
     exchange: UserTokenExchange,
     health: Health,
     protected: Table,
@@ -80,17 +86,25 @@ impl Gateway {
         let body_timeout = Duration::from_millis(config.body_read_timeout_ms);
         let bodies = BodyReader::new(config.max_body_bytes, body_timeout, config.max_body_memory_bytes);
         let bodies = Arc::new(bodies);
+        let guard = Arc::new(Guard::new(&config.guard, &config.limits, clock.clone()));
+        let proxy = config.proxy_settings();
         Self {
             exchange: UserTokenExchange::new(peers.registry.clone(), clock, max_age),
             health: Health::new(&peers),
             openapi: openapi::document(&routes),
-            proxy: Proxy::new(config.proxy_settings(), peers.job_token_auth.clone(), Arc::clone(&bodies)),
+            proxy: Proxy::new(proxy, Arc::clone(&guard), peers.job_token_auth.clone(), Arc::clone(&bodies)),
+            guard,
             bodies,
             protected,
             config,
             routes,
             peers,
         }
+    }
+
+    /// Returns the storm guard.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Waits for tasks that outlive their requests.
@@ -116,7 +130,9 @@ impl Gateway {
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
         let mut answer = answered.unwrap_or_else(|rejection| {
             record.reject(&rejection);
-            error::response(&rejection, matched.method, record.request_id()).map(AnswerBody::Whole)
+            let method = matched.method;
+            let context = ErrorContext { method, repeated: record.repeated(), request_id: record.request_id() };
+            error::response(&rejection, context).map(AnswerBody::Whole)
         });
         if let Some(allow) = matched.allow {
             answer.headers_mut().insert(header::ALLOW, allow);
@@ -226,7 +242,7 @@ impl Gateway {
         drop(body);
 
         let deadline = Duration::from_millis(self.config.request_timeout_ms);
-        let calling = pin!(self.authenticate_and_call(route, parts, builder, record));
+        let calling = pin!(self.guard_and_call(route, parts, builder, record));
         let calling = calling.instrument(request_span(route, parts));
         let responded = tokio::time::timeout(deadline, calling).await;
         let responded = responded.map_err(|_| Fault::deadline_exceeded("the gateway's request timeout has passed"))?;
@@ -246,9 +262,8 @@ impl Gateway {
         Ok(response.map(AnswerBody::Whole))
     }
 
-    /// Authenticates a user before the parameters are judged, and a runner after, as GitLab does. Then it calls the
-    /// method.
-    async fn authenticate_and_call(
+    /// Lets the guard judge the credential before anything else does, and notes what became of the call.
+    async fn guard_and_call(
         &self,
         route: &Route,
         parts: &Parts,
@@ -260,12 +275,32 @@ impl Gateway {
             Some(plan) => plan.find(&parts.headers, tokens)?,
             None => None,
         };
+        let admission = match &token {
+            Some(token) => self.guard.admit(route.guarded, &token::digest(token), record).await?,
+            None => Admission::unguarded(),
+        };
+        let responded = self.authenticate_and_call(route, token, builder, &admission, record).await;
+        admission.finish(&responded, record.client());
+        responded
+    }
+
+    /// Authenticates a user before the parameters are judged, and a runner after, as GitLab does. Then it calls the
+    /// method.
+    async fn authenticate_and_call(
+        &self,
+        route: &Route,
+        token: Option<Token>,
+        builder: MessageBuilder<'_>,
+        admission: &Admission<'_>,
+        record: &mut AccessRecord,
+    ) -> Result<CallResponse, Rejection> {
         let mut context = record.call_context(Caller::Anonymous);
         let is_in_message = route.input.credential.is_some();
         if is_in_message {
             refuse_missing(route, token.as_ref())?;
         } else {
             context.caller = self.authenticate_caller(route, token.as_ref(), &context, record).await?;
+            admission.confirm();
         }
         let (mut message, problems) = builder.finish(token.is_some());
         if let Some(refusal) = input::refusal(&problems) {

@@ -7,6 +7,7 @@ mod connection;
 mod contract;
 mod credential;
 mod error;
+mod guard;
 mod handler;
 mod health;
 mod input;
@@ -101,8 +102,14 @@ impl Service {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "serving REST");
         }
+        let reporting = Arc::clone(&self.gateway);
+        let stopped = shutdown.clone();
+        let reporting = tokio::spawn(async move { reporting.guard().report_until(stopped).await });
         server::serve(Arc::clone(&self.gateway), &self.config, self.max_connections, listener, shutdown).await;
         self.gateway.finish().await;
+        // It ends at shutdown, and has nothing to fail with.
+        let _ = reporting.await;
+        self.gateway.guard().write_report();
         tracing::info!("stopped");
     }
 }

@@ -72,10 +72,9 @@ impl Connection {
         Ok(Self { stream: TcpStream::connect(("127.0.0.1", port)).await?, buffer: Vec::new() })
     }
 
-    /// Posts a JSON body and reads the answer, which has a length: status and body.
-    pub async fn post(&mut self, path: &str, body: &str) -> (u16, String) {
-        let answer = self.try_post(path, &[], body).await.expect("the server answers");
-        (answer.status, answer.body)
+    /// Posts a JSON body and reads the answer, which has a length.
+    pub async fn post(&mut self, path: &str, body: &str) -> RawAnswer {
+        self.try_post(path, &[], body).await.expect("the server answers")
     }
 
     /// Posts a JSON body and reads the answer of a server that may end at any moment.

@@ -3,5 +3,6 @@
 
 pub mod activity;
 pub mod forwarded_for;
+pub mod networks;
 pub mod socket;
 pub mod version;

@@ -19,18 +19,15 @@ use proto::paddock::{
         AuthenticateUserTokenRequest, AuthenticateUserTokenResponse, user_service_client::UserServiceClient,
     },
 };
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use super::token::Token;
+use super::token::{self, Token, TokenDigest};
 
 /// The longest time that an answer is cached. A revoked token is refused after this time at the latest.
 pub const MAX_AGE: Duration = Duration::from_secs(1);
 
 /// The most answers that are cached at the same time.
 const CAPACITY: u64 = 10_000;
-
-type Digest = [u8; 32];
 
 /// The registry's answer for a token.
 #[derive(Clone, Debug)]
@@ -56,7 +53,7 @@ struct Identity {
 pub struct UserTokenExchange {
     registry: PeerChannel,
     clock: Clock,
-    answers: Cache<Digest, CachedAnswer>,
+    answers: Cache<TokenDigest, CachedAnswer>,
 }
 
 impl UserTokenExchange {
@@ -72,7 +69,7 @@ impl UserTokenExchange {
     /// # Errors
     /// Returns the registry's refusal of the token, or a fault if the registry does not answer.
     pub async fn user(&self, token: &Token, context: &CallContext, client: &ResolvedClient) -> Result<User, Rejection> {
-        let digest = Digest::from(Sha256::digest(token.expose()));
+        let digest = token::digest(token);
         let answer = match self.answers.get(&digest).await {
             Some(answer) => answer,
             None => {

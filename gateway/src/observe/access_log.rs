@@ -14,7 +14,7 @@ use chassis::{
     status::Rejection,
 };
 use http::{HeaderMap, Method, Uri, header, request::Parts};
-use proto::paddock::contract::v1::LogLevel;
+use proto::paddock::contract::v1::{LogLevel, Reason};
 
 use super::{cut_off::CutOff, metrics};
 use crate::{credential::redact, routing::RouteLabel};
@@ -43,6 +43,10 @@ pub struct AccessRecord {
     reached: Option<Box<ReachedProjects>>,
     upstream: Option<(Arc<str>, f64)>,
     client_is_gone: bool,
+    /// The answer comes from memory. The guard logs it together with others.
+    is_from_memory: bool,
+    /// The reason that such an answer repeats.
+    repeated: Option<Reason>,
     is_written: bool,
 }
 
@@ -92,6 +96,8 @@ impl AccessRecord {
             reached: None,
             upstream: None,
             client_is_gone: false,
+            is_from_memory: false,
+            repeated: None,
             is_written: false,
         }
     }
@@ -148,6 +154,18 @@ impl AccessRecord {
         self.user = Some(user.clone());
     }
 
+    /// Notes that the answer comes from memory, and the reason that it repeats, if it repeats one. The request is counted
+    /// and gets no line of its own.
+    pub fn set_answered_from_memory(&mut self, repeated: Option<Reason>) {
+        self.is_from_memory = true;
+        self.repeated = repeated;
+    }
+
+    /// Returns the reason that an answer from memory repeats.
+    pub fn repeated(&self) -> Option<Reason> {
+        self.repeated
+    }
+
     /// Notes that the client has gone before its answer.
     pub fn set_client_gone(&mut self) {
         self.client_is_gone = true;
@@ -174,7 +192,8 @@ impl AccessRecord {
         self.write_line(status, Some(StreamedBody { bytes, cut_off }));
     }
 
-    fn template(&self) -> Option<&Arc<str>> {
+    /// Returns the path template of the route.
+    pub fn template(&self) -> Option<&Arc<str>> {
         self.route.as_ref().map(|route| &route.template)
     }
 
@@ -208,6 +227,9 @@ impl AccessRecord {
         let status = if self.client_is_gone { CLIENT_CLOSED_REQUEST } else { status };
         let duration_s = self.started.elapsed().as_secs_f64();
         metrics::count_request(self.template(), self.verb, status, duration_s);
+        if self.is_from_memory {
+            return;
+        }
         let rejection = self.rejection.as_ref();
         let reached = self.reached.as_deref();
         let targets = reached.map(|reached| tracing::field::debug(&reached.targets));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chassis::status::Rejection;
-use metrics::{SharedString, counter, describe_counter, describe_histogram, histogram};
+use metrics::{SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Requests, by route, method and status.
 const REQUESTS: &str = "paddock_http_requests_total";
@@ -19,6 +19,11 @@ const UPSTREAM_DURATION: &str = "paddock_upstream_duration_seconds";
 /// Verdicts on captures, by their outcome.
 const VERDICTS: &str = "paddock_capture_verdicts_total";
 
+/// What the storm guard did with calls, by rate class.
+const GUARD_CALLS: &str = "paddock_guard_calls_total";
+/// The entries that the storm guard keeps, by map.
+const GUARD_LENGTH: &str = "paddock_guard_length";
+
 /// The route of requests that have none.
 const NO_ROUTE: &str = "none";
 
@@ -29,6 +34,8 @@ pub fn describe() {
     describe_counter!(REFUSALS, "requests that were refused; the caller can mend them");
     describe_histogram!(UPSTREAM_DURATION, "seconds from a forwarded request to the head of its upstream's answer");
     describe_counter!(VERDICTS, "verdicts on captures that were sent to job-token-auth, or could not be");
+    describe_counter!(GUARD_CALLS, "calls with a credential that the storm guard did not simply let through");
+    describe_gauge!(GUARD_LENGTH, "entries in the maps of the storm guard");
     describe_counter!(FAULTS, "requests that failed by a fault of paddock or of a system that it depends on");
 }
 
@@ -70,6 +77,35 @@ pub fn count_verdict(verdict: Verdict) {
         Verdict::DiscardFailed => "discard_failed",
     };
     counter!(VERDICTS, "verdict" => name).increment(1);
+}
+
+/// What the storm guard did with a call.
+#[derive(Clone, Copy, Debug)]
+pub enum GuardEvent {
+    /// It let the call through, although an earlier one has failed.
+    Suspicious,
+    /// It refused the call: the token has failed too often.
+    BlockedByToken,
+    /// It refused the call: too many tokens have failed from the address.
+    BlockedByAddress,
+    /// It refused the call: a limit of GitLab is reached.
+    OverLimit,
+}
+
+/// Counts what the storm guard did with a call.
+pub fn count_guard_event(event: GuardEvent, rate_class: &'static str) {
+    let event = match event {
+        GuardEvent::Suspicious => "suspicious",
+        GuardEvent::BlockedByToken => "blocked_by_token",
+        GuardEvent::BlockedByAddress => "blocked_by_address",
+        GuardEvent::OverLimit => "over_limit",
+    };
+    counter!(GUARD_CALLS, "event" => event, "rate_class" => rate_class).increment(1);
+}
+
+/// Sets the number of entries in a map of the storm guard.
+pub fn set_guard_length(map: &'static str, entries: u64) {
+    gauge!(GUARD_LENGTH, "map" => map).set(entries as f64);
 }
 
 /// Measures how long an upstream took for the head of a response.

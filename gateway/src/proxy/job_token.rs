@@ -19,23 +19,29 @@ pub struct ForwardedToken<'t> {
     pub token: &'t Token,
 }
 
-/// Returns the job token of a request, from its headers, its query and the pairs of its form. Any other body is not
-/// read.
+/// Returns what a request presents as its job token, in its headers, its query and the pairs of its form. Any other body
+/// is not read.
 ///
 /// # Errors
-/// Fails if there is no job token, if its form is wrong, or if another credential came with it.
+/// Fails if there is none, or if there are two.
 pub fn find(plan: &CredentialPlan, parts: &Parts, form: &str) -> Result<Token, Refusal> {
     let query = parts.uri.query().unwrap_or_default();
     let mut in_pairs = plan.in_pairs(query).map_err(|Malformed| Refusal::new(Reason::PathMalformed))?;
     in_pairs.extend(plan.in_pairs(form).map_err(|Malformed| Refusal::new(Reason::BodyMalformed))?);
-    let Some(token) = plan.find(&parts.headers, in_pairs)? else {
-        return Err(if has_other_kind(parts, form) { plan.wrong_kind() } else { plan.missing() });
-    };
-    plan.check(&token)?;
-    if has_another(&ForwardedToken { plan, token: &token }, parts, form) {
+    let token = plan.find(&parts.headers, in_pairs)?;
+    token.ok_or_else(|| if has_other_kind(parts, form) { plan.wrong_kind() } else { plan.missing() })
+}
+
+/// Checks the job token that [`find`] has returned.
+///
+/// # Errors
+/// Fails if its form is wrong, or if another credential came with it.
+pub fn check(presented: &ForwardedToken<'_>, parts: &Parts, form: &str) -> Result<(), Refusal> {
+    presented.plan.check(presented.token)?;
+    if has_another(presented, parts, form) {
         return Err(Refusal::new(Reason::ConflictingCredentials));
     }
-    Ok(token)
+    Ok(())
 }
 
 /// Returns the pairs of the query and the form.

@@ -51,7 +51,8 @@ use self::{
 };
 use crate::{
     connection::socket::Socket,
-    credential::token::Token,
+    credential::token::{self, Token},
+    guard::Guard,
     observe::access_log::{AccessRecord, ReachedProjects},
     request::{
         body::{BodyReader, ReadBody, drain_in_background},
@@ -62,6 +63,8 @@ use crate::{
 /// The settings of the proxy.
 #[derive(Clone, Debug)]
 pub struct ProxySettings {
+    /// How long a request may wait for others with the same job token.
+    pub turn_timeout: Duration,
     /// How long an upstream may take for the head of its response.
     pub head_timeout: Duration,
     /// How long the two sides may pause in the body of a response.
@@ -79,6 +82,7 @@ pub struct ProxySettings {
 /// Serves requests to protected routes.
 pub struct Proxy {
     settings: ProxySettings,
+    guard: Arc<Guard>,
     authorization: AuthorizationClient,
     /// Reads forms.
     bodies: Arc<BodyReader>,
@@ -97,10 +101,15 @@ pub enum ProxyResponse {
 
 impl Proxy {
     /// Returns a proxy that asks the service behind this channel.
-    pub fn new(settings: ProxySettings, job_token_auth: PeerChannel, bodies: Arc<BodyReader>) -> Self {
+    pub fn new(
+        settings: ProxySettings,
+        guard: Arc<Guard>,
+        job_token_auth: PeerChannel,
+        bodies: Arc<BodyReader>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let authorization = AuthorizationClient::new(job_token_auth, tasks.clone(), settings.flush_timeout);
-        Self { settings, authorization, bodies, tasks, abort: CancellationToken::new() }
+        Self { settings, guard, authorization, bodies, tasks, abort: CancellationToken::new() }
     }
 
     /// Ends the tunnels, and waits for the verdicts that are under way. Each verdict has a timeout.
@@ -136,7 +145,7 @@ impl Proxy {
             Ok(token) => token,
             Err(refusal) => return reject_unread(refusal.into(), parts, body),
         };
-        let access = match self.authorize(route, &token, projects, record).await {
+        let access = match self.authorize_guarded(route, &token, projects, parts, body.pairs(), record).await {
             Ok(access) => access,
             Err(rejection) => return reject_unread(rejection, parts, body),
         };
@@ -182,6 +191,30 @@ impl Proxy {
         let status = response.status().as_u16();
         let limits = self.settings.response_pauses;
         Ok(ProxyResponse::Forwarded(response.map(|body| Box::new(ResponseBody::new(body, status, limits, slot)))))
+    }
+
+    /// Asks for the decision on a request, unless requests like it were refused too often.
+    async fn authorize_guarded(
+        &self,
+        route: &ProtectedRoute,
+        token: &Token,
+        projects: Vec<String>,
+        parts: &Parts,
+        form: &str,
+        record: &mut AccessRecord,
+    ) -> Result<AllowedAccess, Rejection> {
+        let digest = token::digest(token);
+        let admitting = self.guard.admit(route.guarded, &digest, record);
+        let admitted = tokio::time::timeout(self.settings.turn_timeout, admitting).await;
+        let admission =
+            admitted.map_err(|_| Fault::deadline_exceeded("requests with the same job token took too long"))??;
+        let presented = ForwardedToken { plan: &route.credential, token };
+        let decided = match job_token::check(&presented, parts, form) {
+            Ok(()) => self.authorize(route, token, projects, record).await,
+            Err(refusal) => Err(refusal.into()),
+        };
+        admission.finish(&decided, record.client());
+        decided
     }
 
     /// Asks for the decision on a request.

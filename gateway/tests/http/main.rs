@@ -9,6 +9,7 @@ mod credentials;
 mod envelopes;
 mod failures;
 mod files;
+mod guard;
 mod lifecycle;
 mod limits;
 mod logging;

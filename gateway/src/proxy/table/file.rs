@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::route::ProtectedRoute;
 use crate::{
     credential::plan::CredentialPlan,
+    guard::GuardedRoute,
     proxy::upstream::{MAX_CONNECTIONS, Protocol, Upstream, UpstreamSettings},
     rest::routes::Routes,
     routing::{Lookup, PathTemplate, RouteLabel},
@@ -147,12 +148,13 @@ impl UpstreamEntry {
 }
 
 impl RouteEntry {
-    /// Builds the route and its path template. There is no route if its upstream has no address.
+    /// Builds the route and its path template. `guarded` is what the guard counts its calls under. There is no route if its upstream has no address.
     ///
     /// # Errors
     /// Names the part of the entry that cannot be served.
     pub fn build(
         self,
+        guarded: GuardedRoute,
         upstreams: &Upstreams,
         contract: &Routes,
     ) -> Result<(PathTemplate, Option<ProtectedRoute>), String> {
@@ -182,6 +184,7 @@ impl RouteEntry {
                 Capture::Spool => CaptureMode::Spool,
                 Capture::BestEffort => CaptureMode::BestEffort,
             },
+            guarded,
             credential,
             forwards_credential: self.credential == Credential::Forward,
             forms: self.forms,

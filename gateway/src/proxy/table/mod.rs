@@ -14,6 +14,7 @@ use super::{
     upstream::{MAX_IDLE, Upstream, UpstreamSettings},
 };
 use crate::{
+    guard::GuardedRoute,
     path::{self, Malformed},
     rest::routes::Routes,
     routing::{DuplicateRoute, Lookup, RouteMatch, VerbRouter},
@@ -74,7 +75,7 @@ impl Table {
             let line = 1 + text[..entry.span().start].matches('\n').count();
             let entry = entry.into_inner();
             let position = format!("line {line}: {} {}", entry.method, entry.path);
-            let built = entry.build(&upstreams, contract);
+            let built = entry.build(GuardedRoute::protected(count), &upstreams, contract);
             let (template, route) = built.map_err(|problem| format!("{position}: {problem}"))?;
             let Some(route) = route else {
                 left_out += 1;

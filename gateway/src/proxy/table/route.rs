@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use proto::paddock::job_token::v1::{CaptureMode, JobTokenPolicy};
 
-use crate::{credential::plan::CredentialPlan, proxy::upstream::Upstream, routing::RouteLabel};
+use crate::{credential::plan::CredentialPlan, guard::GuardedRoute, proxy::upstream::Upstream, routing::RouteLabel};
 
 /// A route to an upstream that takes job tokens.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct ProtectedRoute {
     pub upstream: Arc<Upstream>,
     /// What it promises about the record of an access.
     pub mode: CaptureMode,
+    /// What the guard counts its calls under.
+    pub guarded: GuardedRoute,
     /// The carriers of the job token.
     pub credential: CredentialPlan,
     /// Whether the upstream sees the job token.

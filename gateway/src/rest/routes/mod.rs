@@ -10,6 +10,7 @@ use super::call::CallPlan;
 use crate::{
     contract::{Binding, ContractError, Descriptors, grpc_path},
     credential::plan::CredentialPlan,
+    guard::GuardedRoute,
     input::plan::InputPlan,
     output::plan::{BodyPlan, OutputPlan},
     path,
@@ -31,6 +32,8 @@ pub struct Route {
     pub variables: Vec<usize>,
     /// The credential that it takes.
     pub credential: Option<CredentialPlan>,
+    /// What the guard counts its calls under.
+    pub guarded: GuardedRoute,
     /// How to read the request.
     pub input: InputPlan,
     /// The call.
@@ -159,6 +162,7 @@ fn build_route(
         label: Arc::new(RouteLabel::new(&binding.verb, &binding.template)),
         variables,
         credential: CredentialPlan::new(spec)?,
+        guarded: GuardedRoute::method(spec),
         input,
         call: CallPlan {
             path: PathAndQuery::try_from(grpc_path(method)).map_err(|_| not_served(spec, "no path"))?,

@@ -191,7 +191,8 @@ impl Callers {
                 let rotated =
                     self.anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await;
                 let successor = rotated.ok(201)["token"].clone();
-                self.anonymous.post("/runners/verify", json!({ "token": successor })).await.ok(200);
+                let moved = json!({ "token": successor, "system_id": super::table::SYSTEM_ID });
+                self.anonymous.post("/runners/verify", moved).await.ok(200);
             }
             Caller::RevokedRunnerToken => {
                 self.owner.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);

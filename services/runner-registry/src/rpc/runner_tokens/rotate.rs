@@ -84,7 +84,7 @@ async fn successor(state: &State, authenticated: &Authenticated, caller: &EventC
     let rows = runner_tokens::successor_and(&state.database, runner.id, token.id).await?;
     let token = find_presented_token(&state.database, &rows, token, now).await?;
     check_still_authenticates(state, &state.database, token, now).await?;
-    match repeated_successor(&state.seal, token, find_successor(&rows), now)? {
+    match repeated_successor(&state.seal, token, find_successor(&rows), true, now)? {
         Some(same) => Ok(Answer::Repeated(same)),
         None => mint_successor(state, token, caller, now).await,
     }
@@ -127,14 +127,16 @@ fn repeated_successor(
     seal: &SealKeys,
     token: &runner_token::Model,
     successor: Option<&runner_token::Model>,
+    may_mint: bool,
     now: OffsetDateTime,
 ) -> Result<Option<Rotated>> {
     let opened = successor.and_then(|successor| open_successor(seal, successor));
     let usable = successor.filter(|_| opened.is_some()).map(rotation::Token::from);
-    match rotation::rotate(&token.into(), usable.as_ref(), now) {
+    match rotation::rotate(&token.into(), usable.as_ref(), may_mint, now) {
         Rotation::Mint => Ok(None),
         Rotation::SameSuccessor => Ok(opened),
         Rotation::DeadlinePassed => Err(Error::RotationDeadlinePassed),
+        Rotation::Limited => Err(Error::RotationLimited),
     }
 }
 
@@ -190,11 +192,11 @@ async fn mint_successor(
     if scope.is_unassigned() {
         return Err(Error::RunnerUnassigned);
     }
-    if let Some(same) = repeated_successor(&state.seal, token, find_successor(&rows), now)? {
+    let may_mint = may_mint(&tx, runner.id, now).await?;
+    if let Some(same) = repeated_successor(&state.seal, token, find_successor(&rows), may_mint, now)? {
         tx.commit().await?;
         return Ok(Answer::Repeated(same));
     }
-    check_mint_limit(&tx, runner.id, now).await?;
     let first_state = make_room(&tx, state, runner.id, now).await?;
     let minted = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let generation = runner_tokens::next_generation(&tx, runner.id).await?;
@@ -222,13 +224,10 @@ async fn mint_successor(
     Ok(Answer::Minted(Rotated { text: minted.expose().to_owned().into(), generation, expires_at }))
 }
 
-async fn check_mint_limit(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+async fn may_mint(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<bool> {
     let minted = runner_tokens::count_minted_lately(tx, runner_id, now).await?;
     // Most runners are far below the limit whatever the number of their managers is.
-    if rotation::may_mint(minted, 0) || rotation::may_mint(minted, managers::count(tx, runner_id).await?) {
-        return Ok(());
-    }
-    Err(Error::RotationLimited)
+    Ok(rotation::may_mint(minted, 0) || rotation::may_mint(minted, managers::count(tx, runner_id).await?))
 }
 
 /// Makes room for a new token, and returns the state in which it begins: an unused successor retires. Without an overlap

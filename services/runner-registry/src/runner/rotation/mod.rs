@@ -105,18 +105,22 @@ pub enum Rotation {
     SameSuccessor,
     /// Nothing: the deadline has passed. The token still authenticates.
     DeadlinePassed,
+    /// Nothing: too many tokens were minted lately. The token still authenticates.
+    Limited,
 }
 
 /// Decides what the rotation of a token that authenticates returns. `successor` is the unused successor, if there is one
-/// that can be opened.
+/// that can be opened. `may_mint` is the answer of [`may_mint`].
 #[must_use]
-pub fn rotate(token: &Token, successor: Option<&Token>, now: OffsetDateTime) -> Rotation {
+pub fn rotate(token: &Token, successor: Option<&Token>, may_mint: bool, now: OffsetDateTime) -> Rotation {
+    let remainder = successor.map_or(Remainder::Nothing, |successor| Remainder::of(successor, now));
     let deadline_passed = has_passed(token.rotation_deadline, now);
-    match successor.map(|successor| Remainder::of(successor, now)) {
-        Some(Remainder::AtLeastHalf) => Rotation::SameSuccessor,
+    match remainder {
+        Remainder::AtLeastHalf => Rotation::SameSuccessor,
         // A manager may be off for longer than the rest of this life, so it gets a fresh token if that is possible.
-        Some(Remainder::LessThanHalf) if deadline_passed => Rotation::SameSuccessor,
+        Remainder::LessThanHalf if deadline_passed || !may_mint => Rotation::SameSuccessor,
         _ if deadline_passed => Rotation::DeadlinePassed,
+        _ if !may_mint => Rotation::Limited,
         _ => Rotation::Mint,
     }
 }

@@ -92,8 +92,14 @@ fn a_rotation_mints_repeats_or_is_refused() {
         (retiring(SECOND), None, Rotation::Mint),
     ];
     for (token, successor, expected) in cases {
-        assert_eq!(rotate(&token, successor.as_ref(), NOW), expected, "{token:?} {successor:?}");
+        assert_eq!(rotate(&token, successor.as_ref(), true, NOW), expected, "{token:?} {successor:?}");
     }
+    // Beyond the limit of mints, an unused successor is returned however little of its life is left.
+    assert_eq!(rotate(&current(), None, false, NOW), Rotation::Limited);
+    let last = Token { expires_at: AFTER, ..unused() };
+    assert_eq!(rotate(&current(), Some(&last), false, NOW), Rotation::SameSuccessor);
+    assert_eq!(rotate(&current(), Some(&Token { expires_at: AT, ..unused() }), false, NOW), Rotation::Limited);
+    assert_eq!(rotate(&late, None, false, NOW), Rotation::DeadlinePassed);
 }
 
 #[test]
@@ -128,9 +134,10 @@ fn tokens() -> impl Strategy<Value = Token> {
 
 proptest! {
     #[test]
-    fn nothing_is_minted_from_the_deadline_on(token in tokens(), successor in proptest::option::of(tokens())) {
+    fn nothing_is_minted_from_the_deadline_on_or_beyond_the_limit(token in tokens(), successor in proptest::option::of(tokens())) {
+        prop_assert_ne!(rotate(&token, successor.as_ref(), false, NOW), Rotation::Mint);
         if token.rotation_deadline.is_some_and(|deadline| deadline <= NOW) {
-            prop_assert_ne!(rotate(&token, successor.as_ref(), NOW), Rotation::Mint);
+            prop_assert_ne!(rotate(&token, successor.as_ref(), true, NOW), Rotation::Mint);
         }
     }
 

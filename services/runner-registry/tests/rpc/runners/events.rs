@@ -239,6 +239,9 @@ both_databases! {
         registry.set_clock(20);
         registry.rotate(&runner.token).await.answer();
         let [created, new_manager, minted, again] = all(registry, runner.id).await.try_into().unwrap();
+        for event in [&created, &new_manager, &minted, &again] {
+            assert_eq!(event.user_agent.as_deref(), Some("gitlab-runner 18.4.0"));
+        }
         let root = registry.root().user_id();
         assert_eq!((created.kind(), created.actor_id, seconds(created.created_at)), (TokenEventKind::Created, Some(root), Some(0)));
         assert_eq!((created.system_id, created.ip_address.as_deref()), (None, Some("192.0.2.7")));

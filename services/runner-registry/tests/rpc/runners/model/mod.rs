@@ -52,7 +52,7 @@ const NEEDED: [&str; 12] = [
     "expired",
     "superseded",
     "revoked",
-    "unknown",
+    "runner_removed",
     "unassigned",
     "deadline_passed",
     "limited",
@@ -68,6 +68,8 @@ struct Trial<'a> {
     /// The runner as the oracle has it.
     runner: Runner,
     situation: Situation,
+    /// When the runner of each noted token was deleted.
+    removals: BTreeMap<Generation, i64>,
     /// The project of the runner, if it is one of a project that has not been deleted.
     project: Option<Project>,
     is_of_project: bool,
@@ -84,12 +86,20 @@ struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     async fn start(registry: &'a mut Registry, seed: u64) -> Self {
-        let situation = Situation { now: 0, overlap: DAY, life: None, is_assigned: true, are_contacts_recorded: true };
+        let situation = Situation {
+            now: 0,
+            overlap: DAY,
+            life: None,
+            is_assigned: true,
+            are_contacts_recorded: true,
+            removed_at: None,
+        };
         let mut trial = Self {
             callers: Callers::new(registry).await,
             random: StdRng::seed_from_u64(seed),
             runner: Runner::default(),
             situation,
+            removals: BTreeMap::new(),
             project: None,
             is_of_project: false,
             projects_made: 0,
@@ -170,7 +180,7 @@ impl<'a> Trial<'a> {
 
     /// Makes a call, and compares the answer and the tables with the prediction.
     async fn call(&mut self, call: &Call) -> Outcome {
-        let prediction = oracle::predict(&self.runner, self.situation, call);
+        let prediction = oracle::predict(&self.runner, self.situation_of(call), call);
         let started = Instant::now();
         let answer = self.callers.make(call).await;
         let is_slow = started.elapsed() >= RECORD_TIMEOUT;
@@ -201,7 +211,7 @@ impl<'a> Trial<'a> {
             states = oracle::predict(&self.runner, situation, call).states;
             *self.outcomes.entry("slow").or_default() += 1;
         }
-        self.runner = states.pop().unwrap_or_else(|| self.runner.clone());
+        self.change_runner(states.pop());
         self.check_rows();
         if let (Outcome::Token(generation), Ok(Some(returned))) = (outcome, answer) {
             if returned.expires_at != self.runner.tokens[&generation].expires_at {
@@ -356,8 +366,27 @@ impl<'a> Trial<'a> {
         self.check_rows();
     }
 
+    /// The situation of a call.
+    fn situation_of(&self, call: &Call) -> Situation {
+        let removed_at = call.token().and_then(|token| self.removals.get(&token)).copied();
+        Situation { removed_at, ..self.situation }
+    }
+
+    /// Takes over a new state of the runner, if there is one. The tokens of a runner that is gone are noted, and those that were
+    /// noted long ago are forgotten.
+    fn change_runner(&mut self, next: Option<Runner>) {
+        let Some(next) = next else { return };
+        if self.runner.exists && !next.exists {
+            let now = self.situation.now;
+            self.removals.retain(|_, removed_at| *removed_at > now - oracle::KEPT);
+            self.removals.extend(self.runner.tokens.keys().map(|generation| (*generation, now)));
+        }
+        self.runner = next;
+    }
+
     /// Keeps one token of the runner that is gone.
     fn remember_former(&mut self) {
+        self.remember_removals();
         let mut texts = std::mem::take(&mut self.callers.texts);
         let newest = texts.pop_last().filter(|(generation, _)| *generation > 0);
         let former = texts.into_iter().filter(|(generation, _)| (-FORMER + 1..0).contains(generation));
@@ -365,9 +394,21 @@ impl<'a> Trial<'a> {
         self.callers.texts.extend(newest.map(|(_, text)| (-1, text)));
     }
 
+    /// Renumbers the removals as [`Self::remember_former`] renumbers the tokens.
+    fn remember_removals(&mut self) {
+        let removals = std::mem::take(&mut self.removals);
+        let newest = self.callers.texts.last_key_value().map(|(generation, _)| *generation);
+        let renumbered = removals.into_iter().filter_map(|(generation, removed_at)| match generation {
+            former if former < 0 => Some((former - 1, removed_at)),
+            generation if newest == Some(generation) => Some((-1, removed_at)),
+            _ => None,
+        });
+        self.removals = renumbered.collect();
+    }
+
     /// Kills the service during a call. Every transaction of the call may have been committed, or not; the tables tell.
     async fn kill_during(&mut self, call: &Call, after: Duration, overlap: i64) {
-        let prediction = oracle::predict(&self.runner, self.situation, call);
+        let prediction = oracle::predict(&self.runner, self.situation_of(call), call);
         let is_answered = timeout(after, self.callers.make(call)).await.is_ok();
         self.registry.kill().await;
         self.wait_for_transactions().await;
@@ -382,7 +423,9 @@ impl<'a> Trial<'a> {
             *self.outcomes.entry(what).or_default() += 1;
         }
         match committed {
-            Some(committed) if committed == all || !is_answered => self.runner = possible[committed].clone(),
+            Some(committed) if committed == all || !is_answered => {
+                self.change_runner(Some(possible[committed].clone()))
+            }
             _ => self.fail(&format!("possible are {possible:#?}\nthe tables have {stored:#?}")),
         }
         self.check_rows();

@@ -15,7 +15,7 @@ pub const AWAITED_WITHIN: i64 = 7 * DAY;
 pub const MINT_WINDOW: i64 = 10 * MINUTE;
 
 /// What ended is kept for this time, and this many at most.
-const KEPT: i64 = 30 * DAY;
+pub const KEPT: i64 = 30 * DAY;
 const KEPT_AT_MOST: usize = 200;
 
 /// The least time between two records of a contact, the default of the setting.
@@ -75,6 +75,8 @@ pub struct Situation {
     pub is_assigned: bool,
     /// Whether contacts can be recorded. If not, no call is refused for it.
     pub are_contacts_recorded: bool,
+    /// When the runner of the presented token was deleted, if the token is noted as one of a deleted runner.
+    pub removed_at: Option<i64>,
 }
 
 /// A call that presents a token, or that an administrator makes.
@@ -98,6 +100,18 @@ pub enum Call {
     },
     ResetById,
     DeleteById,
+}
+
+impl Call {
+    /// The token that it presents.
+    pub fn token(&self) -> Option<Generation> {
+        match *self {
+            Self::Poll { token, .. } | Self::Rotate { token } | Self::Leave { token, .. } | Self::Delete { token } => {
+                Some(token)
+            }
+            Self::ResetById | Self::DeleteById => None,
+        }
+    }
 }
 
 /// The three calls by which a manager shows that it is there.
@@ -243,7 +257,7 @@ impl Attempt {
 
     /// Decides whether a token authenticates. The first use of the successor makes it current.
     fn present(&mut self, generation: Generation, bearer: Bearer) -> Refusable<()> {
-        let token = self.runner.tokens.get(&generation).ok_or("runner_token_unknown")?;
+        let token = self.runner.tokens.get(&generation).ok_or_else(|| self.missing())?;
         match token.phase {
             Phase::Ended { reason, .. } => return Err(reason),
             // GitLab's rule knows no retiring token.
@@ -260,6 +274,12 @@ impl Attempt {
             Phase::Retiring { .. } if !self.is_for(bearer, generation) => Err("runner_token_superseded"),
             _ => Ok(()),
         }
+    }
+
+    /// Why a token that the runner does not have is refused.
+    fn missing(&self) -> &'static str {
+        let is_noted = self.situation.removed_at.is_some_and(|removed_at| self.situation.now < removed_at + KEPT);
+        if is_noted { "runner_removed" } else { "runner_token_unknown" }
     }
 
     /// Reports whether a retiring token is still for this bearer.
@@ -326,7 +346,10 @@ impl Attempt {
         let mints = self.runner.tokens.values().filter(|token| token.by_rotation);
         let mints = mints.filter(|token| since < token.minted_at && token.minted_at <= now).count();
         if mints >= self.runner.managers.len() + 10 {
-            return Err("rotation_limited");
+            // Nothing is minted, so an unused successor is returned however little of its life is left.
+            let unused = self.runner.token_in(Phase::Successor);
+            let unused = unused.filter(|unused| !self.runner.tokens[unused].has_expired(now));
+            return unused.map(Outcome::Token).ok_or("rotation_limited");
         }
         Ok(self.mint_by_rotation())
     }
