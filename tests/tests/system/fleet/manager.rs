@@ -304,6 +304,8 @@ impl Manager {
             match Call::Rotate.judge(answer.as_ref(), attempt) {
                 Outcome::Done(_) if fate == Fate::CrashBeforeSave => return self.crash(moment.now),
                 Outcome::Done(body) => return self.save(&body, moment),
+                // The true program goes on for hours with one attempt for each wait.
+                Outcome::Again(_) if self.did_not_save => break,
                 Outcome::Again(wait) => {
                     let Host::On(program) = &mut self.host else { return };
                     program.waiting = Some((Call::Rotate, moment.now + wait, attempt + 1));
