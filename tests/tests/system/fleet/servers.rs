@@ -13,7 +13,7 @@ pub enum Servers {
     /// `paddock serve` on SQLite.
     One(Paddock),
     /// A process for each service.
-    Three(Distributed),
+    Three(Box<Distributed>),
 }
 
 impl Servers {
@@ -26,7 +26,7 @@ impl Servers {
     /// Starts three processes, with this clock.
     pub fn three(database: &Database, clock: &FakeClock) -> Self {
         let settings = settings(clock);
-        Self::Three(Distributed::start(database, &borrowed(&settings)))
+        Self::Three(Box::new(Distributed::start(database, &borrowed(&settings))))
     }
 
     /// The port of the REST API.
@@ -67,7 +67,8 @@ impl Servers {
     pub fn stop(self) {
         match self {
             Self::One(paddock) => paddock.stop(),
-            Self::Three(Distributed { mut gateway, mut auth, mut registry, .. }) => {
+            Self::Three(distributed) => {
+                let Distributed { mut gateway, mut auth, mut registry, .. } = *distributed;
                 for program in [&mut gateway, &mut auth.program, &mut registry.program] {
                     program.signal("TERM");
                     let status = program.wait();
