@@ -19,7 +19,10 @@ use proto::paddock::runner::v1::{
 use tokio::{net::TcpStream, task::JoinHandle};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{sample_job_token, sample_runner_token};
+use crate::{
+    process::{sample_job_token, sample_runner_token},
+    registry::SYSTEM_ID,
+};
 
 #[derive(Clone)]
 pub enum Target {
@@ -27,6 +30,8 @@ pub enum Target {
     Verify,
     /// The same call over gRPC.
     Grpc,
+    /// `POST /api/v4/jobs/request` with this token. There is no job.
+    Poll { token: String },
     /// A download from a protected route, with the size of its body.
     Download { path: String, size: u64 },
 }
@@ -106,8 +111,9 @@ impl Load {
 
 async fn run_connection(address: SocketAddr, target: Target, pace: Pace) -> Histogram<u64> {
     match target {
-        Target::Verify => rest(address, pace, verify, None).await,
-        Target::Download { path, size } => rest(address, pace, || download(&path), Some(size)).await,
+        Target::Verify => rest(address, pace, verify, 200, None).await,
+        Target::Poll { token } => rest(address, pace, || poll(&token), 204, None).await,
+        Target::Download { path, size } => rest(address, pace, || download(&path), 200, Some(size)).await,
         Target::Grpc => grpc(address, pace).await,
     }
 }
@@ -153,6 +159,7 @@ async fn rest(
     address: SocketAddr,
     mut pace: Pace,
     request: impl Fn() -> Request<Full<Bytes>>,
+    status: u16,
     size: Option<u64>,
 ) -> Histogram<u64> {
     let mut connection = connect(address).await;
@@ -160,7 +167,7 @@ async fn rest(
     while let Some(due) = pace.next().await {
         connection.ready().await.expect("the connection stays open");
         let answer = connection.send_request(request()).await.expect("an answer");
-        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.status(), status);
         let mut body = answer.into_body();
         let mut received = 0;
         while let Some(frame) = body.frame().await {
@@ -175,7 +182,7 @@ async fn rest(
 fn verify() -> Request<Full<Bytes>> {
     let body = format!(
         r#"{{"token":"{}","system_id":"s_0123456789ab","info":{{"name":"gitlab-runner","version":"19.4.0","revision":"abcdef12","platform":"linux","architecture":"amd64","executor":"docker"}}}}"#,
-        sample_runner_token()
+        sample_runner_token(0)
     );
     Request::post("/api/v4/runners/verify")
         .header("host", "paddock")
@@ -184,6 +191,26 @@ fn verify() -> Request<Full<Bytes>> {
         .header("user-agent", "gitlab-runner 19.4.0 (19-4-stable; go1.25; linux/amd64)")
         .body(Full::from(body))
         .expect("a request")
+}
+
+/// A poll of gitlab-runner.
+fn poll(token: &str) -> Request<Full<Bytes>> {
+    let body = format!(r#"{{"token":"{token}","system_id":"{SYSTEM_ID}","info":{{"name":"gitlab-runner"}}}}"#);
+    Request::post("/api/v4/jobs/request")
+        .header("host", "paddock")
+        .header("content-type", "application/json")
+        .header("user-agent", "gitlab-runner 19.4.0 (19-4-stable; go1.25; linux/amd64)")
+        .body(Full::from(body))
+        .expect("a request")
+}
+
+/// Polls once and returns the status of the answer.
+pub async fn poll_status(connection: &mut SendRequest<Full<Bytes>>, token: &str) -> u16 {
+    connection.ready().await.expect("the connection stays open");
+    let answer = connection.send_request(poll(token)).await.expect("an answer");
+    let status = answer.status().as_u16();
+    answer.into_body().collect().await.expect("a whole body");
+    status
 }
 
 fn download(path: &str) -> Request<Full<Bytes>> {
@@ -195,7 +222,8 @@ fn download(path: &str) -> Request<Full<Bytes>> {
         .expect("a request")
 }
 
-async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
+/// Opens a connection.
+pub async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(address).await.expect("the process listens");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
@@ -220,7 +248,7 @@ async fn grpc(address: SocketAddr, mut pace: Pace) -> Histogram<u64> {
         executor: Some("docker".into()),
     };
     let message = VerifyRunnerRequest {
-        token: sample_runner_token(),
+        token: sample_runner_token(0),
         system_id: Some("s_0123456789ab".into()),
         info: Some(info),
     };

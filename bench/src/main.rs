@@ -1,5 +1,6 @@
 //! Measures the product and comparable programs in one run: a transcoded call, a download through a protected route, captures,
-//! and the flush of captures to the log. `make bench` runs all; `bench transcode|download|captures` runs a part.
+//! the flush of captures to the log, the look-up and rotation of runner tokens, and a storm of broken runners. `make bench` runs all;
+//! `bench transcode|download|captures|rotation|storm` runs a part.
 //!
 //! The process under test is pinned to one core. The load and the backends share another one.
 
@@ -11,8 +12,11 @@ mod download;
 mod envoy;
 mod load;
 mod process;
+mod registry;
 mod report;
+mod rotation;
 mod stores;
+mod storm;
 mod token_auth;
 mod transcode;
 mod upstream;
@@ -28,10 +32,14 @@ fn main() {
         Some("transcode") => runtime.block_on(transcode::measure()),
         Some("download") => runtime.block_on(download::measure()),
         Some("captures") => runtime.block_on(captures::measure()),
+        Some("rotation") => runtime.block_on(rotation::measure()),
+        Some("storm") => runtime.block_on(storm::measure()),
         _ => runtime.block_on(async {
             transcode::measure().await;
             download::measure().await;
             captures::measure().await;
+            rotation::measure().await;
+            storm::measure().await;
         }),
     }
 }

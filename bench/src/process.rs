@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The core of the process under test.
-const TEST_CORE: &str = "1";
+pub const TEST_CORE: &str = "1";
 
 /// The core of the load and of the backends.
-const LOAD_CORE: &str = "0";
+pub const LOAD_CORE: &str = "0";
 
 /// Clock ticks per second, as Linux reports CPU time to programs (USER_HZ).
 const TICKS: f64 = 100.0;
@@ -64,7 +64,7 @@ impl Peers {
     pub fn prepare() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let key: String = (0..32).map(|byte| format!("{byte:02x}")).collect();
-        for secret in [Secret::IdentityKey, Secret::JobTokenSigningKey] {
+        for secret in [Secret::IdentityKey, Secret::JobTokenSigningKey, Secret::SuccessorSealKey] {
             fs::write(folder.path().join(secret.spec().expect("a spec").file), &key).expect("a key");
         }
         fs::write(folder.path().join("descriptor.bin"), proto::DESCRIPTOR_SET).expect("the descriptors");
@@ -109,12 +109,35 @@ impl Peers {
         self.start(LOAD_CORE, &own_program(), &["upstream"], self.upstream, &[]).await
     }
 
+    /// Starts the gateway in front of the constant backend.
     pub async fn start_gateway(&self) -> UnderTest {
+        self.start_gateway_for(self.backend).await
+    }
+
+    /// Starts runner-registry on PostgreSQL, with an administrator.
+    pub async fn start_runner_registry(&self, core: &str, database: &Postgres) -> UnderTest {
+        let address = free_address();
+        let secret = Secret::RegistryDatabaseUrl.spec().expect("a spec");
+        fs::write(self.folder().join(secret.file), database.url()).expect("a secret");
+        let environment = [
+            ("PADDOCK_RUNNER_REGISTRY__LISTEN", address.to_string()),
+            ("PADDOCK_RUNNER_REGISTRY__METRICS_LISTEN", String::new()),
+            ("PADDOCK_RUNNER_REGISTRY__DATABASE", "postgres".to_owned()),
+            // The contacts of the runners are recorded when they are created, and not while their calls are measured.
+            ("PADDOCK_RUNNER_REGISTRY__HEARTBEAT__WRITE_INTERVAL_SECONDS", "3600".to_owned()),
+            ("PADDOCK_RUNNER_REGISTRY__ROOT_TOKEN_FILE", self.folder().join("root.token").display().to_string()),
+            ("PADDOCK_SECRETS__FOLDER", self.folder().display().to_string()),
+        ];
+        self.start(core, &own_program().with_file_name("runner-registry"), &[], address, &environment).await
+    }
+
+    /// Starts the gateway in front of this registry. Job tokens are decided by the constant backend.
+    pub async fn start_gateway_for(&self, registry: SocketAddr) -> UnderTest {
         let address = free_address();
         let environment = [
             ("PADDOCK_GATEWAY__LISTEN", address.to_string()),
             ("PADDOCK_GATEWAY__METRICS_LISTEN", free_address().to_string()),
-            ("PADDOCK_GATEWAY__RUNNER_REGISTRY__ENDPOINT", format!("http://{}", self.backend)),
+            ("PADDOCK_GATEWAY__RUNNER_REGISTRY__ENDPOINT", format!("http://{registry}")),
             ("PADDOCK_GATEWAY__JOB_TOKEN_AUTH__ENDPOINT", format!("http://{}", self.backend)),
             ("PADDOCK_GATEWAY__UPSTREAM", format!("http://{}", self.upstream)),
             ("PADDOCK_SECRETS__FOLDER", self.folder.path().display().to_string()),
@@ -211,10 +234,10 @@ pub fn sample_job_token() -> String {
     format!("{prefix}{}.{}.{}", "h".repeat(68), "c".repeat(220), "s".repeat(86))
 }
 
-/// Returns a runner token of the right form. The backend of this program accepts every token.
-pub fn sample_runner_token() -> String {
+/// Returns a runner token of the right form; each number gives another one. The backend of this program accepts every token.
+pub fn sample_runner_token(number: usize) -> String {
     let prefix = CredentialKind::RunnerToken.spec().expect("a spec").prefix;
-    let covered = format!("{prefix}t1_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef");
+    let covered = format!("{prefix}t1_ABCDEFGHIJKLMNOPQRSTUVWX{number:08}");
     let checksum = token::checksum(&covered);
     covered + std::str::from_utf8(&checksum).expect("ASCII")
 }

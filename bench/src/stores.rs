@@ -135,10 +135,7 @@ impl Postgres {
     }
 
     pub fn count_log(&self) -> u64 {
-        let output =
-            Command::new("psql").arg(&self.url).args(["-At", "-c", "SELECT count(*) FROM access_events"]).output();
-        let output = output.expect("psql").stdout;
-        String::from_utf8_lossy(&output).trim().parse().expect("a number")
+        self.psql("SELECT count(*) FROM access_events").parse().expect("a number")
     }
 
     /// Measures inserts of the same rows, with pgbench.
@@ -151,22 +148,52 @@ impl Postgres {
              'GET /api/v4/projects/{{id}}/jobs/artifacts/{{ref_name}}/download', 'read_jobs', 1, 1795000000000, \
              '0198f0c2b5e47a1c9d3e4f5a6b7c8d9e', '192.0.2.7', 200 FROM generate_series(1, {ROWS}) ON CONFLICT DO NOTHING;"
         );
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        fs::write(file.path(), script.replace("\\\n", "")).expect("the script");
-        let bin = Command::new("pg_config").arg("--bindir").output().map(|output| output.stdout).unwrap_or_default();
-        let bin = String::from_utf8_lossy(&bin).trim().to_owned();
-        let program = if bin.is_empty() { "pgbench".to_owned() } else { format!("{bin}/pgbench") };
-        let output = Command::new(program)
-            .args(["--no-vacuum", "--time", "8", "--client", "1", "--file"])
-            .arg(file.path())
-            .arg(&self.url)
-            .output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
-        match rate {
+        match self.pgbench(&script, 1, Duration::from_secs(8)) {
             Some(rate) => println!("| pgbench, {ROWS} rows a statement, one connection | {:.0} |", rate * ROWS as f64),
             None => println!("skipped: pgbench is not installed"),
         }
+    }
+
+    /// Runs a script with pgbench, with prepared statements as the services use them. Returns how often it ran per second, or none
+    /// if pgbench is not installed.
+    pub fn pgbench(&self, script: &str, clients: usize, duration: Duration) -> Option<f64> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(file.path(), script).expect("the script");
+        let bin = Command::new("pg_config").arg("--bindir").output().map(|output| output.stdout).unwrap_or_default();
+        let bin = String::from_utf8_lossy(&bin).trim().to_owned();
+        let program = if bin.is_empty() { "pgbench".to_owned() } else { format!("{bin}/pgbench") };
+        let duration = duration.as_secs().to_string();
+        let output = Command::new(program)
+            .args(["--no-vacuum", "--protocol", "prepared", "--time", &duration, "--client", &clients.to_string()])
+            .arg("--file")
+            .arg(file.path())
+            .arg(&self.url)
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
+    }
+
+    /// Creates a database of its own on the same server.
+    pub fn create_database(&self) -> Self {
+        let name = format!("bench_{}", uuid::Uuid::now_v7().simple());
+        self.psql(&format!("CREATE DATABASE {name}"));
+        let (server, _) = self.url.rsplit_once('/').expect("a URL with a database");
+        Self { url: format!("{server}/{name}") }
+    }
+
+    /// Returns the number of transactions of the database that ended so far.
+    pub fn count_transactions(&self) -> u64 {
+        self.psql("SELECT pg_stat_clear_snapshot()");
+        let count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        self.psql(count).parse().expect("a number")
+    }
+
+    /// Runs a statement and returns its only value.
+    fn psql(&self, statement: &str) -> String {
+        let output = Command::new("psql").arg(&self.url).args(["-At", "-c", statement]).output().expect("psql");
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }
 

@@ -81,6 +81,7 @@ fn administrator() -> Caller {
 
 fn with<T>(message: T, caller: Caller) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    request.extensions_mut().insert(CallContext { caller, request_id: "bench".into(), peer_address: None });
+    let context = CallContext { caller, request_id: "bench".into(), peer_address: None, user_agent: None };
+    request.extensions_mut().insert(context);
     request
 }

@@ -280,7 +280,7 @@ impl Gateway {
             None => Admission::unguarded(),
         };
         let responded = self.authenticate_and_call(route, token, builder, &admission, record).await;
-        admission.finish(&responded, record.client_id());
+        admission.finish(&responded, record.client().get());
         responded
     }
 
@@ -294,11 +294,7 @@ impl Gateway {
         admission: &Admission<'_>,
         record: &mut AccessRecord,
     ) -> Result<CallResponse, Rejection> {
-        let mut context = CallContext {
-            caller: Caller::Anonymous,
-            request_id: record.request_id().to_owned(),
-            peer_address: Some(record.remote_ip()),
-        };
+        let mut context = record.call_context(Caller::Anonymous);
         let is_in_message = route.input.credential.is_some();
         if is_in_message {
             refuse_missing(route, token.as_ref())?;
@@ -314,9 +310,7 @@ impl Gateway {
             context.caller = put_token(route, token, &mut message)?;
         }
         let peer = self.peers.serving(route.method.served_by);
-        let response = call::call(peer, &route.call, &message, context).await?;
-        record_runner(route, &response.first, record);
-        Ok(response)
+        call::call(peer, &route.call, &message, context, record.client()).await
     }
 
     /// Returns the caller of a method whose credential the gateway authenticates.
@@ -333,7 +327,7 @@ impl Gateway {
         };
         plan.check(token)?;
         // Boxed, so that the requests of runners do not carry its state.
-        let user = Box::pin(self.exchange.user(token, context)).await?;
+        let user = Box::pin(self.exchange.user(token, context, record.client())).await?;
         record.set_user(&user);
         Ok(Caller::User(user))
     }
@@ -388,16 +382,6 @@ fn put_token(route: &Route, token: Option<Token>, message: &mut DynamicMessage) 
         return Ok(Caller::Bearer(plan.kind));
     }
     Ok(Caller::Anonymous)
-}
-
-/// Records the runner that the response to its own token names.
-fn record_runner(route: &Route, response: &DynamicMessage, record: &mut AccessRecord) {
-    if route.input.credential.is_some()
-        && let Some(field) = &route.output.id
-        && let Some(id) = response.get_field(field).as_i64()
-    {
-        record.set_runner(id);
-    }
 }
 
 /// Returns the span of the request, if spans are exported.

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use crate::{Api, Program, Redis, free_port};
 
+/// The name of the file of the registry's database.
+const DATABASE_FILE: &str = "registry.sqlite";
+
 /// Where the services store their records.
 #[derive(Clone, Debug)]
 pub enum Database {
@@ -89,7 +92,7 @@ impl Registry {
             ("PADDOCK_RUNNER_REGISTRY__LISTEN", format!("127.0.0.1:{port}")),
             ("PADDOCK_RUNNER_REGISTRY__METRICS_LISTEN", format!("127.0.0.1:{metrics_port}")),
             ("PADDOCK_RUNNER_REGISTRY__DATABASE", database.kind()),
-            ("PADDOCK_RUNNER_REGISTRY__SQLITE_PATH", path(folder.path(), "registry.sqlite")),
+            ("PADDOCK_RUNNER_REGISTRY__SQLITE_PATH", path(folder.path(), DATABASE_FILE)),
             ("PADDOCK_RUNNER_REGISTRY__ROOT_TOKEN_FILE", path(folder.path(), "root.token")),
         ];
         let program = start("runner-registry", &own, settings);
@@ -100,6 +103,12 @@ impl Registry {
     #[must_use]
     pub fn root_token_file(&self) -> PathBuf {
         self.folder.path().join("root.token")
+    }
+
+    /// The file of its database, unless it uses PostgreSQL.
+    #[must_use]
+    pub fn database_file(&self) -> PathBuf {
+        self.folder.path().join(DATABASE_FILE)
     }
 
     /// The folder of the secrets.

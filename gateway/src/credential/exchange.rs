@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chassis::{
     access::{CallContext, Caller, User},
     client::PeerChannel,
+    client_id::{ClientId, ResolvedClient},
     clock::Clock,
     status::{Fault, Refusal, Rejection},
 };
@@ -30,7 +31,14 @@ const CAPACITY: u64 = 10_000;
 
 /// The registry's answer for a token.
 #[derive(Clone, Debug)]
-enum CachedAnswer {
+struct CachedAnswer {
+    /// The owner of the token, also of a refused one; none if the token is unknown.
+    owner: Option<ClientId>,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Debug)]
+enum Verdict {
     Known(Arc<Identity>),
     Refused(Refusal),
 }
@@ -55,11 +63,12 @@ impl UserTokenExchange {
         Self { registry, clock, answers }
     }
 
-    /// Returns the user of the token. `context` is the request that presents it.
+    /// Returns the user of the token. `context` is the request that presents it. `client` gets the name of the user, also
+    /// when the token is refused.
     ///
     /// # Errors
     /// Returns the registry's refusal of the token, or a fault if the registry does not answer.
-    pub async fn user(&self, token: &Token, context: &CallContext) -> Result<User, Rejection> {
+    pub async fn user(&self, token: &Token, context: &CallContext, client: &ResolvedClient) -> Result<User, Rejection> {
         let digest = token::digest(token);
         let answer = match self.answers.get(&digest).await {
             Some(answer) => answer,
@@ -68,9 +77,12 @@ impl UserTokenExchange {
                 asked.map_err(|fault| Rejection::Fault(Fault::clone(&fault)))?
             }
         };
-        match answer {
-            CachedAnswer::Refused(refusal) => Err(refusal.into()),
-            CachedAnswer::Known(identity) => match identity.expires_at {
+        if let Some(owner) = answer.owner {
+            client.set(owner);
+        }
+        match answer.verdict {
+            Verdict::Refused(refusal) => Err(refusal.into()),
+            Verdict::Known(identity) => match identity.expires_at {
                 Some(expires_at) if expires_at <= self.clock.now() => {
                     Err(Refusal::new(Reason::UserTokenExpired).into())
                 }
@@ -81,18 +93,18 @@ impl UserTokenExchange {
 
     async fn ask_registry(&self, token: &Token, context: &CallContext) -> Result<CachedAnswer, Fault> {
         let mut request = tonic::Request::new(AuthenticateUserTokenRequest { token: token.expose().to_owned() });
-        request.extensions_mut().insert(CallContext {
-            caller: Caller::Process(Process::Gateway),
-            request_id: context.request_id.clone(),
-            peer_address: context.peer_address,
-        });
-        match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
-            Ok(answer) => read_identity(answer.into_inner()).map(|identity| CachedAnswer::Known(Arc::new(identity))),
+        let caller = Caller::Process(Process::Gateway);
+        request.extensions_mut().insert(CallContext { caller, ..context.clone() });
+        let client = ResolvedClient::default();
+        request.extensions_mut().insert(client.clone());
+        let verdict = match UserServiceClient::new(self.registry.clone()).authenticate_user_token(request).await {
+            Ok(answer) => Verdict::Known(Arc::new(read_identity(answer.into_inner())?)),
             Err(status) => match Rejection::from(status) {
-                Rejection::Refusal(refusal) => Ok(CachedAnswer::Refused(refusal)),
-                Rejection::Fault(fault) => Err(fault),
+                Rejection::Refusal(refusal) => Verdict::Refused(refusal),
+                Rejection::Fault(fault) => return Err(fault),
             },
-        }
+        };
+        Ok(CachedAnswer { owner: client.get(), verdict })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The refusal that a blocked call repeats.
 
-use chassis::status::Refusal;
+use chassis::{client_id::ClientId, status::Refusal};
 use proto::paddock::contract::v1::Reason;
 
 /// The start of the message of a repeated refusal.
@@ -14,15 +14,15 @@ pub struct EarlierRefusal {
     /// The message; none if it is that of the contract.
     message: Option<Box<str>>,
     /// Whom the credential belongs to: `runner/14`; none if it belongs to nobody that is known.
-    pub client_id: Option<Box<str>>,
+    pub client_id: Option<ClientId>,
 }
 
 impl EarlierRefusal {
     /// Keeps a refusal.
-    pub fn new(refusal: &Refusal, client_id: Option<String>) -> Self {
+    pub fn new(refusal: &Refusal, client_id: Option<ClientId>) -> Self {
         let message = refusal.message();
         let message = (message != refusal.spec().message).then(|| message.into());
-        Self { reason: refusal.reason(), message, client_id: client_id.map(Into::into) }
+        Self { reason: refusal.reason(), message, client_id }
     }
 
     /// Keeps only a reason. Callers with other tokens may see it.
@@ -79,8 +79,8 @@ mod tests {
         assert!(plain.message.is_none());
         assert_eq!(plain.repeated_message(), "429 Too Many Requests - runner token expired");
         let precise = Refusal::new(Reason::ParameterMissing).with_message("info is missing");
-        let precise = EarlierRefusal::new(&precise, Some("runner/14".to_owned()));
+        let precise = EarlierRefusal::new(&precise, Some(ClientId::new("runner", 14)));
         assert_eq!(precise.repeated_message(), "429 Too Many Requests - info is missing");
-        assert_eq!(precise.client_id.as_deref(), Some("runner/14"));
+        assert_eq!(precise.client_id, Some(ClientId::new("runner", 14)));
     }
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use chassis::{
+    client_id::ClientId,
     clock::Clock,
     status::{Refusal, Rejection},
 };
@@ -311,7 +312,7 @@ impl Guard {
     }
 
     /// Notes the failure of a call.
-    fn fail(&self, call: &Call, entry: &Entry, refusal: &Refusal, client_id: Option<String>) {
+    fn fail(&self, call: &Call, entry: &Entry, refusal: &Refusal, client_id: Option<ClientId>) {
         let now = self.now();
         let counts_for_address = !self.is_good(call) && !self.exempt.contains(call.address);
         let mut budget = entry.lock();
@@ -373,7 +374,7 @@ impl Admission<'_> {
     }
 
     /// Ends the call with its result. `client_id` is whom the credential belongs to, if a service has said so.
-    pub fn finish<T>(self, result: &Result<T, Rejection>, client_id: Option<String>) {
+    pub fn finish<T>(self, result: &Result<T, Rejection>, client_id: Option<ClientId>) {
         let Some(admitted) = &self.0 else { return };
         match result {
             Ok(_) => self.confirm(),

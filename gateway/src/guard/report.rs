@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use chassis::client_id::ClientId;
 use proto::paddock::contract::v1::{RateClass, Reason};
 
 use super::{Key, address::AddressBlock};
@@ -37,7 +38,7 @@ pub struct RefusedCall {
     /// The reason that it repeats.
     pub reason: Reason,
     /// Whom the credential belongs to, if that is known.
-    pub client_id: Option<Box<str>>,
+    pub client_id: Option<ClientId>,
     /// The address of the client.
     pub remote_ip: IpAddr,
     /// The template of the route.
@@ -80,7 +81,7 @@ impl Reports {
                 route = call.route.as_deref(),
                 rate_class = super::class_name(call.class),
                 remote_ip = %call.remote_ip,
-                meta.client_id = call.client_id.as_deref(),
+                meta.client_id = call.client_id.as_ref().map(ClientId::as_str),
                 "too many refused calls, answered 429 from memory"
             );
         }

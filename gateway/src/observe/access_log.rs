@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chassis::{access::User, status::Rejection};
+use chassis::{
+    access::{CallContext, Caller, User},
+    client_id::{ClientId, ResolvedClient},
+    identity::MAX_USER_AGENT,
+    status::Rejection,
+};
 use http::{HeaderMap, Method, Uri, header, request::Parts};
 use proto::paddock::contract::v1::{LogLevel, Reason};
 
@@ -16,9 +21,6 @@ use crate::{credential::redact, routing::RouteLabel};
 
 /// The status of a request whose client did not wait for the answer, as nginx writes it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-
-/// The longest user agent that is logged, in bytes.
-const MAX_USER_AGENT: usize = 256;
 
 /// The longest path with query that is logged, in bytes.
 const MAX_PATH: usize = 2048;
@@ -36,7 +38,7 @@ pub struct AccessRecord {
     /// The route is one of the gateway's own pages.
     is_own_page: bool,
     user: Option<User>,
-    client_id: Option<String>,
+    client: ResolvedClient,
     rejection: Option<LoggedRejection>,
     reached: Option<Box<ReachedProjects>>,
     upstream: Option<(Arc<str>, f64)>,
@@ -51,11 +53,9 @@ pub struct AccessRecord {
 /// The projects that a job reaches with a request.
 #[derive(Debug)]
 pub struct ReachedProjects {
-    /// The job.
-    pub job_id: i64,
-    /// The user that it runs for.
+    /// The user that the job runs for.
     pub username: String,
-    /// Its project.
+    /// The project of the job.
     pub origin: i64,
     /// The projects that it reaches.
     pub targets: Vec<i64>,
@@ -91,7 +91,7 @@ impl AccessRecord {
             route: None,
             is_own_page: false,
             user: None,
-            client_id: None,
+            client: ResolvedClient::default(),
             rejection: None,
             reached: None,
             upstream: None,
@@ -105,6 +105,21 @@ impl AccessRecord {
     /// Returns the id of the request.
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// Returns the context of a call of this caller to a service.
+    pub fn call_context(&self, caller: Caller) -> CallContext {
+        CallContext {
+            caller,
+            request_id: self.request_id.clone(),
+            peer_address: Some(self.remote_ip),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+
+    /// Returns where the service that resolves the credential names its owner.
+    pub fn client(&self) -> &ResolvedClient {
+        &self.client
     }
 
     /// Returns the address of the client.
@@ -125,7 +140,6 @@ impl AccessRecord {
 
     /// Sets the projects that a job reaches.
     pub fn set_reached(&mut self, reached: ReachedProjects) {
-        self.client_id = Some(format!("job/{}", reached.job_id));
         self.reached = Some(Box::new(reached));
     }
 
@@ -137,18 +151,7 @@ impl AccessRecord {
 
     /// Sets the user who calls.
     pub fn set_user(&mut self, user: &User) {
-        self.client_id = Some(format!("user/{}", user.id));
         self.user = Some(user.clone());
-    }
-
-    /// Sets the runner that calls.
-    pub fn set_runner(&mut self, id: i64) {
-        self.client_id = Some(format!("runner/{id}"));
-    }
-
-    /// Returns whom the credential belongs to: `runner/14`; none if no service has said so.
-    pub fn client_id(&self) -> Option<String> {
-        self.client_id.clone()
     }
 
     /// Notes that the answer comes from memory, and the reason that it repeats, if it repeats one. The request is counted
@@ -231,6 +234,7 @@ impl AccessRecord {
         let reached = self.reached.as_deref();
         let targets = reached.map(|reached| tracing::field::debug(&reached.targets));
         let upstream = self.upstream.as_ref();
+        let client_id = self.client.get();
         let cut_off = body.and_then(|body| body.cut_off);
         macro_rules! line {
             ($level:ident) => {
@@ -247,7 +251,7 @@ impl AccessRecord {
                     reason = rejection.map(|rejection| rejection.reason),
                     detail = rejection.and_then(|rejection| rejection.detail.as_deref()),
                     meta.caller_id = self.caller_id(),
-                    meta.client_id = self.client_id.as_deref(),
+                    meta.client_id = client_id.as_ref().map(ClientId::as_str),
                     meta.user = self.username(),
                     origin_project_id = reached.map(|reached| reached.origin),
                     target_project_ids = targets,

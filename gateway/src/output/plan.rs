@@ -1,7 +1,7 @@
 //! The plan of a response, made at start: which fields make the body, which become headers, and how each is written.
 
 use http::HeaderName;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use proto::{
     contract::Success,
     json::{JsonField, JsonMessage},
@@ -26,8 +26,6 @@ pub struct OutputPlan {
     pub cursor: Option<FieldDescriptor>,
     /// Where the status comes from.
     pub status: StatusPlan,
-    /// The id of the object, for the log.
-    pub id: Option<FieldDescriptor>,
 }
 
 /// The source of the HTTP status of a response.
@@ -89,8 +87,7 @@ impl OutputPlan {
             Some(field) => BodyPlan::Field(JsonField::new(field)?),
             None => BodyPlan::Message(JsonMessage::of_fields(fields)?),
         };
-        let id = message.get_field_by_name("id").filter(|field| matches!(field.kind(), Kind::Int64));
-        Ok(Self { body, headers, page, cursor, status, id })
+        Ok(Self { body, headers, page, cursor, status })
     }
 }
 

@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chassis::{
-    access::{CallContext, Caller},
+    access::Caller,
     client::PeerChannel,
     status::{Fault, Refusal, Rejection},
 };
@@ -213,7 +213,7 @@ impl Proxy {
             Ok(()) => self.authorize(route, token, projects, record).await,
             Err(refusal) => Err(refusal.into()),
         };
-        admission.finish(&decided, record.client_id());
+        admission.finish(&decided, record.client().get());
         decided
     }
 
@@ -234,14 +234,9 @@ impl Proxy {
             capture_id: Uuid::now_v7().to_string(),
             upstream: (*route.upstream.name).to_owned(),
         };
-        let context = CallContext {
-            caller: Caller::Process(Process::Gateway),
-            request_id: record.request_id().to_owned(),
-            peer_address: Some(record.remote_ip()),
-        };
-        let access = self.authorization.authorize(request, context).await?;
+        let context = record.call_context(Caller::Process(Process::Gateway));
+        let access = self.authorization.authorize(request, context, record.client().clone()).await?;
         record.set_reached(ReachedProjects {
-            job_id: access.decision.job_id,
             username: access.decision.username.clone(),
             origin: access.decision.origin_project_id,
             targets: access.decision.target_project_ids.clone(),

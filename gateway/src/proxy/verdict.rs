@@ -7,6 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use chassis::{
     access::CallContext,
     client::{PeerChannel, Retry},
+    client_id::ResolvedClient,
     status::{Fault, Rejection},
 };
 use proto::paddock::{
@@ -69,25 +70,35 @@ impl AuthorizationClient {
         Self { channel, tasks, timeout, background: Arc::new(Semaphore::new(MAX_BACKGROUND_VERDICTS)) }
     }
 
-    /// Asks whether an access is allowed.
+    /// Asks whether an access is allowed. `client` gets the name of the job, also of one that is refused.
     ///
     /// # Errors
     /// Returns the refusal, or a fault if there was no decision.
-    pub async fn authorize(&self, request: AuthorizeRequest, context: CallContext) -> Result<AllowedAccess, Rejection> {
+    pub async fn authorize(
+        &self,
+        request: AuthorizeRequest,
+        context: CallContext,
+        client: ResolvedClient,
+    ) -> Result<AllowedAccess, Rejection> {
         let (sender, decision) = oneshot::channel();
-        let client = self.clone();
+        let service = self.clone();
         // If the client of the request leaves during the call, the capture must still be discarded.
         let deciding = async move {
-            let _ = sender.send(client.decide(request, Arc::new(context)).await);
+            let _ = sender.send(service.decide(request, Arc::new(context), client).await);
         };
         self.tasks.spawn(deciding.in_current_span());
         decision.await.map_err(|_| Fault::internal("the decision was lost"))?
     }
 
-    async fn decide(self, request: AuthorizeRequest, context: Arc<CallContext>) -> Result<AllowedAccess, Rejection> {
+    async fn decide(
+        self,
+        request: AuthorizeRequest,
+        context: Arc<CallContext>,
+        client: ResolvedClient,
+    ) -> Result<AllowedAccess, Rejection> {
         let id = request.capture_id.clone();
         let mut pending = PendingCapture { client: self, context, id, capture: None, is_open: true };
-        let decided = pending.client.call_authorize(&request, &pending.context).await;
+        let decided = pending.client.call_authorize(&request, &pending.context, &client).await;
         // Only after a fault there may be a capture that the gateway does not know of. With this one, job-token-auth
         // itself discards a capture that its store took too late.
         pending.is_open = match &decided {
@@ -106,10 +117,12 @@ impl AuthorizationClient {
         &self,
         request: &AuthorizeRequest,
         context: &CallContext,
+        client: &ResolvedClient,
     ) -> Result<AuthorizeResponse, Rejection> {
         let authorized = Retry::ONCE.run(|| async {
-            let response = self.new_client().authorize(with_context(request.clone(), context)).await;
-            response.map_err(Rejection::from)
+            let mut request = with_context(request.clone(), context);
+            request.extensions_mut().insert(client.clone());
+            self.new_client().authorize(request).await.map_err(Rejection::from)
         });
         Ok(authorized.await?.into_inner())
     }
@@ -256,7 +269,7 @@ mod tests {
 
     fn pending(client: &AuthorizationClient, mode: CaptureMode) -> PendingCapture {
         let caller = Caller::Process(Process::Gateway);
-        let context = CallContext { caller, request_id: "r1".to_owned(), peer_address: None };
+        let context = CallContext { caller, request_id: "r1".to_owned(), peer_address: None, user_agent: None };
         let capture = Capture { id: "c1".to_owned(), mode: mode.into(), ..Capture::default() };
         PendingCapture {
             client: client.clone(),

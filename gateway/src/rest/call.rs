@@ -4,6 +4,7 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use chassis::{
     access::CallContext,
     client::{PeerChannel, Retry},
+    client_id::ResolvedClient,
     status::{Fault, Refusal, Rejection},
 };
 use http::uri::PathAndQuery;
@@ -42,7 +43,8 @@ pub struct CallResponse {
     pub rest: Option<Streaming<DynamicMessage>>,
 }
 
-/// Calls the method. A call that found the service unavailable is repeated once if the contract allows it.
+/// Calls the method. A call that found the service unavailable is repeated once if the contract allows it. `client` gets
+/// the name of the credential's owner, also of a call that is refused or fails.
 ///
 /// # Errors
 /// Returns the service's refusal, the refusal of a message that is too large for it, or a fault if it did not respond
@@ -52,13 +54,14 @@ pub async fn call(
     plan: &CallPlan,
     message: &DynamicMessage,
     context: CallContext,
+    client: &ResolvedClient,
 ) -> Result<CallResponse, Rejection> {
     let bytes = Bytes::from(message.encode_to_vec());
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err(Refusal::new(Reason::BodyTooLarge).with_detail("the message is larger than the peer reads").into());
     }
     let retry = if plan.idempotent { Retry::ONCE } else { Retry::NEVER };
-    retry.run(|| call_once(channel, plan, bytes.clone(), context.clone())).await
+    retry.run(|| call_once(channel, plan, bytes.clone(), context.clone(), client.clone())).await
 }
 
 async fn call_once(
@@ -66,17 +69,19 @@ async fn call_once(
     plan: &CallPlan,
     bytes: Bytes,
     context: CallContext,
+    client: ResolvedClient,
 ) -> Result<CallResponse, Rejection> {
     let mut request = Request::new(bytes);
     request.extensions_mut().insert(context);
-    let mut client = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
-    client.ready().await.map_err(Status::from_error)?;
+    request.extensions_mut().insert(client);
+    let mut service = tonic::client::Grpc::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
+    service.ready().await.map_err(Status::from_error)?;
     let path = plan.path.clone();
     let codec = DynamicCodec(plan.output.clone());
     if !plan.streams {
-        return Ok(CallResponse { first: client.unary(request, path, codec).await?.into_inner(), rest: None });
+        return Ok(CallResponse { first: service.unary(request, path, codec).await?.into_inner(), rest: None });
     }
-    let mut rest = client.server_streaming(request, path, codec).await?.into_inner();
+    let mut rest = service.server_streaming(request, path, codec).await?.into_inner();
     let first = rest.message().await?.ok_or_else(|| Fault::internal("the stream of answers is empty"))?;
     Ok(CallResponse { first, rest: Some(rest) })
 }

@@ -21,8 +21,7 @@ async fn logged(request: reqwest::RequestBuilder) -> Value {
 #[tokio::test]
 async fn a_request_of_a_runner_is_one_line() {
     let world = World::start().await;
-    let runner = VerifyRunnerResponse { id: 14, ..VerifyRunnerResponse::default() };
-    world.fake.answers::<VerifyRunnerRequest, _>("verify_runner", runner);
+    world.fake.names("verify_runner", "runner", 14);
     let request = world.post_as_runner("/api/v4/runners/verify?x=1");
     let line = logged(request.header("user-agent", "gitlab-runner 18.4.0")).await;
     let expected = [

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bodies;
+mod clients;
 mod credentials;
 mod envelopes;
 mod failures;

@@ -195,6 +195,50 @@ pub struct RunnerManager {
     /// Whether it is in contact.
     #[prost(enumeration = "RunnerStatus", tag = "10")]
     pub status: i32,
+    /// The newest generation of the runner's token that it was seen with. 0: not known.
+    #[prost(int32, tag = "11")]
+    pub token_generation: i32,
+    /// True: it uses an older token than the current one. Such a token works for it until it expires.
+    #[prost(bool, tag = "12")]
+    pub lagging: bool,
+}
+/// An event in the life of a runner's tokens. Repetitions of one kind with the same token, system id and address within an hour
+/// are one event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunnerTokenEvent {
+    /// The id.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// What happened.
+    #[prost(enumeration = "TokenEventKind", tag = "2")]
+    pub kind: i32,
+    /// How much it asks for attention: the highest grade of its repetitions.
+    #[prost(enumeration = "TokenEventGrade", tag = "3")]
+    pub grade: i32,
+    /// The generation of the token; the tokens of a runner are numbered from 1.
+    #[prost(int32, tag = "4")]
+    pub generation: i32,
+    /// The system id that the caller sent. Unset: it sent none, as a rotation.
+    #[prost(string, optional, tag = "5")]
+    pub system_id: ::core::option::Option<::prost::alloc::string::String>,
+    /// The address of the caller. Unset: not known.
+    #[prost(string, optional, tag = "6")]
+    pub ip_address: ::core::option::Option<::prost::alloc::string::String>,
+    /// The user agent of the caller, at most 256 bytes. Unset: not known.
+    #[prost(string, optional, tag = "7")]
+    pub user_agent: ::core::option::Option<::prost::alloc::string::String>,
+    /// When it happened first.
+    #[prost(message, optional, tag = "8")]
+    pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it happened last.
+    #[prost(message, optional, tag = "9")]
+    pub last_seen_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How often it happened.
+    #[prost(int64, tag = "10")]
+    pub count: i64,
+    /// The id of the user who created or revoked the token. Unset: another kind of event, or the user is deleted.
+    #[prost(int64, optional, tag = "11")]
+    pub actor_id: ::core::option::Option<i64>,
 }
 /// What a runner serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -311,6 +355,104 @@ impl RunnerStatus {
             "RUNNER_STATUS_NEVER_CONTACTED" => Some(Self::NeverContacted),
             "RUNNER_STATUS_ACTIVE" => Some(Self::Active),
             "RUNNER_STATUS_PAUSED" => Some(Self::Paused),
+            _ => None,
+        }
+    }
+}
+/// What happened to a token, or with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TokenEventKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// A user created it, with the runner or by a reset by runner id.
+    Created = 1,
+    /// A rotation made it.
+    Minted = 2,
+    /// A repeated rotation returned it again, because it was unused.
+    DeliveredAgain = 3,
+    /// A token that a rotation made was used for the first time.
+    FirstUsed = 4,
+    /// A manager that was not known before used the current token.
+    NewManager = 5,
+    /// A manager that had moved to a newer token presented it again. It was refused.
+    WentBack = 6,
+    /// It was presented after its end, or by a caller for whom it does not work any more. The caller was refused.
+    UsedAfterEnd = 7,
+    /// A reset by runner id ended it, together with every older token of the runner.
+    Revoked = 8,
+    /// Its rotation was refused: the runner is unassigned, the deadline has passed, or the runner rotates too often.
+    Refused = 9,
+}
+impl TokenEventKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TOKEN_EVENT_KIND_UNSPECIFIED",
+            Self::Created => "TOKEN_EVENT_KIND_CREATED",
+            Self::Minted => "TOKEN_EVENT_KIND_MINTED",
+            Self::DeliveredAgain => "TOKEN_EVENT_KIND_DELIVERED_AGAIN",
+            Self::FirstUsed => "TOKEN_EVENT_KIND_FIRST_USED",
+            Self::NewManager => "TOKEN_EVENT_KIND_NEW_MANAGER",
+            Self::WentBack => "TOKEN_EVENT_KIND_WENT_BACK",
+            Self::UsedAfterEnd => "TOKEN_EVENT_KIND_USED_AFTER_END",
+            Self::Revoked => "TOKEN_EVENT_KIND_REVOKED",
+            Self::Refused => "TOKEN_EVENT_KIND_REFUSED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TOKEN_EVENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "TOKEN_EVENT_KIND_CREATED" => Some(Self::Created),
+            "TOKEN_EVENT_KIND_MINTED" => Some(Self::Minted),
+            "TOKEN_EVENT_KIND_DELIVERED_AGAIN" => Some(Self::DeliveredAgain),
+            "TOKEN_EVENT_KIND_FIRST_USED" => Some(Self::FirstUsed),
+            "TOKEN_EVENT_KIND_NEW_MANAGER" => Some(Self::NewManager),
+            "TOKEN_EVENT_KIND_WENT_BACK" => Some(Self::WentBack),
+            "TOKEN_EVENT_KIND_USED_AFTER_END" => Some(Self::UsedAfterEnd),
+            "TOKEN_EVENT_KIND_REVOKED" => Some(Self::Revoked),
+            "TOKEN_EVENT_KIND_REFUSED" => Some(Self::Refused),
+            _ => None,
+        }
+    }
+}
+/// How much an event asks for attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TokenEventGrade {
+    /// Never sent.
+    Unspecified = 0,
+    /// Part of the ordinary life of a token.
+    Info = 1,
+    /// A runner program is not configured well, or missed a change of its token.
+    Notice = 2,
+    /// A caller that is not a known manager of the runner uses a copy of its token.
+    High = 3,
+}
+impl TokenEventGrade {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TOKEN_EVENT_GRADE_UNSPECIFIED",
+            Self::Info => "TOKEN_EVENT_GRADE_INFO",
+            Self::Notice => "TOKEN_EVENT_GRADE_NOTICE",
+            Self::High => "TOKEN_EVENT_GRADE_HIGH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TOKEN_EVENT_GRADE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TOKEN_EVENT_GRADE_INFO" => Some(Self::Info),
+            "TOKEN_EVENT_GRADE_NOTICE" => Some(Self::Notice),
+            "TOKEN_EVENT_GRADE_HIGH" => Some(Self::High),
             _ => None,
         }
     }
@@ -537,6 +679,35 @@ pub struct ListRunnerManagersResponse {
     /// All of them, the one seen last first.
     #[prost(message, repeated, tag = "1")]
     pub managers: ::prost::alloc::vec::Vec<RunnerManager>,
+}
+/// Which events to list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRunnerTokenEventsRequest {
+    /// The runner id.
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// Only events of this kind.
+    #[prost(enumeration = "TokenEventKind", optional, tag = "2")]
+    pub kind: ::core::option::Option<i32>,
+    /// Only events of this grade.
+    #[prost(enumeration = "TokenEventGrade", optional, tag = "3")]
+    pub grade: ::core::option::Option<i32>,
+    /// The page, from 1. Unset: 1.
+    #[prost(int32, optional, tag = "4")]
+    pub page: ::core::option::Option<i32>,
+    /// Items per page. Unset: 20. Values above 100 count as 100.
+    #[prost(int32, optional, tag = "5")]
+    pub per_page: ::core::option::Option<i32>,
+}
+/// A page of events.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRunnerTokenEventsResponse {
+    /// The items of the page.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<RunnerTokenEvent>,
+    /// The position of the page in the list.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<super::super::page::v1::Page>,
 }
 /// Which runner's token to replace.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -944,6 +1115,38 @@ pub mod runner_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Lists what happened to the tokens of a runner, the newest first. Events are kept for 30 days, at most 1,000 of a runner.
+        /// For those who may manage the runner. Refuses with RUNNER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: GET /api/v4/runners/{id}/token_events
+        pub async fn list_runner_token_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRunnerTokenEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunnerTokenEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/paddock.runner.v1.RunnerService/ListRunnerTokenEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "paddock.runner.v1.RunnerService",
+                        "ListRunnerTokenEvents",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// Revokes every token of the runner and returns a new one, after a leak. The rotation deadline does not apply.
         /// Refuses with RUNNER_NOT_FOUND, ACCESS_DENIED or RUNNER_UNASSIGNED.
         /// REST: POST /api/v4/runners/{id}/reset_authentication_token
@@ -1174,6 +1377,16 @@ pub mod runner_service_server {
             request: tonic::Request<super::ListRunnerManagersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListRunnerManagersResponse>,
+            tonic::Status,
+        >;
+        /// Lists what happened to the tokens of a runner, the newest first. Events are kept for 30 days, at most 1,000 of a runner.
+        /// For those who may manage the runner. Refuses with RUNNER_NOT_FOUND or ACCESS_DENIED.
+        /// REST: GET /api/v4/runners/{id}/token_events
+        async fn list_runner_token_events(
+            &self,
+            request: tonic::Request<super::ListRunnerTokenEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRunnerTokenEventsResponse>,
             tonic::Status,
         >;
         /// Revokes every token of the runner and returns a new one, after a leak. The rotation deadline does not apply.
@@ -1603,6 +1816,55 @@ pub mod runner_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListRunnerManagersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/paddock.runner.v1.RunnerService/ListRunnerTokenEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRunnerTokenEventsSvc<T: RunnerService>(pub Arc<T>);
+                    impl<
+                        T: RunnerService,
+                    > tonic::server::UnaryService<super::ListRunnerTokenEventsRequest>
+                    for ListRunnerTokenEventsSvc<T> {
+                        type Response = super::ListRunnerTokenEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRunnerTokenEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as RunnerService>::list_runner_token_events(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRunnerTokenEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2188,9 +2450,9 @@ pub mod runner_token_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Rotates the token: returns its successor. The presented token stays valid until the successor is first used, the token
-        /// expires, or the overlap window ends; repeated inside that time, the call returns the same successor.
-        /// Refuses with ROTATION_DEADLINE_PASSED and RUNNER_UNASSIGNED; then the token is unchanged.
+        /// Rotates the token: returns its successor. Repeated before the successor is used, it returns the same one. The presented token
+        /// stays valid until the successor is first used, and after that for managers that have not moved to a newer token.
+        /// Refuses with ROTATION_DEADLINE_PASSED, RUNNER_UNASSIGNED and ROTATION_LIMITED; then the token is unchanged.
         /// REST: POST /api/v4/runners/reset_authentication_token
         pub async fn reset_authentication_token(
             &mut self,
@@ -2345,9 +2607,9 @@ pub mod runner_token_service_server {
             tonic::Response<super::VerifyRunnerResponse>,
             tonic::Status,
         >;
-        /// Rotates the token: returns its successor. The presented token stays valid until the successor is first used, the token
-        /// expires, or the overlap window ends; repeated inside that time, the call returns the same successor.
-        /// Refuses with ROTATION_DEADLINE_PASSED and RUNNER_UNASSIGNED; then the token is unchanged.
+        /// Rotates the token: returns its successor. Repeated before the successor is used, it returns the same one. The presented token
+        /// stays valid until the successor is first used, and after that for managers that have not moved to a newer token.
+        /// Refuses with ROTATION_DEADLINE_PASSED, RUNNER_UNASSIGNED and ROTATION_LIMITED; then the token is unchanged.
         /// REST: POST /api/v4/runners/reset_authentication_token
         async fn reset_authentication_token(
             &self,

@@ -46,6 +46,9 @@ pub struct CallContext {
     pub request_id: String,
     /// The address of the end caller.
     pub peer_address: Option<IpAddr>,
+    /// The user agent of the end caller, without credentials. A call carries at most
+    /// [`MAX_USER_AGENT`](crate::identity::MAX_USER_AGENT) bytes of it.
+    pub user_agent: Option<String>,
 }
 
 impl Caller {

@@ -27,6 +27,7 @@ use tower::Service;
 
 use crate::{
     access::CallContext,
+    client_id::ResolvedClient,
     clock::Clock,
     config::{Problems, Validate, is_server_address},
     identity::{Call, IdentityKeys},
@@ -198,10 +199,17 @@ impl Service<http::Request<Body>> for PeerChannel {
         if let Err(fault) = self.sign(&mut request) {
             return Box::pin(async move { Err(Status::from(fault).into()) });
         }
+        let client = request.extensions_mut().remove::<ResolvedClient>();
         let response = tokio::time::timeout(self.deadline, self.channel.call(request));
         Box::pin(async move {
             match response.await {
-                Ok(response) => response.map_err(Into::into),
+                Ok(Ok(response)) => {
+                    if let Some(client) = client {
+                        client.read(response.headers());
+                    }
+                    Ok(response)
+                }
+                Ok(Err(error)) => Err(error.into()),
                 Err(_) => Err(Status::deadline_exceeded("the peer did not answer in time").into()),
             }
         })

@@ -26,6 +26,9 @@ const LIFETIME: i64 = 60;
 /// Seconds that the clocks of two processes may differ.
 const LEEWAY: i64 = 30;
 
+/// The maximum length of a user agent, in bytes.
+pub const MAX_USER_AGENT: usize = 256;
+
 /// The time between two reads of the key files.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -57,6 +60,8 @@ struct Claims {
     caller: CallerClaim,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ip: Option<IpAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ua: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,6 +141,7 @@ impl IdentityKeys {
             method: call.method.into(),
             caller: (&context.caller).into(),
             ip: context.peer_address,
+            ua: context.user_agent.as_deref().map(cut_user_agent),
         };
         jsonwebtoken::encode(&keys.current.header, &claims, &keys.current.encoding).map_err(Fault::internal)
     }
@@ -166,12 +172,16 @@ impl IdentityKeys {
             return Err(Fault::of(Reason::IdentityNotYetValid, detail));
         }
         let caller = Caller::try_from(claims.caller)?;
-        Ok(CallContext { caller, request_id: claims.jti, peer_address: claims.ip })
+        Ok(CallContext { caller, request_id: claims.jti, peer_address: claims.ip, user_agent: claims.ua })
     }
 
     fn current_keys(&self) -> Arc<KeySet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn cut_user_agent(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_USER_AGENT)].to_owned()
 }
 
 /// The call that an identity is signed for.
@@ -290,7 +300,8 @@ mod tests {
     }
 
     fn context(caller: Caller) -> CallContext {
-        CallContext { caller, request_id: "r-1".into(), peer_address: Some(IpAddr::from([10, 0, 0, 1])) }
+        let peer_address = Some(IpAddr::from([10, 0, 0, 1]));
+        CallContext { caller, request_id: "r-1".into(), peer_address, user_agent: Some("gitlab-runner 18.4.0".into()) }
     }
 
     fn sign(keys: &IdentityKeys) -> String {
@@ -313,6 +324,25 @@ mod tests {
             let identity = keys(1).sign(&context(caller.clone()), &call).unwrap();
             let verified = keys(1).verify(&identity, Process::RunnerRegistry, METHOD, START).unwrap();
             assert_eq!(verified, context(caller));
+        }
+    }
+
+    #[test]
+    fn a_user_agent_is_cut_to_its_maximum_length() {
+        let call = Call { speaker: Process::Gateway, audience: Process::RunnerRegistry, method: METHOD, now: START };
+        let cases = [
+            (None, None),
+            (Some(String::new()), Some(String::new())),
+            (Some("a".repeat(256)), Some("a".repeat(256))),
+            (Some("a".repeat(257)), Some("a".repeat(256))),
+            // A character of three bytes does not fit into the last byte.
+            (Some("\u{20ac}".repeat(100)), Some("\u{20ac}".repeat(85))),
+        ];
+        for (sent, expected) in cases {
+            let context = CallContext { user_agent: sent, ..context(Caller::Anonymous) };
+            let identity = keys(1).sign(&context, &call).unwrap();
+            let verified = keys(1).verify(&identity, Process::RunnerRegistry, METHOD, START).unwrap();
+            assert_eq!(verified.user_agent, expected);
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod client;
+pub mod client_id;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "database")]

@@ -32,6 +32,7 @@ use tracing::Instrument as _;
 
 use crate::{
     access::{self, CallContext, Caller},
+    client_id::ResolvedClient,
     clock::Clock,
     config::{Problems, Validate},
     identity::IdentityKeys,
@@ -191,7 +192,7 @@ impl Authenticator {
 }
 
 fn anonymous_context() -> CallContext {
-    CallContext { caller: Caller::Anonymous, request_id: String::new(), peer_address: None }
+    CallContext { caller: Caller::Anonymous, request_id: String::new(), peer_address: None, user_agent: None }
 }
 
 fn header_name(header: InternalHeader) -> &'static str {
@@ -231,7 +232,8 @@ impl<S> Layer<S> for AuthenticationLayer {
     }
 }
 
-/// Passes an authenticated call to the inner service, and answers any other call with its rejection.
+/// Passes an authenticated call to the inner service, and answers any other call with its rejection. The answer names the client
+/// that the handler has set.
 #[derive(Clone)]
 struct AuthenticationService<S> {
     authenticator: Arc<Authenticator>,
@@ -262,10 +264,13 @@ where
                 let span = call_span(&path, &context);
                 propagation::adopt(&span, request.headers());
                 request.extensions_mut().insert(context);
+                let client = ResolvedClient::default();
+                request.extensions_mut().insert(client.clone());
                 let answer = self.inner.call(request);
                 let counted = async move {
-                    let answer = answer.await;
-                    if let Ok(answer) = &answer {
+                    let mut answer = answer.await;
+                    if let Ok(answer) = &mut answer {
+                        client.write(answer.headers_mut());
                         record_call(&path, answer.headers(), started);
                     }
                     answer

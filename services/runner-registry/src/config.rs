@@ -40,8 +40,10 @@ pub struct Config {
 /// How runner tokens are rotated.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Rotation {
-    /// How long the old token stays valid while its successor is unused, in seconds.
+    /// How long a retiring token without an expiry works, in seconds.
     pub overlap_seconds: u32,
+    /// By up to which part of its life a computed expiry is earlier, in percent. The part is random.
+    pub spread_percent: u8,
 }
 
 /// How often a contact is recorded.
@@ -65,7 +67,7 @@ pub struct ProcessConfig {
 }
 
 impl Rotation {
-    /// How long the old token stays valid while its successor is unused.
+    /// How long a retiring token without an expiry works.
     #[must_use]
     pub fn overlap(self) -> Duration {
         Duration::seconds(self.overlap_seconds.into())
@@ -99,6 +101,8 @@ impl Validate for Config {
         problems.require(connections, "runner_registry.max_connections", "must be between 1 and 1000");
         let overlap = self.rotation.overlap_seconds <= 604_800;
         problems.require(overlap, "runner_registry.rotation.overlap_seconds", "must be at most 604800");
+        let spread = self.rotation.spread_percent <= 50;
+        problems.require(spread, "runner_registry.rotation.spread_percent", "must be at most 50");
         let interval = self.heartbeat.write_interval_seconds <= 3600;
         problems.require(interval, "runner_registry.heartbeat.write_interval_seconds", "must be at most 3600");
         let is_sqlite = problems.is_read("runner_registry.database") && self.database == DatabaseKind::Sqlite;

@@ -8,9 +8,14 @@ use chassis::{
 };
 use proto::paddock::contract::v1::Reason;
 use sea_orm::DbErr;
+use time::OffsetDateTime;
 
 /// The result of a function that a handler calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Seconds after which a client that rotates too often may try again. Its programs hold a lock while they wait, so it is
+/// well below a minute.
+const ROTATION_RETRY_SECONDS: u32 = 30;
 
 /// Why a call fails. A client can cause every variant but the last two.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,14 @@ pub enum Error {
     /// No runner token has this digest.
     #[error("the runner token is unknown")]
     RunnerTokenUnknown,
+    /// The runner of the token was deleted.
+    #[error("the runner {runner_id} was removed")]
+    RunnerRemoved {
+        /// The id that the runner had.
+        runner_id: i64,
+        /// When it was deleted.
+        removed_at: OffsetDateTime,
+    },
     /// The runner token has expired.
     #[error("the runner token has expired")]
     RunnerTokenExpired,
@@ -51,6 +64,9 @@ pub enum Error {
     /// The rotation deadline of the runner token has passed.
     #[error("the rotation deadline has passed")]
     RotationDeadlinePassed,
+    /// The runner has minted more tokens lately than its managers need.
+    #[error("the runner token is rotated too often")]
+    RotationLimited,
     /// The project runner is assigned to no project.
     #[error("the runner is assigned to no project")]
     RunnerUnassigned,
@@ -206,11 +222,13 @@ impl Error {
             Self::UserTokenWrongKind => Reason::UserTokenWrongKind,
             Self::RunnerTokenMalformed => Reason::RunnerTokenMalformed,
             Self::RunnerTokenUnknown => Reason::RunnerTokenUnknown,
+            Self::RunnerRemoved { .. } => Reason::RunnerRemoved,
             Self::RunnerTokenExpired => Reason::RunnerTokenExpired,
             Self::RunnerTokenSuperseded => Reason::RunnerTokenSuperseded,
             Self::RunnerTokenRevoked => Reason::RunnerTokenRevoked,
             Self::RunnerTokenWrongKind => Reason::RunnerTokenWrongKind,
             Self::RotationDeadlinePassed => Reason::RotationDeadlinePassed,
+            Self::RotationLimited => Reason::RotationLimited,
             Self::RunnerUnassigned => Reason::RunnerUnassigned,
             Self::RegistrationDisallowed => Reason::RegistrationDisallowed,
             Self::AccessDenied => Reason::AccessDenied,
@@ -253,6 +271,11 @@ impl From<Error> for Rejection {
         let precise = match error {
             Error::Database(error) => return error.into(),
             Error::Fault(fault) => return fault.into(),
+            Error::RunnerRemoved { removed_at, .. } => {
+                let message = format!("{} on {}", refusal.spec().message, removed_at.date());
+                refusal.with_message(message)
+            }
+            Error::RotationLimited => refusal.with_retry_after(ROTATION_RETRY_SECONDS),
             Error::ParameterMissing(names) => {
                 let texts: Vec<_> = names.iter().map(|name| format!("{name} is missing")).collect();
                 refusal.with_message(texts.join(", "))
@@ -286,6 +309,8 @@ impl From<Error> for tonic::Status {
 #[cfg(test)]
 #[allow(clippy::panic)]
 mod tests {
+    use time::macros::datetime;
+
     use super::*;
 
     fn refusal(error: Error) -> Refusal {
@@ -306,6 +331,11 @@ mod tests {
                 "a, b are missing, at least one parameter must be provided",
             ),
             (Error::ParameterInvalid("a is invalid".to_owned()), "parameter_invalid", "a is invalid"),
+            (
+                Error::RunnerRemoved { runner_id: 14, removed_at: datetime!(2026-11-27 23:59:59 UTC) },
+                "runner_removed",
+                "403 Forbidden - runner removed on 2026-11-27",
+            ),
             (Error::BadRequest("why".to_owned()), "bad_request", "400 Bad request - why"),
             (Error::Conflict, "conflict", "409 Conflict"),
         ];

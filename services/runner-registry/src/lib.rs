@@ -19,7 +19,7 @@ use proto::paddock::{
     runner::v1::{runner_service_server::RunnerServiceServer, runner_token_service_server::RunnerTokenServiceServer},
 };
 use sea_orm::DatabaseConnection;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 mod bootstrap;
@@ -70,11 +70,13 @@ async fn serve_grpc(deps: Deps, listener: TcpListener, shutdown: CancellationTok
     migration::up(&deps.database).await?;
     let server = GrpcServer::new(Process::RunnerRegistry, deps.server.clone(), deps.keys.clone(), deps.clock.clone());
     rpc::runner_tokens::describe_metrics();
+    rpc::token_events::describe_metrics();
     let state = rpc::State {
         config: Arc::new(deps.config),
         database: deps.database,
         seal: Arc::new(deps.seal),
         clock: deps.clock,
+        event_permits: Arc::new(Semaphore::new(rpc::token_events::MAX_CONCURRENT)),
     };
     server
         .add_service(UserServiceServer::new(rpc::users::Users(state.clone())))

@@ -31,7 +31,8 @@ async fn session(system: &Distributed) {
 
     let second = fixtures::text(&rotate(&anonymous, &first).await.ok(201)["token"]);
     assert_eq!(rotate(&anonymous, &first).await.ok(201)["token"], second.as_str(), "asked again, the same successor");
-    anonymous.post("/jobs/request", json!({ "token": second })).await.ok(204);
+    let poll = json!({ "token": second, "system_id": "s_0123456789ab" });
+    anonymous.post("/jobs/request", poll).await.ok(204);
     rotate(&anonymous, &first).await.refused(Reason::RunnerTokenSuperseded);
 
     let third = root.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);

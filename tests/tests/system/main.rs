@@ -5,6 +5,7 @@
 mod access_matrix;
 mod architecture;
 mod bad_input;
+mod client_ids;
 mod clients;
 mod database;
 mod database_errors;

@@ -56,7 +56,7 @@ fn refused() -> Result<(), Rejection> {
 fn make(guard: &Guard, call: &Call, result: &Result<(), Rejection>) -> Option<Block> {
     match guard.enter(call).now_or_never().expect("no other call is under way") {
         Ok(admission) => {
-            admission.finish(result, Some("runner/14".to_owned()));
+            admission.finish(result, Some(ClientId::new("runner", 14)));
             None
         }
         Err(block) => Some(block),
@@ -146,7 +146,7 @@ fn a_blocked_token_is_let_through_again_when_it_succeeds() {
     }
     let block = make(&guard, &call(RESET, 1), &refused()).expect("a block");
     assert_eq!((block.left_ms, block.earlier.reason), (5000, Reason::RunnerUnassigned));
-    assert_eq!(block.earlier.client_id.as_deref(), Some("runner/14"));
+    assert_eq!(block.earlier.client_id, Some(ClientId::new("runner", 14)));
     assert!(succeeds(&guard, &call(POLL, 1)), "another method has another budget");
     assert!(fails(&guard, &call(RESET, 2)), "another token has another budget");
     guard.clock.advance(Span::seconds(5));

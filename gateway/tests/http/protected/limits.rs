@@ -16,9 +16,9 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::records::access_line;
 use crate::support::{
     http2_client,
+    log::access_line,
     protected::{CallCounts, JOBS, Setup, UPLOAD, job_header, raw_request, store_table},
     raw, send, unique_id,
     upstream::{Body, Upstream, answer, scripted, streamed},

@@ -12,21 +12,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     gate::Gate,
-    log,
+    log::{self, access_line},
     protected::{JOBS, Setup, allowed, job_header},
     send, token, unique_id,
     upstream::{answer, streamed},
 };
-
-/// Waits for the access line of a request.
-pub async fn access_line(id: &str) -> Value {
-    loop {
-        if let Some(line) = log::access(id).pop() {
-            return line;
-        }
-        tokio::task::yield_now().await;
-    }
-}
 
 fn first_chunk() -> impl Stream<Item = io::Result<Bytes>> {
     stream::iter([Ok(Bytes::from("first"))])
@@ -92,6 +82,7 @@ async fn a_refusal_and_a_fault_name_their_reason() {
     let refused = access_line(&id).await;
     assert_eq!((&refused["level"], &refused["reason"]), (&json!("INFO"), &json!("job_token_not_in_scope")));
     assert_eq!((&refused["status"], &refused["route"]), (&json!(403), &json!("/api/v4/projects/{id}/jobs")));
+    assert_eq!(refused["meta.client_id"], "job/7");
 
     setup.world.fake.on("authorize", |request: AuthorizeRequest| async { Ok(allowed(request)) });
     let fault = chassis::status::Fault::of(Reason::CallerNotAccepted, "another version");

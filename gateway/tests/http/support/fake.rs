@@ -15,6 +15,7 @@ use std::{
 
 use chassis::{
     access::{self, CallContext},
+    client_id::{ClientId, ResolvedClient},
     clock::Clock,
     identity::IdentityKeys,
     server::{GrpcServer, ServerConfig},
@@ -54,6 +55,7 @@ pub struct Fake {
     pub shutdown: CancellationToken,
     scripts: Arc<Mutex<HashMap<&'static str, Script>>>,
     calls: Arc<Mutex<Vec<Call>>>,
+    owners: Arc<Mutex<HashMap<&'static str, ClientId>>>,
     addresses: Option<Addresses>,
 }
 
@@ -91,6 +93,7 @@ impl Fake {
             shutdown: CancellationToken::new(),
             scripts: Arc::default(),
             calls: Arc::default(),
+            owners: Arc::default(),
             addresses: None,
         }
     }
@@ -98,6 +101,7 @@ impl Fake {
     /// Starts services that accept every user token as one of the administrator `root`.
     pub async fn start() -> Self {
         let mut fake = Self::offline();
+        fake.names("authenticate_user_token", "user", 1);
         fake.on("authenticate_user_token", |_: AuthenticateUserTokenRequest| async { Ok(root()) });
         let registry = fake
             .server(Process::RunnerRegistry)
@@ -186,6 +190,11 @@ impl Fake {
         });
     }
 
+    /// Lets a method name the owner of the credential from now on, whatever its answer is.
+    pub fn names(&self, method: &'static str, kind: &str, id: i64) {
+        self.owners.lock().unwrap().insert(method, ClientId::new(kind, id));
+    }
+
     /// Returns the calls of a method so far.
     pub fn calls<Q: Clone + 'static>(&self, method: &'static str) -> Vec<(Q, CallContext)> {
         let calls = self.calls.lock().unwrap();
@@ -206,6 +215,9 @@ impl Fake {
         A: Default + 'static,
     {
         let context = access::context(&request)?.clone();
+        if let Some(owner) = self.owners.lock().unwrap().get(method) {
+            ResolvedClient::of(&request)?.set(owner.clone());
+        }
         let message = request.into_inner();
         self.calls.lock().unwrap().push(Call { method, request: Box::new(message.clone()), context });
         let script = self.scripts.lock().unwrap().get(method).cloned();
@@ -259,6 +271,7 @@ scripted! { RunnerService:
     update_runner(UpdateRunnerRequest) -> UpdateRunnerResponse;
     delete_runner(DeleteRunnerRequest) -> DeleteRunnerResponse;
     list_runner_managers(ListRunnerManagersRequest) -> ListRunnerManagersResponse;
+    list_runner_token_events(ListRunnerTokenEventsRequest) -> ListRunnerTokenEventsResponse;
     reset_runner_authentication_token(ResetRunnerAuthenticationTokenRequest) -> ResetRunnerAuthenticationTokenResponse;
     list_project_runners(ListProjectRunnersRequest) -> ListProjectRunnersResponse;
     assign_runner(AssignRunnerRequest) -> AssignRunnerResponse;

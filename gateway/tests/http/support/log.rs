@@ -72,6 +72,16 @@ pub fn access(request_id: &str) -> Vec<Value> {
     lines.filter(|line| line["correlation_id"] == request_id).collect()
 }
 
+/// Waits for the access line of a request.
+pub async fn access_line(request_id: &str) -> Value {
+    loop {
+        if let Some(line) = access(request_id).pop() {
+            return line;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Returns the metrics in the format of Prometheus.
 pub fn metrics() -> String {
     METRICS.get().expect("installed").render()

@@ -50,6 +50,7 @@ impl Setup {
         })
         .await;
         world.fake.on("authorize", |request: AuthorizeRequest| async { Ok(allowed(request)) });
+        world.fake.names("authorize", "job", 7);
         Self { world, upstream, _table: None }
     }
 

@@ -6,7 +6,10 @@ use std::fmt::Debug;
 
 use tonic::{Response, Status};
 
-use crate::status::{Refusal, Rejection};
+use crate::{
+    client_id,
+    status::{Refusal, Rejection},
+};
 
 /// The expected outcome of a call.
 #[allow(clippy::missing_panics_doc, reason = "every method panics if the outcome is another one")]
@@ -21,6 +24,9 @@ pub trait Answer<T> {
     fn fault(self) -> &'static str;
     /// Returns what is wrong with each field of a failed validation, as `path: has already been taken`.
     fn invalid(self) -> Vec<String>;
+
+    /// Returns the owner of the credential, as `runner/14`; none if the service names nobody.
+    fn owner(&self) -> Option<String>;
 }
 
 impl<T: Debug> Answer<T> for Result<Response<T>, Status> {
@@ -65,5 +71,13 @@ impl<T: Debug> Answer<T> for Result<Response<T>, Status> {
         assert_eq!(refusal.spec().code, "validation_failed", "{refusal:?}");
         let fields = refusal.fields().iter();
         fields.flat_map(|(field, texts)| texts.iter().map(move |text| format!("{field}: {text}"))).collect()
+    }
+
+    fn owner(&self) -> Option<String> {
+        let metadata = match self {
+            Ok(response) => response.metadata(),
+            Err(status) => status.metadata(),
+        };
+        metadata.get(client_id::HEADER).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 }

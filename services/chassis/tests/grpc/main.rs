@@ -7,21 +7,29 @@ use std::net::SocketAddr;
 use chassis::{
     access::{CallContext, Caller, User},
     client::{ClientConfig, PeerChannel, PeerProblem},
+    client_id::{ClientId, ResolvedClient},
     clock::Clock,
     identity::{Call, IdentityKeys},
     server::{GrpcServer, ServerConfig, ServerError},
-    status::Rejection,
+    status::{Fault, Refusal, Rejection},
 };
 use proto::{
     contract::{DIGEST, METHODS, MethodSpec},
-    paddock::contract::v1::{
-        CredentialKind, GetContractRequest, InternalHeader, Process, TokenScope,
-        contract_service_client::ContractServiceClient,
+    paddock::{
+        contract::v1::{
+            CredentialKind, GetContractRequest, InternalHeader, Process, Reason, TokenScope,
+            contract_service_client::ContractServiceClient,
+        },
+        job_token::v1::{
+            AuthorizeRequest, AuthorizeResponse, DiscardRequest, DiscardResponse, FlushRequest, FlushResponse,
+            authorization_service_client::AuthorizationServiceClient,
+            authorization_service_server::{AuthorizationService, AuthorizationServiceServer},
+        },
     },
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, metadata::MetadataKey};
+use tonic::{Code, Request, Response, Status, client::Grpc, codegen::http::uri::PathAndQuery, metadata::MetadataKey};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 const CALLEE: Process = Process::RunnerRegistry;
@@ -34,11 +42,15 @@ struct Running {
 }
 
 async fn start(config: ServerConfig) -> Running {
+    start_with(config, |server| server).await
+}
+
+async fn start_with(config: ServerConfig, add_services: impl FnOnce(GrpcServer) -> GrpcServer) -> Running {
     let keys = IdentityKeys::generate().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let server = GrpcServer::new(CALLEE, config, keys.clone(), Clock::system());
+    let server = add_services(GrpcServer::new(CALLEE, config, keys.clone(), Clock::system()));
     let served = tokio::spawn(server.serve(listener, shutdown.clone()));
     Running { address, keys, shutdown, served }
 }
@@ -55,7 +67,7 @@ impl Running {
 }
 
 fn context(caller: Caller) -> CallContext {
-    CallContext { caller, request_id: "r-1".into(), peer_address: None }
+    CallContext { caller, request_id: "r-1".into(), peer_address: None, user_agent: None }
 }
 
 /// Calls a method with an empty message. No service implements it here, so an authenticated call gets UNIMPLEMENTED.
@@ -194,4 +206,53 @@ async fn an_unreachable_peer_is_a_fault_and_not_a_refusal() {
     request.extensions_mut().insert(context(Caller::Process(Process::Gateway)));
     assert_eq!(code(call(channel.clone(), METHODS[0].path, request).await), "unavailable");
     assert!(matches!(channel.check().await, Err(PeerProblem::Unreachable { .. })));
+}
+
+/// Names job 7 as the owner of every token but `unknown`, and answers as the token says.
+struct Naming;
+
+#[tonic::async_trait]
+impl AuthorizationService for Naming {
+    async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
+        let client = ResolvedClient::of(&request)?;
+        let token = request.into_inner().token;
+        if token != "unknown" {
+            client.set(ClientId::new("job", 7));
+        }
+        match token.as_str() {
+            "refused" => Err(Refusal::new(Reason::JobNotRunning).into()),
+            "broken" => Err(Fault::internal("broken").into()),
+            _ => Ok(Response::new(AuthorizeResponse::default())),
+        }
+    }
+
+    async fn flush(&self, _: Request<FlushRequest>) -> Result<Response<FlushResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+
+    async fn discard(&self, _: Request<DiscardRequest>) -> Result<Response<DiscardResponse>, Status> {
+        Err(Status::unimplemented("not needed"))
+    }
+}
+
+#[tokio::test]
+async fn the_caller_learns_the_owner_of_a_credential_whatever_the_answer_is() {
+    let server =
+        start_with(ServerConfig::default(), |server| server.add_service(AuthorizationServiceServer::new(Naming))).await;
+    let mut service = AuthorizationServiceClient::new(server.channel(&server.keys));
+    let owner = Some(ClientId::new("job", 7));
+    for (token, expected, code) in [
+        ("good", &owner, Code::Ok),
+        ("refused", &owner, Code::Unauthenticated),
+        ("broken", &owner, Code::Internal),
+        ("unknown", &None, Code::Ok),
+    ] {
+        let mut request = Request::new(AuthorizeRequest { token: token.to_owned(), ..Default::default() });
+        request.extensions_mut().insert(context(Caller::Process(Process::Gateway)));
+        let client = ResolvedClient::default();
+        request.extensions_mut().insert(client.clone());
+        let answered = service.authorize(request).await;
+        assert_eq!(answered.map_or_else(|status| status.code(), |_| Code::Ok), code, "{token}");
+        assert_eq!(&client.get(), expected, "{token}");
+    }
 }

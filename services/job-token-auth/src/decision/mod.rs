@@ -13,7 +13,12 @@ mod upstream_identity;
 
 use std::{future::Future, sync::Arc};
 
-use chassis::{access::CallContext, clock::Clock, status::Refusal};
+use chassis::{
+    access::CallContext,
+    client_id::{ClientId, ResolvedClient},
+    clock::Clock,
+    status::Refusal,
+};
 use proto::paddock::{contract::v1::Reason, job_token::v1::JobTokenPolicy};
 
 use self::{cache::CoalescingCache, sources::Sources};
@@ -87,17 +92,19 @@ impl<S: Sources + 'static> Decider<S> {
         }
     }
 
-    /// Returns the claims of a token that was issued here and is valid now.
+    /// Returns the claims of a token that was issued here and is valid now. `client` gets the name of the job, also when the token
+    /// is not valid now.
     ///
     /// # Errors
     /// A refusal with `JOB_TOKEN_MALFORMED`, `JOB_TOKEN_INVALID` or `JOB_TOKEN_EXPIRED`.
-    pub async fn claims(&self, token: JobToken) -> Result<Arc<Claims>> {
+    pub async fn claims(&self, token: JobToken, client: &ResolvedClient) -> Result<Arc<Claims>> {
         let digest = <[u8; 32]>::try_from(token.digest().as_ref()).map_err(Error::internal)?;
         let claims = self.claims.get(digest, digest, || {
             let keys = self.keys.clone();
             async move { Ok(Arc::new(token.verify(&keys)?)) }
         });
         let claims = claims.await?;
+        client.set(ClientId::new("job", claims.job_id));
         claims.check_times(self.clock.now())?;
         Ok(claims)
     }

@@ -255,6 +255,7 @@ impl Trial {
                 caller: Caller::Process(Process::Gateway),
                 request_id: "r".to_owned(),
                 peer_address: None,
+                user_agent: None,
             },
             outcomes: HashMap::new(),
         }
@@ -297,8 +298,9 @@ impl Trial {
     }
 
     fn decide(&self, request: Request, project: &str) -> Outcome {
+        let client = ResolvedClient::default();
         let decision = async {
-            let claims = self.decider.claims(self.tokens[request.job].0.clone()).await?;
+            let claims = self.decider.claims(self.tokens[request.job].0.clone(), &client).await?;
             self.decider.decide(&claims, project, POLICIES[request.policies], &self.context).await
         };
         match decision.now_or_never().expect("the sources answer at once") {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chassis::{
     access::{self, CallContext},
+    client_id::ResolvedClient,
     status::Fault,
 };
 use metrics::{counter, describe_counter};
@@ -45,7 +46,8 @@ pub fn describe_metrics() {
 impl AuthorizationService for Authorization {
     async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
         let context = access::context(&request)?.clone();
-        Ok(Response::new(self.0.authorize(request.into_inner(), &context).await?))
+        let client = ResolvedClient::of(&request)?;
+        Ok(Response::new(self.0.authorize(request.into_inner(), &context, &client).await?))
     }
 
     async fn flush(&self, request: Request<FlushRequest>) -> Result<Response<FlushResponse>, Status> {
@@ -69,10 +71,15 @@ impl AuthorizationService for Authorization {
 }
 
 impl State {
-    async fn authorize(&self, mut request: AuthorizeRequest, context: &CallContext) -> Result<AuthorizeResponse> {
+    async fn authorize(
+        &self,
+        mut request: AuthorizeRequest,
+        context: &CallContext,
+        client: &ResolvedClient,
+    ) -> Result<AuthorizeResponse> {
         check_request(&request)?;
         let token = std::mem::take(&mut request.token);
-        let decision = self.decide_on_projects(token, &request, context).await;
+        let decision = self.decide_on_projects(token, &request, context, client).await;
         count_decision(&decision);
         let GrantedRequest { claims, accesses } = decision?;
         let job = &accesses.first().ok_or_else(|| Error::internal("a decision on no project"))?.job;
@@ -104,8 +111,9 @@ impl State {
         token: String,
         request: &AuthorizeRequest,
         context: &CallContext,
+        client: &ResolvedClient,
     ) -> Result<GrantedRequest> {
-        let claims = self.decider.claims(JobToken::parse(token)?).await?;
+        let claims = self.decider.claims(JobToken::parse(token)?, client).await?;
         let policies: Vec<_> = request.policies().collect();
         let mut accesses = Vec::with_capacity(request.projects.len());
         for project in &request.projects {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chassis::{
     access::{self, CallContext},
+    client_id::ResolvedClient,
     db::{self, paging::Window},
     status::Refusal,
 };
@@ -96,7 +97,8 @@ impl JobService for Jobs {
         request: Request<GetCurrentJobRequest>,
     ) -> Result<Response<GetCurrentJobResponse>, Status> {
         let context = access::context(&request)?.clone();
-        let job = self.0.current_job(request.into_inner().token, &context).await?;
+        let client = ResolvedClient::of(&request)?;
+        let job = self.0.current_job(request.into_inner().token, &context, &client).await?;
         Ok(Response::new(GetCurrentJobResponse { job: Some(job) }))
     }
 
@@ -153,8 +155,8 @@ impl State {
         Ok(JobToken::issue(&self.signing, &claims)?.expose().to_owned())
     }
 
-    async fn current_job(&self, token: String, context: &CallContext) -> Result<Job> {
-        let claims = self.decider.claims(JobToken::parse(token)?).await?;
+    async fn current_job(&self, token: String, context: &CallContext, client: &ResolvedClient) -> Result<Job> {
+        let claims = self.decider.claims(JobToken::parse(token)?, client).await?;
         self.decider.job_state(&claims, context).await?.running(&claims)?;
         let job = jobs::find(&self.database, claims.job_id).await?;
         self.describe_one(job.ok_or_else(|| Refusal::new(Reason::JobTokenInvalid))?, context).await

@@ -12,7 +12,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use proto::paddock::{
     contract::v1::Process,
     job_token::v1::{
-        AuthorizeRequest, Capture, CaptureMode, DiscardRequest, FlushRequest, IssueJobTokenRequest, JobStatus,
+        AuthorizeRequest, Capture, CaptureMode, DiscardRequest, FlushRequest, GetCurrentJobRequest,
+        IssueJobTokenRequest, JobStatus,
         JobTokenPolicy::{AdminJobs, ReadJobs},
         ListSigningKeysRequest, StartJobRequest,
     },
@@ -292,6 +293,40 @@ both_databases! {
         assert_eq!(service.gateway().authorization().authorize(request.clone()).await.fault(), "unavailable");
         service.registry.set_down(false);
         assert!(is_allowed(&service.gateway(), request).await, "the failure is not cached");
+    }
+
+    async fn every_answer_about_a_token_that_was_issued_here_names_its_job(service) {
+        let (job_id, token) = job_and_target(service).await;
+        let owner = format!("job/{job_id}");
+        let not_of_this_job = forged(service, job_id, 20, ALICE);
+        let cases = [
+            (&token, "10", None),
+            (&token, "20", Some("job_token_not_in_scope")),
+            (&token, "99", Some("project_not_found")),
+            (&not_of_this_job, "10", Some("job_token_invalid")),
+        ];
+        let gateway = service.gateway();
+        for (token, project, expected) in cases {
+            let answer = gateway.authorization().authorize(question(token, &[project], &[ReadJobs])).await;
+            assert_eq!(answer.owner().as_deref(), Some(owner.as_str()), "{expected:?}");
+            assert_eq!(if answer.is_ok() { None } else { Some(answer.reason()) }, expected);
+        }
+        let in_own_project = question(&token, &["10"], &[]);
+        service.clock.advance(Duration::seconds(1));
+        service.registry.set_down(true);
+        let failed = gateway.authorization().authorize(in_own_project.clone()).await;
+        assert_eq!((failed.owner().as_deref(), failed.fault()), (Some(owner.as_str()), "unavailable"));
+        service.registry.set_down(false);
+        service.finish_job(job_id).await;
+        let finished = gateway.authorization().authorize(in_own_project.clone()).await;
+        assert_eq!((finished.owner().as_deref(), finished.reason()), (Some(owner.as_str()), "job_not_running"));
+        let of_holder = service.job().jobs().get_current_job(GetCurrentJobRequest { token: token.clone() }).await;
+        assert_eq!((of_holder.owner().as_deref(), of_holder.reason()), (Some(owner.as_str()), "job_not_running"));
+        service.clock.advance(Duration::hours(2));
+        let expired = gateway.authorization().authorize(in_own_project).await;
+        assert_eq!((expired.owner().as_deref(), expired.reason()), (Some(owner.as_str()), "job_token_expired"));
+        let damaged = gateway.authorization().authorize(question(&format!("{token}A"), &["10"], &[])).await;
+        assert_eq!((damaged.owner(), damaged.reason()), (None, "job_token_malformed"));
     }
 
     async fn users_do_not_authorize(service) {

@@ -6,11 +6,13 @@ pub mod group_ancestor;
 pub mod member;
 pub mod personal_access_token;
 pub mod project;
+pub mod removed_runner_token;
 pub mod route;
 pub mod runner;
 pub mod runner_manager;
 pub mod runner_project;
 pub mod runner_token;
+pub mod runner_token_event;
 pub mod user;
 mod visibility;
 

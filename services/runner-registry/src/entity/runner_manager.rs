@@ -25,6 +25,10 @@ pub struct Model {
     pub executor: Option<String>,
     /// The address it was last seen from.
     pub ip_address: Option<String>,
+    /// The highest generation of the runner's token that it was seen with.
+    pub generation: i32,
+    /// When it was first seen with that generation. None: before this was recorded.
+    pub moved_at: Option<i64>,
     /// When it was first seen.
     pub created_at: i64,
     /// When it was last seen.

@@ -28,16 +28,15 @@ pub struct Model {
     pub rotation_deadline: Option<i64>,
     /// When it was minted.
     pub created_at: i64,
-    /// Set when a successor is minted: from this instant on this token does not authenticate, even if the successor was
-    /// never used.
-    pub overlap_ends_at: Option<i64>,
     /// The text of a successor, sealed; erased when it is promoted.
     pub sealed: Option<Vec<u8>>,
     /// The id of the key that sealed it.
     pub sealed_key_id: Option<String>,
     /// When the successor was first used and became current.
     pub promoted_at: Option<i64>,
-    /// When it was replaced or revoked.
+    /// When it began to retire: its successor was first used, or it was replaced before its own first use.
+    pub retired_at: Option<i64>,
+    /// When it was superseded or revoked.
     pub superseded_at: Option<i64>,
 }
 
@@ -51,12 +50,15 @@ pub enum TokenState {
     /// The token of the runner.
     #[sea_orm(num_value = 2)]
     Current,
-    /// Replaced by a rotation.
+    /// Ended by a rotation without an overlap.
     #[sea_orm(num_value = 3)]
     Superseded,
     /// Replaced by a reset by runner id.
     #[sea_orm(num_value = 4)]
     Revoked,
+    /// Replaced by a rotation. It works until it expires, for managers that used it before and have not moved on.
+    #[sea_orm(num_value = 5)]
+    Retiring,
 }
 
 /// The joins that queries use.

@@ -6,6 +6,8 @@ use sea_orm_migration::prelude::*;
 
 mod m20261123_000001_directory;
 mod m20261123_000002_runners;
+mod m20261127_000003_rotation;
+mod m20261127_000004_token_events;
 
 /// Lists the steps in order.
 pub struct Migrator;
@@ -13,7 +15,12 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261123_000001_directory::Migration), Box::new(m20261123_000002_runners::Migration)]
+        vec![
+            Box::new(m20261123_000001_directory::Migration),
+            Box::new(m20261123_000002_runners::Migration),
+            Box::new(m20261127_000003_rotation::Migration),
+            Box::new(m20261127_000004_token_events::Migration),
+        ]
     }
 }
 

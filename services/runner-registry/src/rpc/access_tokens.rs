@@ -1,5 +1,6 @@
 //! Personal access tokens: their creation, and the user of a presented one.
 
+use chassis::client_id::{ClientId, ResolvedClient};
 use proto::{
     iso8601,
     paddock::{
@@ -91,10 +92,16 @@ fn expiry_day(errors: &mut FieldErrors, text: Option<&str>, today: Date) -> Resu
     Ok(day)
 }
 
-/// Returns the user of a token, and records its use once per interval.
-pub async fn authenticate(state: &State, token: &str) -> Result<AuthenticateUserTokenResponse> {
+/// Returns the user of a token, and records its use once per interval. `client` gets the name of the user, also when the token
+/// is refused.
+pub async fn authenticate(
+    state: &State,
+    token: &str,
+    client: &ResolvedClient,
+) -> Result<AuthenticateUserTokenResponse> {
     let digest = UserToken::parse(token).map_err(|_| wrong_form(token))?.digest();
     let (row, user) = access_tokens::find(&state.database, &digest).await?.ok_or(Error::UserTokenUnknown)?;
+    client.set(ClientId::new("user", user.id));
     let now = state.clock.now();
     if row.revoked_at.is_some() {
         return Err(Error::UserTokenRevoked);

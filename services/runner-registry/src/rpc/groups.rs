@@ -74,7 +74,7 @@ impl GroupService for Groups {
         let (user, request) = by_user(request)?;
         let db = &self.0.database;
         let group = objects::group(db, &user, &request.id).await?.check(Permissions::may_own_group)?;
-        groups::delete(db, group.id).await?;
+        groups::delete(db, group.id, self.0.clock.now()).await?;
         Ok(Response::new(DeleteGroupResponse {}))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chassis::{access, clock::Clock};
 use sea_orm::DatabaseConnection;
+use tokio::sync::Semaphore;
 use tonic::{Request, Status};
 
 use crate::{config::Config, runner::seal::SealKeys};
@@ -20,6 +21,7 @@ pub mod objects;
 pub mod projects;
 pub mod runner_tokens;
 pub mod runners;
+pub mod token_events;
 pub mod users;
 
 /// What every handler needs.
@@ -33,6 +35,8 @@ pub struct State {
     pub seal: Arc<SealKeys>,
     /// The clock.
     pub clock: Clock,
+    /// How many more events of runner tokens may be recorded at the moment; see [`token_events`].
+    pub event_permits: Arc<Semaphore>,
 }
 
 /// Returns the calling user and the message.

@@ -2,6 +2,7 @@
 
 use chassis::{
     access,
+    client_id::ResolvedClient,
     db::paging::{Paged, Window},
 };
 use proto::{
@@ -97,7 +98,8 @@ impl UserService for Users {
         &self,
         request: Request<AuthenticateUserTokenRequest>,
     ) -> Result<Response<AuthenticateUserTokenResponse>, Status> {
-        let authenticated = access_tokens::authenticate(&self.0, &request.into_inner().token).await?;
+        let client = ResolvedClient::of(&request)?;
+        let authenticated = access_tokens::authenticate(&self.0, &request.into_inner().token, &client).await?;
         Ok(Response::new(authenticated))
     }
 }

@@ -10,11 +10,12 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
     JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationTrait as _,
-    sea_query::LockType,
+    sea_query::{LockType, Query, SelectStatement},
 };
 use time::OffsetDateTime;
 
 use super::{
+    removed_tokens,
     roles::{self, MemberSource},
     routes::{self, PathOwner},
     search::Listing,
@@ -25,7 +26,7 @@ use crate::{
     entity::{
         Visibility,
         group::{self, Column, Entity, Model},
-        group_ancestor, project, route,
+        group_ancestor, project, route, runner,
     },
     error::{Error, Result},
 };
@@ -219,12 +220,25 @@ pub fn visibility_refused(visibility: Visibility, why: &str) -> Error {
 }
 
 /// Deletes a group with everything below it.
-pub async fn delete(database: &DatabaseConnection, id: i64) -> Result<()> {
+pub async fn delete(database: &DatabaseConnection, id: i64, now: OffsetDateTime) -> Result<()> {
     let tx = super::begin(database).await?;
     lock_tree(&tx, id, LockType::Update).await?;
+    // A runner that is being created in one of the groups is there before the tokens are noted, or is refused.
+    let below = Entity::find().filter(Column::Id.in_subquery(descendants(id))).order_by_asc(Column::Id);
+    below.lock(LockType::Update).all(&tx).await?;
+    removed_tokens::note(&tx, runner::Column::GroupId.in_subquery(descendants(id)).into(), now).await?;
     Entity::delete_by_id(id).exec(&tx).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// The ids of a group and of all groups below it.
+fn descendants(group_id: i64) -> SelectStatement {
+    Query::select()
+        .column(group_ancestor::Column::GroupId)
+        .from(group_ancestor::Entity)
+        .and_where(group_ancestor::Column::AncestorId.eq(group_id))
+        .to_owned()
 }
 
 /// Locks the top-level group above, which never changes. Returns false if the group does not exist. SQLite has one

@@ -2,8 +2,8 @@
 
 use proto::timestamp::millis;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, QueryFilter as _,
-    QueryOrder as _, Set,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
     sea_query::{Expr, OnConflict},
 };
 use time::OffsetDateTime;
@@ -12,9 +12,14 @@ use crate::{
     entity::{
         runner,
         runner_manager::{self, Column},
+        runner_token,
     },
     error::{Error, Result},
+    runner::rotation,
 };
+
+/// The system id of a runner program that sends none. It names no single program.
+pub const LEGACY_SYSTEM_ID: &str = "<legacy>";
 
 /// What a runner program reports about itself, and where it calls from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +62,47 @@ pub async fn delete(db: &impl ConnectionTrait, runner_id: i64, system_id: &str) 
     if deleted.rows_affected == 0 { Err(Error::RunnerManagerNotFound) } else { Ok(()) }
 }
 
+/// Reports whether a manager waits to be rotated away from a retiring token: it may still use the token, and was seen
+/// lately.
+pub async fn is_awaited(db: &impl ConnectionTrait, token: &runner_token::Model, now: OffsetDateTime) -> Result<bool> {
+    let waiting = runner_manager::Entity::find()
+        .filter(Column::RunnerId.eq(token.runner_id))
+        .filter(Column::SystemId.ne(LEGACY_SYSTEM_ID))
+        .filter(Column::Generation.lte(token.generation))
+        .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))));
+    Ok(waiting.exists(db).await?)
+}
+
+/// Finds the manager of a runner with this system id.
+pub async fn find(db: &impl ConnectionTrait, runner_id: i64, system_id: &str) -> Result<Option<runner_manager::Model>> {
+    let manager =
+        runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(Column::SystemId.eq(system_id));
+    Ok(manager.one(db).await?)
+}
+
+/// Returns the newest generation that a manager of a runner was seen with, apart from the one with this system id; none
+/// if there is no other manager.
+pub async fn newest_generation_of_others(
+    db: &impl ConnectionTrait,
+    runner_id: i64,
+    system_id: &str,
+) -> Result<Option<i32>> {
+    let newest: Option<Option<i32>> = runner_manager::Entity::find()
+        .select_only()
+        .column_as(Column::Generation.max(), "newest")
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::SystemId.ne(system_id))
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(newest.flatten())
+}
+
+/// Counts the managers of a runner.
+pub async fn count(db: &impl ConnectionTrait, runner_id: i64) -> Result<u64> {
+    Ok(runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).count(db).await?)
+}
+
 /// Records a contact of a runner, and reports whether the runner still exists.
 pub async fn record_contact(
     tx: &DatabaseTransaction,
@@ -81,11 +127,13 @@ pub async fn record_contact(
     Ok(updated.rows_affected > 0)
 }
 
-/// Records a manager of a runner, new or known. What it does not report stays as it was.
+/// Records a manager of a runner, new or known, that uses a generation of the token. What it does not report stays as it
+/// was. The generation never falls: a call with an older token can be recorded after one with a newer token.
 pub async fn record(
     tx: &DatabaseTransaction,
     runner_id: i64,
     system_id: &str,
+    generation: i32,
     info: &Info,
     now: OffsetDateTime,
 ) -> Result<()> {
@@ -99,6 +147,8 @@ pub async fn record(
         architecture: Set(info.architecture.clone()),
         executor: Set(info.executor.clone()),
         ip_address: Set(info.ip_address.clone()),
+        generation: Set(generation),
+        moved_at: Set(Some(millis(now))),
         created_at: Set(millis(now)),
         contacted_at: Set(millis(now)),
     };
@@ -112,7 +162,19 @@ pub async fn record(
         (Column::ContactedAt, true),
     ];
     let known = columns.into_iter().filter(|(_, known)| *known).map(|(column, _)| column);
-    let update = OnConflict::columns([Column::RunnerId, Column::SystemId]).update_columns(known).to_owned();
+    let highest = Expr::cust(
+        "CASE WHEN excluded.generation > runner_managers.generation \
+         THEN excluded.generation ELSE runner_managers.generation END",
+    );
+    let moved_at = Expr::cust(
+        "CASE WHEN excluded.generation > runner_managers.generation \
+         THEN excluded.moved_at ELSE runner_managers.moved_at END",
+    );
+    let update = OnConflict::columns([Column::RunnerId, Column::SystemId])
+        .update_columns(known)
+        .value(Column::Generation, highest)
+        .value(Column::MovedAt, moved_at)
+        .to_owned();
     runner_manager::Entity::insert(row).on_conflict(update).exec_without_returning(tx).await?;
     Ok(())
 }

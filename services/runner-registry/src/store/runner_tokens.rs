@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use proto::timestamp::{self, millis};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
-    IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, QueryFilter as _, QueryResult,
-    QuerySelect as _, RelationDef, RelationTrait as _, Select, Set,
-    sea_query::{Expr, ExprTrait as _, IntoCondition as _},
+    ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
+    IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QueryResult, QuerySelect as _, RelationDef, RelationTrait as _, Select, Set,
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _, Query},
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use token::Digest;
 
 use crate::{
@@ -23,7 +23,13 @@ use crate::{
 };
 
 /// The states in which a token can authenticate.
-const ACTIVE: [TokenState; 2] = [TokenState::Successor, TokenState::Current];
+const LIVING: [TokenState; 3] = [TokenState::Successor, TokenState::Current, TokenState::Retiring];
+
+/// How long tokens that have ended are kept, so that a refusal can say why.
+const KEPT: Duration = Duration::days(30);
+
+/// How many tokens of one runner are kept at most after their end.
+const KEPT_PER_RUNNER: u64 = 200;
 
 /// What the look-up of a presented token finds.
 #[derive(Clone, Debug)]
@@ -50,9 +56,11 @@ impl From<&runner_token::Model> for rotation::Token {
     fn from(row: &runner_token::Model) -> Self {
         Self {
             state: row.state,
+            generation: row.generation,
+            created_at: timestamp::time(row.created_at),
             expires_at: row.expires_at.map(timestamp::time),
             rotation_deadline: row.rotation_deadline.map(timestamp::time),
-            overlap_ends_at: row.overlap_ends_at.map(timestamp::time),
+            retired_at: row.retired_at.map(timestamp::time),
         }
     }
 }
@@ -84,16 +92,19 @@ fn to_manager(system_id: &str) -> RelationDef {
     })
 }
 
-/// The tokens of a runner that can authenticate, and the given one in any state.
-pub async fn active_and(db: &impl ConnectionTrait, runner_id: i64, token_id: i64) -> Result<Vec<runner_token::Model>> {
-    let wanted = Column::State.is_in(ACTIVE).or(Column::Id.eq(token_id));
+/// The unused successor of a runner, if there is one, and the given token in any state.
+pub async fn successor_and(
+    db: &impl ConnectionTrait,
+    runner_id: i64,
+    token_id: i64,
+) -> Result<Vec<runner_token::Model>> {
+    let wanted = Column::State.eq(TokenState::Successor).or(Column::Id.eq(token_id));
     Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(wanted).all(db).await?)
 }
 
-/// The tokens of a runner that can authenticate.
-pub async fn active(db: &impl ConnectionTrait, runner_id: i64) -> Result<Vec<runner_token::Model>> {
-    let active = Column::State.is_in(ACTIVE);
-    Ok(runner_token::Entity::find().filter(Column::RunnerId.eq(runner_id)).filter(active).all(db).await?)
+/// Finds a token of a runner that is locked.
+pub async fn find_by_id(tx: &DatabaseTransaction, token_id: i64) -> Result<Option<runner_token::Model>> {
+    Ok(runner_token::Entity::find_by_id(token_id).one(tx).await?)
 }
 
 /// The current token of each runner.
@@ -140,29 +151,48 @@ pub async fn insert(tx: &DatabaseTransaction, new: NewToken, now: OffsetDateTime
         expires_at: Set(new.expires_at.map(millis)),
         rotation_deadline: Set(new.rotation_deadline.map(millis)),
         created_at: Set(millis(now)),
-        overlap_ends_at: Set(None),
         sealed: Set(sealed),
         sealed_key_id: Set(sealed_key_id),
         promoted_at: Set(None),
+        retired_at: Set(None),
         superseded_at: Set(None),
     };
     Ok(row.insert(tx).await?)
 }
 
-/// The number after the greatest of these.
-pub fn next_generation<'a>(tokens: impl IntoIterator<Item = &'a runner_token::Model>) -> Result<i32> {
-    let greatest = tokens.into_iter().map(|token| token.generation).max().unwrap_or(0);
+/// The number of the next generation of a runner that is locked.
+pub async fn next_generation(tx: &DatabaseTransaction, runner_id: i64) -> Result<i32> {
+    let greatest: Option<Option<i32>> = runner_token::Entity::find()
+        .select_only()
+        .column_as(Column::Generation.max(), "greatest")
+        .filter(Column::RunnerId.eq(runner_id))
+        .into_tuple()
+        .one(tx)
+        .await?;
+    let greatest = greatest.flatten().unwrap_or(0);
     greatest.checked_add(1).ok_or_else(|| Error::internal("a runner has no generation left"))
 }
 
-/// Makes the successor the runner's token, supersedes the one before, and erases the sealed text.
+/// Counts the tokens that rotations minted for a runner within the last [`rotation::MINT_WINDOW`]. Those of the future do
+/// not count: the clock was ahead.
+pub async fn count_minted_lately(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<u64> {
+    let minted = runner_token::Entity::find()
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::PredecessorId.is_not_null())
+        .filter(Column::CreatedAt.gt(millis(now.saturating_sub(rotation::MINT_WINDOW))))
+        .filter(Column::CreatedAt.lte(millis(now)));
+    Ok(minted.count(tx).await?)
+}
+
+/// Makes the successor the runner's token and erases the sealed text. The token before it gets the state `former`.
 pub async fn promote(
     tx: &DatabaseTransaction,
     successor: runner_token::Model,
+    former: TokenState,
     now: OffsetDateTime,
 ) -> Result<runner_token::Model> {
     // The index allows one current token, so the old one goes first.
-    supersede(tx, successor.runner_id, now).await?;
+    replace_tokens(tx, TokenState::Current, former, successor.runner_id, now).await?;
     let mut row = successor.into_active_model();
     row.state = Set(TokenState::Current);
     row.promoted_at = Set(Some(millis(now)));
@@ -171,45 +201,41 @@ pub async fn promote(
     Ok(row.update(tx).await?)
 }
 
-/// Supersedes the current token of a runner.
-pub async fn supersede(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    end_tokens(tx, TokenState::Current, TokenState::Superseded, runner_id, now).await
+/// Retires the unused successor of a runner, so that another one can be minted. It is not ended, because a manager may
+/// have received it.
+pub async fn retire_successor(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    replace_tokens(tx, TokenState::Successor, TokenState::Retiring, runner_id, now).await
 }
 
-/// Supersedes the unused successor of a runner, so that another one can replace it.
-pub async fn discard_successor(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    end_tokens(tx, TokenState::Successor, TokenState::Superseded, runner_id, now).await
+/// Supersedes every token of a runner that can authenticate.
+pub async fn supersede(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    end_living(tx, TokenState::Superseded, runner_id, now).await
 }
 
 /// Revokes every token of a runner that can authenticate.
 pub async fn revoke(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
-    for state in ACTIVE {
-        end_tokens(tx, state, TokenState::Revoked, runner_id, now).await?;
+    end_living(tx, TokenState::Revoked, runner_id, now).await
+}
+
+async fn end_living(tx: &DatabaseTransaction, end: TokenState, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+    for state in LIVING {
+        replace_tokens(tx, state, end, runner_id, now).await?;
     }
     Ok(())
 }
 
-/// Sets the end of the overlap of a rotated token.
-pub async fn set_overlap(tx: &DatabaseTransaction, token_id: i64, ends_at: OffsetDateTime) -> Result<()> {
-    runner_token::Entity::update_many()
-        .col_expr(Column::OverlapEndsAt, Expr::value(millis(ends_at)))
-        .filter(Column::Id.eq(token_id))
-        .exec(tx)
-        .await?;
-    Ok(())
-}
-
-/// Moves the tokens of a runner from one state to another, and deletes what is sealed in them.
-async fn end_tokens(
+/// Moves the tokens of a runner from one state to a later one, and deletes what is sealed in them.
+async fn replace_tokens(
     tx: &DatabaseTransaction,
     from: TokenState,
     to: TokenState,
     runner_id: i64,
     now: OffsetDateTime,
 ) -> Result<()> {
+    let instant = if to == TokenState::Retiring { Column::RetiredAt } else { Column::SupersededAt };
     runner_token::Entity::update_many()
         .col_expr(Column::State, Expr::value(to))
-        .col_expr(Column::SupersededAt, Expr::value(millis(now)))
+        .col_expr(instant, Expr::value(millis(now)))
         .col_expr(Column::Sealed, Expr::value(None::<Vec<u8>>))
         .col_expr(Column::SealedKeyId, Expr::value(None::<String>))
         .filter(Column::RunnerId.eq(runner_id))
@@ -217,4 +243,51 @@ async fn end_tokens(
         .exec(tx)
         .await?;
     Ok(())
+}
+
+/// Deletes the tokens of a runner that ended more than [`KEPT`] ago, and the oldest of more than [`KEPT_PER_RUNNER`].
+/// The number of the newest generation is never used again, so the newest token stays.
+pub async fn delete_ended(
+    tx: &DatabaseTransaction,
+    runner_id: i64,
+    overlap: Duration,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let ended = has_ended(overlap, now);
+    let mut oldest_kept = runner_token::Entity::find()
+        .select_only()
+        .column(Column::Generation)
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(ended.clone())
+        .order_by_desc(Column::Generation)
+        .offset(KEPT_PER_RUNNER)
+        .limit(1)
+        .into_tuple::<i32>()
+        .all(tx)
+        .await?;
+    let long_ago = has_ended(overlap, now.saturating_sub(KEPT));
+    let too_many = oldest_kept.pop().map(|generation| ended.add(Column::Generation.lte(generation)));
+    let newest = Query::select()
+        .expr(Column::Generation.max())
+        .from(runner_token::Entity)
+        .and_where(Column::RunnerId.eq(runner_id))
+        .to_owned();
+    runner_token::Entity::delete_many()
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Condition::any().add(long_ago).add_option(too_many))
+        .filter(Column::Generation.not_in_subquery(newest))
+        .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// The tokens that had ended at an instant: replaced or revoked, or retiring and at their end.
+fn has_ended(overlap: Duration, at: OffsetDateTime) -> Condition {
+    let replaced =
+        Column::State.is_in([TokenState::Superseded, TokenState::Revoked]).and(Column::SupersededAt.lt(millis(at)));
+    let retired_out = Column::ExpiresAt
+        .lt(millis(at))
+        .or(Column::ExpiresAt.is_null().and(Column::RetiredAt.lt(millis(at.saturating_sub(overlap)))));
+    let retired_out = Column::State.eq(TokenState::Retiring).and(retired_out);
+    Condition::all().add(replaced.or(retired_out))
 }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use proto::{role::Role, timestamp::millis};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _,
-    IntoActiveModel as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, RelationTrait as _, Set,
+    ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait, DatabaseConnection, DatabaseTransaction,
+    EntityTrait as _, IntoActiveModel as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, RelationTrait as _, Set,
     sea_query::{LockType, SelectStatement},
 };
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ use crate::{
         runner_project,
     },
     error::{Error, Result},
-    store::{roles, set_if_given},
+    store::{removed_tokens, roles, set_if_given},
 };
 
 /// Finds a runner.
@@ -125,9 +125,11 @@ pub async fn update(tx: &DatabaseTransaction, runner: runner::Model, changes: Ch
 }
 
 /// Deletes a runner with its tokens, managers and assignments. Succeeds if it does not exist.
-pub async fn delete(db: &impl ConnectionTrait, id: i64) -> Result<()> {
-    runner::Entity::delete_by_id(id).exec(db).await?;
-    Ok(())
+pub async fn delete(database: &DatabaseConnection, id: i64, now: OffsetDateTime) -> Result<()> {
+    let tx = super::begin(database).await?;
+    removed_tokens::note(&tx, runner::Column::Id.eq(id).into(), now).await?;
+    runner::Entity::delete_by_id(id).exec(&tx).await?;
+    Ok(tx.commit().await?)
 }
 
 /// Reports whether it is a project runner without a project.

@@ -107,11 +107,13 @@ both_databases! {
         let request = CreatePersonalAccessTokenRequest { expires_at: Some("2026-01-16".to_owned()), ..new(&alice) };
         let token = create(registry, request).await.token;
         let midnight = START + Duration::hours(12);
+        let alice_id = format!("user/{}", alice.user_id());
         for (offset, expected) in
             [(-1000, None), (-1, None), (0, Some("user_token_expired")), (1, Some("user_token_expired"))]
         {
             registry.clock.set(midnight + Duration::milliseconds(offset));
             let outcome = authenticate(registry, &token).await;
+            assert_eq!(outcome.owner().as_deref(), Some(alice_id.as_str()), "{offset} ms");
             match expected {
                 None => assert_eq!(outcome.answer().expires_at.unwrap().seconds, midnight.unix_timestamp()),
                 Some(reason) => assert_eq!(outcome.reason(), reason, "{offset} ms"),
@@ -136,13 +138,16 @@ both_databases! {
             ("x".repeat(100_000), "user_token_malformed"),
         ];
         for (token, reason) in cases {
-            assert_eq!(authenticate(registry, &token).await.reason(), reason);
+            let outcome = authenticate(registry, &token).await;
+            assert_eq!((outcome.owner(), outcome.reason()), (None, reason));
         }
 
         let mut revoked = row(registry, created.id).await.into_active_model();
         revoked.revoked_at = Set(Some(millis(START)));
         revoked.update(&registry.database).await.unwrap();
-        assert_eq!(authenticate(registry, &created.token).await.reason(), "user_token_revoked");
+        let outcome = authenticate(registry, &created.token).await;
+        assert_eq!(outcome.owner(), Some(format!("user/{}", alice.user_id())));
+        assert_eq!(outcome.reason(), "user_token_revoked");
     }
 
     async fn a_token_speaks_for_the_user_as_the_user_is_now(registry) {

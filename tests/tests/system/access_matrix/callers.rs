@@ -32,7 +32,7 @@ pub enum Caller {
     /// A runner token with one character missing.
     MalformedRunnerToken,
     /// The token of a deleted runner.
-    UnknownRunnerToken,
+    RemovedRunnerToken,
     /// A runner token after its expiry.
     ExpiredRunnerToken,
     /// A runner token whose successor is in use.
@@ -82,7 +82,7 @@ impl Caller {
         [
             Self::Anonymous,
             Self::MalformedRunnerToken,
-            Self::UnknownRunnerToken,
+            Self::RemovedRunnerToken,
             Self::ExpiredRunnerToken,
             Self::SupersededRunnerToken,
             Self::RevokedRunnerToken,
@@ -181,7 +181,7 @@ impl Callers {
             Caller::Runner => {}
             Caller::MalformedRunnerToken => return Some(token[..token.len() - 1].to_owned()),
             Caller::UserTokenAsRunner => return Some(self.stranger.clone()),
-            Caller::UnknownRunnerToken => drop(self.owner.delete(&format!("/runners/{id}")).await.ok(204)),
+            Caller::RemovedRunnerToken => drop(self.owner.delete(&format!("/runners/{id}")).await.ok(204)),
             Caller::ExpiredRunnerToken => {
                 let sql =
                     "UPDATE runner_tokens SET expires_at = created_at WHERE id = (SELECT MAX(id) FROM runner_tokens)";
@@ -191,7 +191,8 @@ impl Callers {
                 let rotated =
                     self.anonymous.post("/runners/reset_authentication_token", json!({ "token": token })).await;
                 let successor = rotated.ok(201)["token"].clone();
-                self.anonymous.post("/runners/verify", json!({ "token": successor })).await.ok(200);
+                let moved = json!({ "token": successor, "system_id": super::table::SYSTEM_ID });
+                self.anonymous.post("/runners/verify", moved).await.ok(200);
             }
             Caller::RevokedRunnerToken => {
                 self.owner.post(&format!("/runners/{id}/reset_authentication_token"), json!({})).await.ok(201);

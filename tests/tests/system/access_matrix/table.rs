@@ -58,7 +58,7 @@ impl RunnerRow {
         match caller {
             Caller::Runner => Success,
             Caller::MalformedRunnerToken => Refused(Reason::RunnerTokenMalformed),
-            Caller::UnknownRunnerToken => Refused(Reason::RunnerTokenUnknown),
+            Caller::RemovedRunnerToken => Refused(Reason::RunnerRemoved),
             Caller::ExpiredRunnerToken => Refused(Reason::RunnerTokenExpired),
             Caller::SupersededRunnerToken => Refused(Reason::RunnerTokenSuperseded),
             Caller::RevokedRunnerToken => Refused(Reason::RunnerTokenRevoked),
@@ -173,6 +173,7 @@ pub const USER_ROWS: &[UserRow] = &[
         |o| get(format!("/runners/{}", o.runner)),
     ),
     row("ListRunnerManagers", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}/managers", o.runner))),
+    row("ListRunnerTokenEvents", READ_RUNNER, ON_RUNNER, |o| get(format!("/runners/{}/token_events", o.runner))),
     row("ResetRunnerAuthenticationToken", MANAGE, ON_RUNNER, |o| {
         get(format!("/runners/{}/reset_authentication_token", o.runner))
     }),

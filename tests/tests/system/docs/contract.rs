@@ -18,7 +18,7 @@ Every answer that is not a success says why, in JSON:
 
 ```json
 {
-  \"message\": \"403 Forbidden\",
+  \"message\": \"403 Forbidden - runner token expired\",
   \"reason\": \"runner_token_expired\",
   \"remedy\": \"Reset the token by runner id with a personal access token; an expired token cannot renew itself.\",
   \"request_id\": \"01JD7Z3N8K6QW2V5T9X4B0C1EF\"

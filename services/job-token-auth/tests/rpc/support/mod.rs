@@ -211,7 +211,8 @@ impl Service {
         let channel =
             PeerChannel::new(&config, Process::Gateway, Process::JobTokenAuth, self.keys.clone(), self.clock.clone());
         let peer_address = Some("192.0.2.7".parse().unwrap());
-        Actor::new(channel.unwrap(), CallContext { caller, request_id: "test-request".to_owned(), peer_address })
+        let request_id = "test-request".to_owned();
+        Actor::new(channel.unwrap(), CallContext { caller, request_id, peer_address, user_agent: None })
     }
 
     /// A client that calls as a caller.

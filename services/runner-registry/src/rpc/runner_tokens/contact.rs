@@ -2,20 +2,32 @@
 
 use std::net::IpAddr;
 
+use chassis::client_id::ResolvedClient;
 use proto::paddock::runner::v1::RunnerInfo;
 
 use crate::{
     directory::text,
     error::{Error, Result},
     runner::validation::MAX_NAME,
-    store::managers::Info,
+    store::{
+        managers::{Info, LEGACY_SYSTEM_ID},
+        runner_token_events::EventCaller,
+    },
 };
-
-/// The system id of a runner program that sends none.
-const LEGACY: &str = "<legacy>";
 
 /// The most characters of a system id.
 const MAX_SYSTEM_ID: usize = 64;
+
+/// Where a call comes from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The address of the client.
+    pub address: Option<IpAddr>,
+    /// Its user agent.
+    pub user_agent: Option<String>,
+    /// Takes the runner of the presented token.
+    pub client: ResolvedClient,
+}
 
 /// The caller as it reports itself.
 #[derive(Debug)]
@@ -24,12 +36,17 @@ pub struct Contact {
     pub system_id: String,
     /// What it reports.
     pub info: Info,
+    /// Its user agent.
+    pub user_agent: Option<String>,
+    /// Takes the runner of the presented token.
+    pub client: ResolvedClient,
 }
 
 impl Contact {
     /// The contact of a manager.
-    pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, address: Option<IpAddr>) -> Result<Self> {
-        let system_id = system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY.to_owned());
+    pub fn new(system_id: Option<String>, info: Option<RunnerInfo>, origin: Origin) -> Result<Self> {
+        let system_id =
+            system_id.filter(|system_id| !system_id.is_empty()).unwrap_or_else(|| LEGACY_SYSTEM_ID.to_owned());
         if system_id.chars().count() > MAX_SYSTEM_ID {
             let text = format!("system_id is too long (maximum is {MAX_SYSTEM_ID} characters)");
             return Err(Error::ParameterInvalid(text));
@@ -43,15 +60,31 @@ impl Contact {
             platform: clean_text(info.platform),
             architecture: clean_text(info.architecture),
             executor: clean_text(info.executor),
-            ip_address: address.map(|address| address.to_string()),
+            ip_address: origin.address.map(|address| address.to_string()),
         };
-        Ok(Self { system_id, info })
+        Ok(Self { system_id, info, user_agent: clean_text(origin.user_agent), client: origin.client })
     }
 
     /// The contact of a call that concerns no manager.
-    pub fn of_no_manager(address: Option<IpAddr>) -> Self {
-        let info = Info { ip_address: address.map(|address| address.to_string()), ..Info::default() };
-        Self { system_id: String::new(), info }
+    pub fn of_no_manager(origin: Origin) -> Self {
+        let ip_address = origin.address.map(|address| address.to_string());
+        let info = Info { ip_address, ..Info::default() };
+        Self { system_id: String::new(), info, user_agent: clean_text(origin.user_agent), client: origin.client }
+    }
+
+    /// The caller as an event names it.
+    pub fn event_caller(&self) -> EventCaller {
+        EventCaller {
+            system_id: self.is_named().then(|| self.system_id.clone()),
+            ip_address: self.info.ip_address.clone(),
+            user_agent: self.user_agent.clone(),
+            user_id: None,
+        }
+    }
+
+    /// Reports whether the call names one manager by its system id.
+    pub fn is_named(&self) -> bool {
+        self.has_manager() && self.system_id != LEGACY_SYSTEM_ID
     }
 
     /// Reports whether the call comes from a manager.
@@ -72,13 +105,13 @@ mod tests {
     use super::*;
 
     fn contact(system_id: &str) -> Result<Contact> {
-        Contact::new(Some(system_id.to_owned()), None, None)
+        Contact::new(Some(system_id.to_owned()), None, Origin::default())
     }
 
     #[test]
     fn a_system_id_has_at_most_64_characters() {
-        assert_eq!(Contact::new(None, None, None).unwrap().system_id, LEGACY);
-        assert_eq!(contact("").unwrap().system_id, LEGACY);
+        assert_eq!(Contact::new(None, None, Origin::default()).unwrap().system_id, LEGACY_SYSTEM_ID);
+        assert_eq!(contact("").unwrap().system_id, LEGACY_SYSTEM_ID);
         assert_eq!(contact("s_1").unwrap().system_id, "s_1");
         assert!(contact(&"\u{e9}".repeat(64)).is_ok());
         assert!(matches!(contact(&"\u{e9}".repeat(65)), Err(Error::ParameterInvalid(_))));

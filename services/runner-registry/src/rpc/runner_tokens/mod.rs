@@ -1,8 +1,6 @@
 //! The calls of runner programs. Each authenticates with the runner token in its message.
 
-use std::net::IpAddr;
-
-use chassis::access;
+use chassis::{access, client_id::ResolvedClient};
 use proto::{
     paddock::runner::v1::{self as message, runner_token_service_server::RunnerTokenService},
     timestamp,
@@ -10,7 +8,10 @@ use proto::{
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
-use self::{authenticate::Authenticated, contact::Contact};
+use self::{
+    authenticate::{Authenticated, Purpose},
+    contact::{Contact, Origin},
+};
 use crate::{
     entity::runner,
     error::{Error, Result},
@@ -39,10 +40,10 @@ impl RunnerTokens {
         token: &str,
         system_id: Option<String>,
         info: Option<message::RunnerInfo>,
-        address: Option<IpAddr>,
+        origin: Origin,
     ) -> Result<Authenticated> {
-        let contact = Contact::new(system_id, info, address)?;
-        let authenticated = authenticate::authenticate(&self.0, token, &contact).await?;
+        let contact = Contact::new(system_id, info, origin)?;
+        let authenticated = authenticate::authenticate(&self.0, token, &contact, Purpose::ManagerCall).await?;
         heartbeat::record(&self.0, &authenticated, &contact).await;
         Ok(authenticated)
     }
@@ -54,9 +55,9 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::RegisterRunnerRequest>,
     ) -> Result<Response<message::RegisterRunnerResponse>, Status> {
-        let (address, request) = split_request(request)?;
+        let (origin, request) = split_request(request)?;
         authenticate::refuse_registration_token(&request.token)?;
-        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, origin).await?;
         Ok(Response::new(message::RegisterRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
@@ -68,8 +69,8 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::VerifyRunnerRequest>,
     ) -> Result<Response<message::VerifyRunnerResponse>, Status> {
-        let (address, request) = split_request(request)?;
-        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
+        let (origin, request) = split_request(request)?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, origin).await?;
         Ok(Response::new(message::VerifyRunnerResponse {
             id: authenticated.runner.id,
             token: request.token,
@@ -81,8 +82,8 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::ResetAuthenticationTokenRequest>,
     ) -> Result<Response<message::ResetAuthenticationTokenResponse>, Status> {
-        let (address, request) = split_request(request)?;
-        let contact = Contact::of_no_manager(address);
+        let (origin, request) = split_request(request)?;
+        let contact = Contact::of_no_manager(origin);
         let rotated = rotate::rotate(&self.0, &request.token, &contact).await?;
         Ok(Response::new(message::ResetAuthenticationTokenResponse {
             token: rotated.text.expose().to_owned(),
@@ -94,10 +95,11 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::UnregisterRunnerRequest>,
     ) -> Result<Response<message::UnregisterRunnerResponse>, Status> {
-        let (address, request) = split_request(request)?;
-        let contact = Contact::of_no_manager(address);
-        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
-        store::runners::delete(&self.0.database, authenticated.runner.id).await?;
+        let (origin, request) = split_request(request)?;
+        let contact = Contact::of_no_manager(origin);
+        let purpose = Purpose::RunnerUnregistration;
+        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact, purpose).await?;
+        store::runners::delete(&self.0.database, authenticated.runner.id, authenticated.now).await?;
         Ok(Response::new(message::UnregisterRunnerResponse {}))
     }
 
@@ -105,12 +107,13 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::UnregisterRunnerManagerRequest>,
     ) -> Result<Response<message::UnregisterRunnerManagerResponse>, Status> {
-        let (address, request) = split_request(request)?;
+        let (origin, request) = split_request(request)?;
         if request.system_id.is_empty() {
             return Err(Error::ParameterMissing(vec!["system_id"]).into());
         }
-        let contact = Contact::new(Some(request.system_id), None, address)?;
-        let authenticated = authenticate::authenticate(&self.0, &request.token, &contact).await?;
+        let contact = Contact::new(Some(request.system_id), None, origin)?;
+        let authenticated =
+            authenticate::authenticate(&self.0, &request.token, &contact, Purpose::ManagerUnregistration).await?;
         store::managers::delete(&self.0.database, authenticated.runner.id, &contact.system_id).await?;
         Ok(Response::new(message::UnregisterRunnerManagerResponse {}))
     }
@@ -119,17 +122,20 @@ impl RunnerTokenService for RunnerTokens {
         &self,
         request: Request<message::RequestJobRequest>,
     ) -> Result<Response<message::RequestJobResponse>, Status> {
-        let (address, request) = split_request(request)?;
-        let authenticated = self.record_contact(&request.token, request.system_id, request.info, address).await?;
+        let (origin, request) = split_request(request)?;
+        let authenticated = self.record_contact(&request.token, request.system_id, request.info, origin).await?;
         let last_update = queue_value(&authenticated.runner);
         Ok(Response::new(message::RequestJobResponse { status: NO_JOB, last_update }))
     }
 }
 
-/// Returns the address of the client and the message.
-fn split_request<T>(request: Request<T>) -> Result<(Option<IpAddr>, T), Status> {
-    let address = access::context(&request)?.peer_address;
-    Ok((address, request.into_inner()))
+/// Returns where the call comes from, and the message.
+fn split_request<T>(request: Request<T>) -> Result<(Origin, T), Status> {
+    let context = access::context(&request)?;
+    let address = context.peer_address;
+    let user_agent = context.user_agent.clone();
+    let client = ResolvedClient::of(&request)?;
+    Ok((Origin { address, user_agent, client }, request.into_inner()))
 }
 
 /// Returns the queue value of a runner. Every process returns the same value; it changes with each field that decides

@@ -14,15 +14,17 @@ use crate::{
         runner_token::TokenState,
     },
     error::{Error, Result},
-    rpc::{State, objects},
+    rpc::{State, objects, token_events},
     runner::{
         expiry::{self, FirstToken},
         token::RunnerToken,
+        token_event::Finding,
         validation::{self, Fields},
     },
     store::{
         self,
         intervals::{self, Owner},
+        runner_token_events::{EventCaller, NewEvent},
         runner_tokens::{self, NewToken},
         runners::{self, NewRunner},
     },
@@ -32,7 +34,12 @@ use crate::{
 const NO_SCOPE: &str = "Missing/invalid scope";
 
 /// Creates a runner and its first token.
-pub async fn create(state: &State, user: &User, request: CreateRunnerRequest) -> Result<CreateRunnerResponse> {
+pub async fn create(
+    state: &State,
+    user: &User,
+    caller: &EventCaller,
+    request: CreateRunnerRequest,
+) -> Result<CreateRunnerResponse> {
     let owner = read_owner(&request)?;
     let stated = (request.token_expires_at.clone(), request.token_rotation_deadline.clone());
     let new = read_runner(user, owner, request)?;
@@ -43,7 +50,7 @@ pub async fn create(state: &State, user: &User, request: CreateRunnerRequest) ->
     if !permitted {
         return Err(Error::InsufficientPermissions);
     }
-    insert_runner(state, owner, new, first, now).await
+    insert_runner(state, owner, new, first, caller, now).await
 }
 
 /// Returns what the runner will belong to. Exactly the id that its type needs must be set.
@@ -126,7 +133,9 @@ async fn first_token(
 ) -> Result<FirstToken> {
     let scope = intervals::scope(&state.database, owner).await?;
     let interval = expiry::interval(&intervals::instance(&state.database).await?, &scope);
-    let computed = expiry::expires_at(now, interval);
+    // A stated expiry has the whole interval.
+    let spread_percent = if expires_at.is_some() { 0 } else { state.config.rotation.spread_percent };
+    let computed = expiry::expires_at(now, expiry::spread(interval, spread_percent));
     expiry::first_token(now, computed, expires_at.as_deref(), rotation_deadline.as_deref())
         .map_err(|error| Error::BadRequest(error.to_string()))
 }
@@ -137,6 +146,7 @@ async fn insert_runner(
     owner: Owner,
     new: NewRunner,
     first: FirstToken,
+    caller: &EventCaller,
     now: OffsetDateTime,
 ) -> Result<CreateRunnerResponse> {
     let token = RunnerToken::generate(new.runner_type).map_err(Error::internal)?;
@@ -156,6 +166,7 @@ async fn insert_runner(
         sealed: None,
     };
     let row = runner_tokens::insert(&tx, new_token, now).await?;
+    token_events::record(&tx, NewEvent::of(&row, Finding::CREATED, caller), now).await?;
     tx.commit().await?;
     Ok(CreateRunnerResponse {
         id: runner.id,

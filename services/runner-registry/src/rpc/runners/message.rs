@@ -133,8 +133,8 @@ pub fn project(located: LocatedProject) -> message::RunnerProject {
     }
 }
 
-/// A manager.
-pub fn manager(row: runner_manager::Model, now: OffsetDateTime) -> message::RunnerManager {
+/// A manager. `current` is the generation of the runner's current token.
+pub fn manager(row: runner_manager::Model, current: Option<i32>, now: OffsetDateTime) -> message::RunnerManager {
     let status = RunnerStatus::at(now, timestamp::time(row.created_at), Some(timestamp::time(row.contacted_at)));
     message::RunnerManager {
         id: row.id,
@@ -147,6 +147,8 @@ pub fn manager(row: runner_manager::Model, now: OffsetDateTime) -> message::Runn
         contacted_at: Some(timestamp::from_millis(row.contacted_at)),
         ip_address: row.ip_address,
         status: status.message().into(),
+        token_generation: row.generation,
+        lagging: current.is_some_and(|current| row.generation < current),
     }
 }
 

@@ -13,17 +13,19 @@ use crate::{
     rpc::{
         State, by_user,
         objects::{self, VisibleObject},
+        token_events,
     },
     store::{
         managers, projects,
         runner_lists::{self, RunnerScope},
-        runners,
+        runner_token_events, runner_tokens, runners,
     },
 };
 
 mod access;
 mod assign;
 mod create;
+mod events;
 mod list;
 mod message;
 mod reset;
@@ -98,8 +100,9 @@ impl RunnerService for Runners {
         &self,
         request: Request<wire::CreateRunnerRequest>,
     ) -> Result<Response<wire::CreateRunnerResponse>, Status> {
+        let caller = token_events::calling_user(&request)?;
         let (user, request) = by_user(request)?;
-        Ok(Response::new(create::create(&self.0, &user, request).await?))
+        Ok(Response::new(create::create(&self.0, &user, &caller, request).await?))
     }
 
     async fn list_runners(
@@ -156,7 +159,7 @@ impl RunnerService for Runners {
             return Err(Error::RunnerSharedByProjects.into());
         }
         let (runner, _) = access::administered_runner(&self.0, &user, runner.id).await?;
-        runners::delete(&self.0.database, runner.id).await?;
+        runners::delete(&self.0.database, runner.id, self.0.clock.now()).await?;
         Ok(Response::new(wire::DeleteRunnerResponse {}))
     }
 
@@ -168,17 +171,33 @@ impl RunnerService for Runners {
         let (runner, _) = access::seen_runner(&self.0, &user, request.id).await?;
         let now = self.0.clock.now();
         let managers = managers::list(&self.0.database, runner.id).await?;
-        let managers = managers.into_iter().map(|row| message::manager(row, now)).collect();
+        let current = runner_tokens::current(&self.0.database, &[runner.id]).await?;
+        let generation = current.get(&runner.id).map(|token| token.generation);
+        let managers = managers.into_iter().map(|row| message::manager(row, generation, now)).collect();
         Ok(Response::new(wire::ListRunnerManagersResponse { managers }))
+    }
+
+    async fn list_runner_token_events(
+        &self,
+        request: Request<wire::ListRunnerTokenEventsRequest>,
+    ) -> Result<Response<wire::ListRunnerTokenEventsResponse>, Status> {
+        let (user, request) = by_user(request)?;
+        let (filter, window) = events::read(&request)?;
+        let (runner, _) = access::administered_runner(&self.0, &user, request.id).await?;
+        let now = self.0.clock.now();
+        let listed = runner_token_events::list(&self.0.database, runner.id, filter, window, now).await?;
+        let listed = listed.map(events::message);
+        Ok(Response::new(wire::ListRunnerTokenEventsResponse { events: listed.items, page: Some(listed.page) }))
     }
 
     async fn reset_runner_authentication_token(
         &self,
         request: Request<wire::ResetRunnerAuthenticationTokenRequest>,
     ) -> Result<Response<wire::ResetRunnerAuthenticationTokenResponse>, Status> {
+        let caller = token_events::calling_user(&request)?;
         let (user, request) = by_user(request)?;
         let (runner, _) = access::administered_runner(&self.0, &user, request.id).await?;
-        Ok(Response::new(reset::reset(&self.0, runner.id).await?))
+        Ok(Response::new(reset::reset(&self.0, &caller, runner.id).await?))
     }
 
     async fn list_project_runners(

@@ -5,13 +5,21 @@ use proto::{paddock::runner::v1::ResetRunnerAuthenticationTokenResponse, timesta
 use crate::{
     entity::runner_token::TokenState,
     error::{Error, Result},
-    rpc::State,
-    runner::{expiry, token::RunnerToken},
-    store::{self, intervals, runner_tokens, runners},
+    rpc::{State, token_events},
+    runner::{expiry, token::RunnerToken, token_event::Finding},
+    store::{
+        self, intervals,
+        runner_token_events::{EventCaller, NewEvent},
+        runner_tokens, runners,
+    },
 };
 
 /// Revokes every token of a runner and makes a new one.
-pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthenticationTokenResponse> {
+pub async fn reset(
+    state: &State,
+    caller: &EventCaller,
+    runner_id: i64,
+) -> Result<ResetRunnerAuthenticationTokenResponse> {
     let now = state.clock.now();
     let tx = store::begin(&state.database).await?;
     let runner = runners::lock(&tx, runner_id).await?.ok_or(Error::RunnerNotFound)?;
@@ -19,10 +27,11 @@ pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthentic
     if scope.is_unassigned() {
         return Err(Error::RunnerUnassigned);
     }
-    let generation = runner_tokens::next_generation(&runner_tokens::active(&tx, runner.id).await?)?;
+    let generation = runner_tokens::next_generation(&tx, runner.id).await?;
     runner_tokens::revoke(&tx, runner.id, now).await?;
     let token = RunnerToken::generate(runner.runner_type).map_err(Error::internal)?;
     let interval = expiry::interval(&intervals::instance(&tx).await?, &scope);
+    let interval = expiry::spread(interval, state.config.rotation.spread_percent);
     let new = runner_tokens::NewToken {
         runner_id: runner.id,
         generation,
@@ -34,6 +43,9 @@ pub async fn reset(state: &State, runner_id: i64) -> Result<ResetRunnerAuthentic
         sealed: None,
     };
     let row = runner_tokens::insert(&tx, new, now).await?;
+    let revoked = NewEvent { generation: generation - 1, ..NewEvent::of(&row, Finding::REVOKED, caller) };
+    token_events::record(&tx, revoked, now).await?;
+    token_events::record(&tx, NewEvent::of(&row, Finding::CREATED, caller), now).await?;
     tx.commit().await?;
     tracing::info!(runner_id = runner.id, generation, "runner token reset by runner id");
     let token_expires_at = row.expires_at.map(timestamp::from_millis);

@@ -91,6 +91,18 @@ fn smallest_interval(intervals: impl Iterator<Item = Interval>) -> Interval {
     intervals.flatten().min()
 }
 
+/// Returns an interval that is shorter by a random part of it, up to `percent` of it. A life of at least [`MIN_LIFETIME`]
+/// stays, if the interval allows it.
+#[must_use]
+pub fn spread(interval: Interval, percent: u8) -> Interval {
+    interval.map(|seconds| seconds - rand::random_range(0..=longest_cut(seconds, percent)))
+}
+
+fn longest_cut(seconds: i64, percent: u8) -> i64 {
+    let spare = seconds.saturating_sub(MIN_LIFETIME.whole_seconds()).max(0);
+    (seconds.saturating_mul(percent.into()) / 100).clamp(0, spare)
+}
+
 /// Returns the expiry of a token that is created now, at most the end of the year 9999.
 #[must_use]
 pub fn expires_at(now: OffsetDateTime, interval: Interval) -> Option<OffsetDateTime> {

@@ -214,3 +214,36 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_spread_shortens_a_life_by_at_most_its_percentage_and_leaves_five_minutes() {
+    let cases = [
+        (1_000_000, 0, 0),
+        (1_000_000, 10, 100_000),
+        (1_000_000, 50, 500_000),
+        (3_155_760_000, 50, 1_577_880_000),
+        (601, 50, 300),
+        (600, 50, 300),
+        (599, 50, 299),
+        (301, 50, 1),
+        (300, 50, 0),
+        (1, 50, 0),
+    ];
+    for (seconds, percent, cut) in cases {
+        assert_eq!(longest_cut(seconds, percent), cut, "{seconds} {percent}");
+        for _ in 0..1_000 {
+            let spread = spread(Some(seconds), percent).unwrap();
+            assert!((seconds - cut..=seconds).contains(&spread), "{seconds} {percent} {spread}");
+        }
+    }
+    assert_eq!(spread(None, 50), None);
+}
+
+#[test]
+fn lives_are_spread_over_the_whole_part() {
+    let mut lives: Vec<i64> = (0..1_000).filter_map(|_| spread(Some(1_000_000), 20)).collect();
+    lives.sort_unstable();
+    // Of a thousand lives, one in the first tenth and one in the last tenth of the part: the chance that it fails is 1e-45.
+    assert!(lives[0] < 820_000, "{}", lives[0]);
+    assert!(lives[999] > 980_000, "{}", lives[999]);
+}

@@ -111,7 +111,7 @@ both_databases! {
             assert_eq!(answer.reason(), "runner_shared_by_projects");
         }
         registry.root().runners().delete_runner(DeleteRunnerRequest { id: runner.id }).await.answer();
-        assert_eq!(registry.verify(&runner.token).await.reason(), "runner_token_unknown");
+        assert_eq!(registry.verify(&runner.token).await.reason(), "runner_removed");
     }
 
     async fn a_project_is_named_by_id_or_path(registry) {

@@ -75,6 +75,24 @@ both_databases! {
         assert_eq!((shown.status(), shown.online, seconds(shown.contacted_at)), (RunnerStatus::Online, Some(true), Some(60)));
     }
 
+    async fn a_manager_with_an_older_token_than_the_current_one_lags(registry) {
+        let runner = registry.create(instance()).await;
+        for system_id in ["s_1", "s_2"] {
+            poll(registry, &runner.token, Some(system_id), None).await;
+        }
+        let successor = registry.rotate(&runner.token).await.answer().token;
+        let generations = async || {
+            let mut managers = managers(registry, runner.id).await;
+            managers.sort_by_key(|manager| manager.id);
+            managers.into_iter().map(|manager| (manager.token_generation, manager.lagging)).collect::<Vec<_>>()
+        };
+        assert_eq!(generations().await, [(1, false), (1, false)]);
+        poll(registry, &successor, Some("s_2"), None).await;
+        assert_eq!(generations().await, [(1, true), (2, false)]);
+        poll(registry, &successor, Some("s_1"), None).await;
+        assert_eq!(generations().await, [(2, false), (2, false)]);
+    }
+
     async fn without_a_system_id_it_is_the_legacy_manager(registry) {
         let runner = registry.create(instance()).await;
         poll(registry, &runner.token, None, None).await;

@@ -15,13 +15,19 @@ use crate::support::{Actor, Answer as _, Registry, START};
 
 mod assignment;
 mod creation;
+mod events;
 mod expiry_and_deadline;
+mod fleet_cases;
 mod lists;
 mod managers;
+mod model;
+mod owners;
 mod permissions;
 mod races;
+mod removal;
 mod reset_by_id;
 mod rotation;
+mod spread;
 mod unassigned;
 mod update;
 

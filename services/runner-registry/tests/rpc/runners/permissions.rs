@@ -4,8 +4,8 @@ use proto::{
     paddock::{
         directory::v1::{Group, Project, UpdateProjectRequest, Visibility},
         runner::v1::{
-            DeleteRunnerRequest, GetRunnerRequest, ListRunnerManagersRequest, ResetRunnerAuthenticationTokenRequest,
-            RunnerDetails, UpdateRunnerRequest,
+            DeleteRunnerRequest, GetRunnerRequest, ListRunnerManagersRequest, ListRunnerTokenEventsRequest,
+            ResetRunnerAuthenticationTokenRequest, RunnerDetails, UpdateRunnerRequest,
         },
     },
     role::Role,
@@ -14,17 +14,19 @@ use proto::{
 use super::{details, instance, of_group, of_project};
 use crate::support::{Actor, Answer as _, Registry, both_databases};
 
-/// The outcome of each call on a runner: read, managers, update, reset, delete.
-async fn outcomes(actor: &Actor, id: i64) -> [Option<&'static str>; 5] {
+/// The outcome of each call on a runner: read, managers, events, update, reset, delete.
+async fn outcomes(actor: &Actor, id: i64) -> [Option<&'static str>; 6] {
     fn code<T: std::fmt::Debug>(answer: Result<tonic::Response<T>, tonic::Status>) -> Option<&'static str> {
         answer.is_err().then(|| answer.reason())
     }
     let client = actor.runners();
     let update = UpdateRunnerRequest { id, description: Some("changed".into()), ..Default::default() };
+    let events = ListRunnerTokenEventsRequest { id, ..Default::default() };
     let reset = ResetRunnerAuthenticationTokenRequest { id };
     [
         code(client.clone().get_runner(GetRunnerRequest { id, include_projects: None }).await),
         code(client.clone().list_runner_managers(ListRunnerManagersRequest { id }).await),
+        code(client.clone().list_runner_token_events(events).await),
         code(client.clone().update_runner(update).await),
         code(client.clone().reset_runner_authentication_token(reset).await),
         code(client.clone().delete_runner(DeleteRunnerRequest { id }).await),
@@ -32,9 +34,9 @@ async fn outcomes(actor: &Actor, id: i64) -> [Option<&'static str>; 5] {
 }
 
 const DENIED: Option<&str> = Some("access_denied");
-const ALL: [Option<&str>; 5] = [None; 5];
-const NOTHING: [Option<&str>; 5] = [DENIED; 5];
-const SEEN: [Option<&str>; 5] = [None, None, DENIED, DENIED, DENIED];
+const ALL: [Option<&str>; 6] = [None; 6];
+const NOTHING: [Option<&str>; 6] = [DENIED; 6];
+const SEEN: [Option<&str>; 6] = [None, None, DENIED, DENIED, DENIED, DENIED];
 
 async fn scene(registry: &Registry) -> (Group, Project) {
     let group = registry.group("group", None).await;
@@ -90,7 +92,7 @@ both_databases! {
         let user = registry.user("user").await;
         for actor in [&user, &registry.root()] {
             for id in [0, -1, i64::MAX] {
-                assert_eq!(outcomes(actor, id).await, [Some("runner_not_found"); 5]);
+                assert_eq!(outcomes(actor, id).await, [Some("runner_not_found"); 6]);
             }
         }
     }

@@ -62,12 +62,12 @@ both_databases! {
         }
     }
 
-    async fn a_superseded_token_stays_superseded(registry) {
+    async fn a_retiring_token_is_revoked_too(registry) {
         let created = registry.create(instance()).await;
         let successor = registry.rotate(&created.token).await.answer().token;
         registry.verify(&successor).await.answer();
         reset(registry, created.id).await;
-        assert_eq!(registry.verify(&created.token).await.reason(), "runner_token_superseded");
+        assert_eq!(registry.verify(&created.token).await.reason(), "runner_token_revoked");
         assert_eq!(registry.verify(&successor).await.reason(), "runner_token_revoked");
     }
 

@@ -1,4 +1,4 @@
-//! The life of a token and its successor, from the rotation to the first use, the end of the overlap and the expiry.
+//! The life of a token and its successor, from the rotation to the first use and the expiry.
 
 use std::collections::HashSet;
 
@@ -23,9 +23,6 @@ use tonic::{Response, Status};
 
 use super::{after, instance, seconds};
 use crate::support::{Answer as _, Registry, both_databases};
-
-/// The default overlap.
-const OVERLAP: i64 = 3600;
 
 async fn tokens(registry: &Registry) -> Vec<runner_token::Model> {
     let tokens = runner_token::Entity::find().order_by_asc(runner_token::Column::Generation);
@@ -62,7 +59,7 @@ both_databases! {
         registry.verify(&old).await.answer();
         registry.request_job(&old).await.answer();
         registry.verify(&new).await.answer();
-        assert_eq!(states(registry).await, [(1, TokenState::Superseded), (2, TokenState::Current)]);
+        assert_eq!(states(registry).await, [(1, TokenState::Retiring), (2, TokenState::Current)]);
         for answer in [registry.verify(&old).await.reason(), registry.rotate(&old).await.reason()] {
             assert_eq!(answer, "runner_token_superseded");
         }
@@ -73,7 +70,7 @@ both_databases! {
         registry.set_intervals(Settings { runner_token_expiration_interval: Some(86_400), ..Default::default() }).await;
         let old = registry.create(instance()).await.token;
         let first = registry.rotate(&old).await.answer();
-        registry.set_clock(OVERLAP - 1);
+        registry.set_clock(3600);
         let again = registry.rotate(&old).await.answer();
         assert_eq!(first, again);
         assert_eq!(seconds(again.token_expires_at), Some(86_400));
@@ -119,27 +116,13 @@ both_databases! {
         let first = registry.create(instance()).await.token;
         let second = registry.rotate(&first).await.answer().token;
         let third = registry.rotate(&second).await.answer().token;
-        let expected = [(1, TokenState::Superseded), (2, TokenState::Current), (3, TokenState::Successor)];
+        let expected = [(1, TokenState::Retiring), (2, TokenState::Current), (3, TokenState::Successor)];
         assert_eq!(states(registry).await, expected);
         assert_eq!(registry.rotate(&second).await.answer().token, third);
         registry.verify(&second).await.answer();
     }
 
-    async fn the_old_token_ends_with_the_overlap(registry) {
-        let old = registry.create(instance()).await.token;
-        let new = registry.rotate(&old).await.answer().token;
-        registry.set_clock(OVERLAP - 1);
-        registry.verify(&old).await.answer();
-        assert_eq!(registry.rotate(&old).await.answer().token, new);
-        for now in [OVERLAP, OVERLAP + 1] {
-            registry.set_clock(now);
-            assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
-            assert_eq!(registry.rotate(&old).await.reason(), "runner_token_superseded");
-        }
-        registry.verify(&new).await.answer();
-    }
-
-    async fn the_old_token_expires_inside_the_overlap(registry) {
+    async fn the_old_token_expires_although_its_successor_is_unused(registry) {
         let request = CreateRunnerRequest { token_expires_at: Some(after(600)), ..instance() };
         let old = registry.create(request).await.token;
         let new = registry.rotate(&old).await.answer().token;
@@ -175,11 +158,8 @@ both_databases! {
         let next = registry.rotate(&old).await.answer();
         assert_ne!(next.token, lost);
         assert_eq!(seconds(next.token_expires_at), Some(1200));
-        let expected = [(1, TokenState::Current), (2, TokenState::Superseded), (3, TokenState::Successor)];
+        let expected = [(1, TokenState::Current), (2, TokenState::Retiring), (3, TokenState::Successor)];
         assert_eq!(states(registry).await, expected);
-        // The second successor does not extend the window.
-        registry.set_clock(OVERLAP);
-        assert_eq!(registry.verify(&old).await.reason(), "runner_token_superseded");
     }
 
     async fn what_is_not_a_token_is_refused_by_its_form(registry) {
@@ -216,7 +196,7 @@ both_databases! {
         // The successor is promoted once, and gets one successor.
         let successor = successors.into_iter().next().unwrap();
         assert_eq!(rotate_at_once(registry, &successor, 32).await.len(), 1);
-        let expected = [(1, TokenState::Superseded), (2, TokenState::Current), (3, TokenState::Successor)];
+        let expected = [(1, TokenState::Retiring), (2, TokenState::Current), (3, TokenState::Successor)];
         assert_eq!(states(registry).await, expected);
     }
 

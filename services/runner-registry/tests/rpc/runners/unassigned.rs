@@ -53,7 +53,7 @@ both_databases! {
         let runner = orphan(registry).await;
         let request = UnregisterRunnerRequest { token: runner.token.clone() };
         registry.runner().runner_tokens().unregister_runner(request).await.answer();
-        assert_eq!(registry.verify(&runner.token).await.reason(), "runner_token_unknown");
+        assert_eq!(registry.verify(&runner.token).await.reason(), "runner_removed");
     }
 
     async fn lists_and_details_show_it(registry) {

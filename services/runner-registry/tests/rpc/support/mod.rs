@@ -6,8 +6,9 @@
 //! (`registry.database`).
 
 mod actor;
+mod service;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use chassis::{
     access::{CallContext, Caller, User},
@@ -27,7 +28,7 @@ use proto::{
     role::Role,
 };
 use runner_registry::{
-    Config, Deps, Error, SealKeys,
+    Config,
     config::{DEFAULTS, ProcessConfig},
     entity::{member, user},
     migration::Migrator,
@@ -39,8 +40,8 @@ use sea_orm::{
 };
 use tempfile::TempDir;
 use time::macros::datetime;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+
+use service::{Environment, Service};
 
 pub use actor::Actor;
 pub use chassis::testing::answer::Answer;
@@ -85,11 +86,8 @@ pub struct Registry {
     pub database: DatabaseConnection,
     /// The clock of the service and of its clients.
     pub clock: Clock,
-    keys: IdentityKeys,
-    address: SocketAddr,
-    shutdown: CancellationToken,
-    served: JoinHandle<Result<(), Error>>,
-    location: DatabaseLocation,
+    environment: Environment,
+    service: Service,
     root_id: i64,
     _folder: TempDir,
 }
@@ -113,50 +111,49 @@ impl Registry {
 
     async fn start(location: DatabaseLocation, folder: TempDir, change: Change) -> Self {
         let clock = Clock::manual(START);
-        let keys = IdentityKeys::generate().unwrap();
-        let shutdown = CancellationToken::new();
         let database = db::connect(&location, 5).await.unwrap();
         assert!(runner_registry::bootstrap_root(&database, &clock, |_| Ok(())).await.unwrap());
         let root_id = user::Entity::find().one(&database).await.unwrap().unwrap().id;
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut settings = settings();
-        change(&mut settings.runner_registry);
-        let deps = Deps {
-            config: settings.runner_registry,
-            server: settings.server,
-            database: db::connect(&location, 10).await.unwrap(),
-            keys: keys.clone(),
-            seal: SealKeys::generate().unwrap(),
-            clock: clock.clone(),
-        };
-        let served = tokio::spawn(runner_registry::run(deps, listener, shutdown.clone()));
-        Self { database, clock, keys, address, shutdown, served, location, root_id, _folder: folder }
+        let keys = IdentityKeys::generate().unwrap();
+        let environment = Environment { location, keys, seal_key: vec![7; 32], clock: clock.clone() };
+        let service = Service::start(&environment, settings(change)).await;
+        Self { database, clock, environment, service, root_id, _folder: folder }
     }
 
     /// Stops the service, which must end without an error, and removes its database.
     pub async fn finish(mut self) {
-        self.shutdown.cancel();
-        (&mut self.served).await.unwrap().unwrap();
+        self.service.stop().await;
         self.drop_database().await;
         self.database.close().await.unwrap();
     }
 
+    /// Kills the service in whatever it does. `restart` starts it again.
+    pub async fn kill(&mut self) {
+        self.service.kill().await;
+    }
+
+    /// Starts the service again on the same database. Clients that were made before do not reach it.
+    pub async fn restart(&mut self, change: impl FnOnce(&mut Config)) {
+        self.service = Service::start(&self.environment, settings(change)).await;
+    }
+
     /// Removes a Postgres database while the service uses it. A SQLite file is deleted with its folder.
     pub async fn drop_database(&self) {
-        postgres::drop_database(&self.location).await;
+        postgres::drop_database(&self.environment.location).await;
     }
 
     /// A client that calls as this caller.
     pub fn speaking_as(&self, caller: Caller) -> Actor {
-        let config = ClientConfig { endpoint: format!("http://{}", self.address), deadline_ms: 30_000 };
+        let config = ClientConfig { endpoint: format!("http://{}", self.service.address), deadline_ms: 30_000 };
         let speaker = Process::Gateway;
         let audience = Process::RunnerRegistry;
-        let channel = PeerChannel::new(&config, speaker, audience, self.keys.clone(), self.clock.clone()).unwrap();
+        let channel =
+            PeerChannel::new(&config, speaker, audience, self.environment.keys.clone(), self.clock.clone()).unwrap();
         let context = CallContext {
             caller,
             request_id: "test-request".to_owned(),
             peer_address: Some("192.0.2.7".parse().unwrap()),
+            user_agent: Some("gitlab-runner 18.4.0".to_owned()),
         };
         Actor::new(channel, context)
     }
@@ -238,9 +235,12 @@ impl Registry {
     }
 }
 
-/// The documented default settings; they must be valid.
-fn settings() -> ProcessConfig {
-    config::load(&[chassis::config::DEFAULTS, DEFAULTS], None::<PathBuf>.as_deref()).unwrap()
+/// The documented default settings, which must be valid, with a change.
+fn settings(change: impl FnOnce(&mut Config)) -> ProcessConfig {
+    let defaults = [chassis::config::DEFAULTS, DEFAULTS];
+    let mut settings: ProcessConfig = config::load(&defaults, None::<PathBuf>.as_deref()).unwrap();
+    change(&mut settings.runner_registry);
+    settings
 }
 
 /// The mask of an update.
