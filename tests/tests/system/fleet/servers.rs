@@ -13,7 +13,7 @@ pub enum Servers {
     /// `paddock serve` on SQLite.
     One(Paddock),
     /// A process for each service.
-    Three(Distributed),
+    Three(Box<Distributed>),
 }
 
 impl Servers {
@@ -26,7 +26,7 @@ impl Servers {
     /// Starts three processes, with this clock.
     pub fn three(database: &Database, clock: &FakeClock) -> Self {
         let settings = settings(clock);
-        Self::Three(Distributed::start(database, &borrowed(&settings)))
+        Self::Three(Box::new(Distributed::start(database, &borrowed(&settings))))
     }
 
     /// The port of the REST API.
