@@ -205,11 +205,11 @@ impl Manager {
     pub async fn register(&mut self, token: &str, moment: Moment) {
         let answer = self.send(Call::Register, token, Delivery::Arrives, moment).await;
         let Outcome::Done(body) = Call::Register.judge(answer.as_ref(), 1) else {
-            // The operator tries again.
-            let later = moment.now + Duration::minutes(1);
-            self.operator_comes = self.operator_comes.map(|_| later);
+            // The operator tries again. If this manager was the only one with the current token, nobody has it now: the tokens of all
+            // others retire, and are refused to it until one of them rotates.
+            self.operator_comes = self.operator_comes.map(|_| moment.now + OPERATOR);
             if let Host::New(at) = &mut self.host {
-                *at = later;
+                *at = moment.now + Duration::minutes(1);
             }
             return;
         };
@@ -416,7 +416,7 @@ impl Manager {
         }
         let is_refused = (400..500).contains(&status);
         let is_unexpected = status >= 500 || (answer.is_none() && delivery != Delivery::Cut);
-        if is_refused && self.did_not_save && call != Call::Register {
+        if is_refused && self.did_not_save {
             self.operator_comes.get_or_insert(moment.now + OPERATOR);
         } else if is_refused || (is_unexpected && !moment.kill) {
             self.findings.push(what);

@@ -39,19 +39,20 @@ impl Scale {
     fn from_environment() -> Self {
         let short = Self {
             managers: 50,
-            rotations: from_variable("FLEET_ROTATIONS", 20),
+            rotations: from_variable("FLEET_ROTATIONS", 10),
             life: Duration::days(4),
             idle: Duration::hours(60),
             neighbours: 1,
             polls_after_rotation: 0,
-            kills: from_variable("FLEET_KILLS", 8),
+            kills: from_variable("FLEET_KILLS", 6),
             seed: from_variable("PADDOCK_TEST_SEED", std::process::id()),
         };
         if std::env::var_os("PADDOCK_TEST_SOAK").is_none() {
             return short;
         }
+        let rotations = from_variable("FLEET_ROTATIONS", 20);
         let kills = from_variable("FLEET_KILLS", 200);
-        Self { idle: Duration::minutes(10), neighbours: 50, polls_after_rotation: 3, kills, ..short }
+        Self { rotations, idle: Duration::minutes(30), neighbours: 50, polls_after_rotation: 3, kills, ..short }
     }
 }
 
