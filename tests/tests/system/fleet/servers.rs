@@ -67,7 +67,8 @@ impl Servers {
     pub fn stop(self) {
         match self {
             Self::One(paddock) => paddock.stop(),
-            Self::Three(Distributed { mut gateway, mut auth, mut registry, .. }) => {
+            Self::Three(distributed) => {
+                let Distributed { mut gateway, mut auth, mut registry, .. } = *distributed;
                 for program in [&mut gateway, &mut auth.program, &mut registry.program] {
                     program.signal("TERM");
                     let status = program.wait();
