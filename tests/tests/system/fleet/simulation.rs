@@ -202,7 +202,7 @@ impl Simulation {
     /// Asserts that no event accuses a manager that saved what it was given, and none a thief.
     async fn check_events(&self) {
         let alarms = self.events("grade=high").await;
-        assert!(alarms.is_empty(), "false alarms: {alarms:#?}\nPADDOCK_TEST_SEED={}", self.scale.seed);
+        assert!(alarms.is_empty(), "false alarms: {alarms:?}\nPADDOCK_TEST_SEED={}", self.scale.seed);
         for kind in ["went_back", "used_after_end"] {
             for event in self.events(&format!("kind={kind}")).await {
                 let manager = self.managers.iter().find(|manager| event["system_id"] == manager.system_id.as_str());

@@ -27,9 +27,7 @@ pub async fn record(state: &State, authenticated: &Authenticated, contact: &Cont
     let interval = state.config.heartbeat.write_interval();
     let now = authenticated.now;
     let is_runner_due = is_due(authenticated.runner.contacted_at, interval, now);
-    // The first use of a token has recorded its manager.
     let is_manager_due = contact.has_manager()
-        && !authenticated.is_first_use
         && match &authenticated.manager {
             None => true,
             Some(manager) => {
