@@ -84,6 +84,8 @@ impl World {
         // Capture all levels, including the traces of libraries.
         log::install_at(tracing::Level::TRACE);
         let mut config = config();
+        // The tests of the guard send thousands of blocked calls in turn.
+        config.guard.pause_ms = 0;
         config.runner_registry.endpoint = format!("http://{}", addresses.registry);
         config.job_token_auth.endpoint = format!("http://{}", addresses.job_token_auth);
         change(&mut config);
