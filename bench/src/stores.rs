@@ -170,6 +170,7 @@ impl Postgres {
             .arg(&self.url)
             .output()
             .ok()?;
+        assert!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok())
     }

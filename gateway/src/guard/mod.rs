@@ -213,11 +213,12 @@ impl Guard {
         }
     }
 
-    /// Holds an answer from memory back. A client that does not heed Retry-After cannot send its next request meanwhile. When
-    /// too many answers are held back already, this one is not.
+    /// Holds an answer from memory back. A client that does not heed Retry-After cannot send its next request meanwhile. Chance
+    /// varies the time, so that clients do not come back all at once. When too many answers are held back already, this one is
+    /// not.
     async fn pause(&self) {
         if let Ok(_place) = self.pauses.try_acquire() {
-            tokio::time::sleep(self.pause).await;
+            tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.5))).await;
         }
     }
 

@@ -289,7 +289,8 @@ async fn the_answer_to_a_blocked_call_is_held_back_unless_too_many_are() {
     let address: IpAddr = [192, 0, 2, 1].into();
     let started = tokio::time::Instant::now();
     assert!(guard.admit(RESET, &token(1), &mut record(address)).await.is_err());
-    assert_eq!(started.elapsed(), Duration::from_millis(250));
+    let elapsed = started.elapsed();
+    assert!((Duration::from_millis(125)..=Duration::from_millis(375)).contains(&elapsed), "{elapsed:?}");
 
     let all = u32::try_from(MAX_PAUSES).unwrap();
     let held_back = guard.pauses.try_acquire_many(all).unwrap();
