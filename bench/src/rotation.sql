@@ -14,5 +14,5 @@ SELECT MAX(generation) + 1 AS generation FROM runner_tokens WHERE runner_id = :r
 SELECT * FROM application_settings WHERE id = 1;
 INSERT INTO runner_tokens (runner_id, generation, digest, state, predecessor_id, created_at, sealed, sealed_key_id) VALUES (:runner, :generation, sha256(gen_random_uuid()::text::bytea), 1, :token_id, :now::bigint, sha256('sealed'), '0123456789abcdef') RETURNING *;
 INSERT INTO runner_token_events (runner_id, generation, kind, grade, system_id, ip_address, hour, first_at, last_at, count) VALUES (:runner, :generation, 2, 1, '', '', :now::bigint / 3600000, :now::bigint, :now::bigint, 1) ON CONFLICT (runner_id, generation, kind, system_id, ip_address, hour) DO UPDATE SET count = runner_token_events.count + 1 RETURNING *;
-DELETE FROM runner_token_events WHERE runner_id = :runner AND (last_at < :now::bigint - 2592000000 OR id <= (SELECT id FROM runner_token_events WHERE runner_id = :runner ORDER BY id DESC LIMIT 1 OFFSET 1000));
+DELETE FROM runner_token_events WHERE runner_id = :runner AND (last_at < :now::bigint - 2592000000 OR grade = 1 AND id <= (SELECT id FROM runner_token_events WHERE runner_id = :runner AND grade = 1 ORDER BY id DESC LIMIT 1 OFFSET 1000));
 COMMIT;

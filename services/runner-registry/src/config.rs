@@ -40,7 +40,7 @@ pub struct Config {
 /// How runner tokens are rotated.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Rotation {
-    /// How long a retiring token without an expiry works, in seconds.
+    /// Seconds without a contact after which a manager loses a retiring token without an expiry.
     pub overlap_seconds: u32,
     /// By up to which part of its life a computed expiry is earlier, in percent. The part is random.
     pub spread_percent: u8,
@@ -67,7 +67,7 @@ pub struct ProcessConfig {
 }
 
 impl Rotation {
-    /// How long a retiring token without an expiry works.
+    /// How long a manager that is not seen keeps a retiring token without an expiry.
     #[must_use]
     pub fn overlap(self) -> Duration {
         Duration::seconds(self.overlap_seconds.into())

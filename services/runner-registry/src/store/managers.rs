@@ -2,11 +2,11 @@
 
 use proto::timestamp::millis;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, PaginatorTrait as _,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
     sea_query::{Expr, OnConflict},
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::{
     entity::{
@@ -64,12 +64,21 @@ pub async fn delete(db: &impl ConnectionTrait, runner_id: i64, system_id: &str) 
 
 /// Reports whether a manager waits to be rotated away from a retiring token: it may still use the token, and was seen
 /// lately.
-pub async fn is_awaited(db: &impl ConnectionTrait, token: &runner_token::Model, now: OffsetDateTime) -> Result<bool> {
+pub async fn is_awaited(
+    db: &impl ConnectionTrait,
+    token: &runner_token::Model,
+    overlap: Duration,
+    now: OffsetDateTime,
+) -> Result<bool> {
+    let overlap_began = millis(now.saturating_sub(overlap));
+    let must_be_recent = token.expires_at.is_none() && token.retired_at.is_none_or(|at| at <= overlap_began);
+    let recent = must_be_recent.then(|| Column::ContactedAt.gt(overlap_began));
     let waiting = runner_manager::Entity::find()
         .filter(Column::RunnerId.eq(token.runner_id))
         .filter(Column::SystemId.ne(LEGACY_SYSTEM_ID))
         .filter(Column::Generation.lte(token.generation))
-        .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))));
+        .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))))
+        .filter(Condition::all().add_option(recent));
     Ok(waiting.exists(db).await?)
 }
 
@@ -98,9 +107,12 @@ pub async fn newest_generation_of_others(
     Ok(newest.flatten())
 }
 
-/// Counts the managers of a runner.
-pub async fn count(db: &impl ConnectionTrait, runner_id: i64) -> Result<u64> {
-    Ok(runner_manager::Entity::find().filter(Column::RunnerId.eq(runner_id)).count(db).await?)
+/// Counts the managers of a runner that may wait for a new token.
+pub async fn count_seen_lately(db: &impl ConnectionTrait, runner_id: i64, now: OffsetDateTime) -> Result<u64> {
+    let seen = runner_manager::Entity::find()
+        .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))));
+    Ok(seen.count(db).await?)
 }
 
 /// Records a contact of a runner, and reports whether the runner still exists.

@@ -1,5 +1,5 @@
 //! What happened to the tokens of runners. Repetitions are counted in one row an hour. A runner keeps its events for 30
-//! days, and the newest thousand; that is enforced whenever a row is added.
+//! days, and the newest thousand of each grade; that is enforced whenever a row is added.
 
 use chassis::db::paging::{Paged, Window};
 use proto::timestamp::millis;
@@ -22,7 +22,7 @@ use crate::{
 /// How long an event is kept after it happened last.
 const KEPT: Duration = Duration::days(30);
 
-/// How many events of one runner are kept at most.
+/// How many events of each grade are kept at most of one runner.
 const KEPT_PER_RUNNER: u64 = 1000;
 
 /// Milliseconds of an hour.
@@ -85,7 +85,7 @@ pub async fn record(tx: &DatabaseTransaction, event: NewEvent<'_>, now: OffsetDa
     };
     let recorded = runner_token_event::Entity::insert(row).on_conflict(count_again()).exec_with_returning(tx).await?;
     if recorded.count == 1 {
-        delete_old(tx, event.runner_id, now).await?;
+        delete_old(tx, event.runner_id, event.finding.grade, now).await?;
     }
     Ok(())
 }
@@ -108,17 +108,26 @@ fn count_again() -> OnConflict {
         .to_owned()
 }
 
-async fn delete_old(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<()> {
+/// Deletes the events of a runner that are too old, and those of a grade that are too many: whoever causes many events of one
+/// grade must not push those of another one out.
+async fn delete_old(
+    tx: &DatabaseTransaction,
+    runner_id: i64,
+    grade: TokenEventGrade,
+    now: OffsetDateTime,
+) -> Result<()> {
     let newest_not_kept = runner_token_event::Entity::find()
         .select_only()
         .column(Column::Id)
         .filter(Column::RunnerId.eq(runner_id))
+        .filter(Column::Grade.eq(grade))
         .order_by_desc(Column::Id)
         .offset(KEPT_PER_RUNNER)
         .limit(1)
         .into_query();
     // Without such an event the comparison is null, and so no match.
     let too_many = Expr::col(Column::Id).lte(Expr::from(SubQueryStatement::from(newest_not_kept)));
+    let too_many = Column::Grade.eq(grade).and(too_many);
     let too_old = Column::LastAt.lt(millis(now.saturating_sub(KEPT)));
     runner_token_event::Entity::delete_many()
         .filter(Column::RunnerId.eq(runner_id))

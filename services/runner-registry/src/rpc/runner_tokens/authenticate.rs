@@ -178,7 +178,10 @@ impl Attempt<'_> {
             Purpose::ManagerCall | Purpose::ManagerUnregistration => {
                 self.contact.is_named() && self.may_manager_use(&token)
             }
-            Purpose::Rotation => managers::is_awaited(&self.state.database, &token, self.now).await?,
+            Purpose::Rotation => {
+                let overlap = self.state.config.rotation.overlap();
+                managers::is_awaited(&self.state.database, &token, overlap, self.now).await?
+            }
             Purpose::RunnerUnregistration => false,
         };
         if is_admitted {
@@ -189,7 +192,9 @@ impl Attempt<'_> {
     }
 
     fn may_manager_use(&self, token: &runner_token::Model) -> bool {
-        self.manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), manager.generation))
+        let overlap = self.state.config.rotation.overlap();
+        let manager = self.manager.map(rotation::Manager::from);
+        manager.is_some_and(|manager| rotation::may_use_retiring(&token.into(), &manager, overlap, self.now))
     }
 
     /// Logs the use of a replaced token, by a manager that missed the rotation or by a thief, and records the event.

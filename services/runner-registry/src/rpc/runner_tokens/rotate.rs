@@ -113,9 +113,10 @@ async fn check_still_authenticates(
     token: &runner_token::Model,
     now: OffsetDateTime,
 ) -> Result<()> {
-    match rotation::authenticate(&token.into(), state.config.rotation.overlap(), now) {
+    let overlap = state.config.rotation.overlap();
+    match rotation::authenticate(&token.into(), overlap, now) {
         Authentication::Accepted => Ok(()),
-        Authentication::Retiring if managers::is_awaited(db, token, now).await? => Ok(()),
+        Authentication::Retiring if managers::is_awaited(db, token, overlap, now).await? => Ok(()),
         Authentication::Retiring => Err(Error::RunnerTokenSuperseded),
         Authentication::Refused(reason) => Err(reason.into()),
         Authentication::AcceptedAsSuccessor => Err(Error::internal("a promoted token is a successor again")),
@@ -227,7 +228,8 @@ async fn mint_successor(
 async fn may_mint(tx: &DatabaseTransaction, runner_id: i64, now: OffsetDateTime) -> Result<bool> {
     let minted = runner_tokens::count_minted_lately(tx, runner_id, now).await?;
     // Most runners are far below the limit whatever the number of their managers is.
-    Ok(rotation::may_mint(minted, 0) || rotation::may_mint(minted, managers::count(tx, runner_id).await?))
+    Ok(rotation::may_mint(minted, 0)
+        || rotation::may_mint(minted, managers::count_seen_lately(tx, runner_id, now).await?))
 }
 
 /// Makes room for a new token, and returns the state in which it begins: an unused successor retires. Without an overlap

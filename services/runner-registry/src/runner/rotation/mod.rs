@@ -59,8 +59,7 @@ pub enum Authentication {
     Refused(InactiveReason),
 }
 
-/// Decides whether a token authenticates. `overlap` is how long a retiring token without an expiry works; zero: it does
-/// not work at all, as with GitLab.
+/// Decides whether a token authenticates. Without an overlap no retiring token does, as with GitLab.
 #[must_use]
 pub fn authenticate(token: &Token, overlap: Duration, now: OffsetDateTime) -> Authentication {
     match token.state {
@@ -70,30 +69,37 @@ pub fn authenticate(token: &Token, overlap: Duration, now: OffsetDateTime) -> Au
         _ if has_passed(token.expires_at, now) => Authentication::Refused(InactiveReason::Expired),
         TokenState::Current => Authentication::Accepted,
         TokenState::Successor => Authentication::AcceptedAsSuccessor,
-        TokenState::Retiring if is_overlap_over(token, overlap, now) => {
-            Authentication::Refused(InactiveReason::Superseded)
-        }
         TokenState::Retiring => Authentication::Retiring,
     }
-}
-
-/// Reports whether a retiring token without an expiry has reached the end of the overlap.
-fn is_overlap_over(token: &Token, overlap: Duration, now: OffsetDateTime) -> bool {
-    token.expires_at.is_none() && token.retired_at.is_none_or(|retired_at| now >= retired_at.saturating_add(overlap))
 }
 
 fn has_passed(instant: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
     instant.is_some_and(|instant| now >= instant)
 }
 
+/// The fields that decide whether a manager may use a retiring token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// The newest generation that it was seen with.
+    pub generation: i32,
+    /// When it was last seen.
+    pub contacted_at: OffsetDateTime,
+}
+
 /// Reports whether a known manager may use a retiring token: the newest generation that it was seen with is not newer.
+/// A token without an expiry works until the manager has not been seen for the overlap: the stock client never rotates such a
+/// token, so a manager that polls must not lose it.
 ///
 /// Nobody becomes known by a retiring token, so such a manager was known before the token began to retire. That needs no
 /// comparison of times, and so holds when a clock jumps. The system id that names the manager is no credential: it gives no
 /// more than the token gave before.
 #[must_use]
-pub fn may_use_retiring(token: &Token, manager_generation: i32) -> bool {
-    manager_generation <= token.generation
+pub fn may_use_retiring(token: &Token, manager: &Manager, overlap: Duration, now: OffsetDateTime) -> bool {
+    if manager.generation > token.generation {
+        return false;
+    }
+    let last_needed = token.retired_at.map_or(manager.contacted_at, |retired_at| retired_at.max(manager.contacted_at));
+    token.expires_at.is_some() || now < last_needed.saturating_add(overlap)
 }
 
 /// What a rotation returns.

@@ -47,12 +47,9 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
         (Token { expires_at: AT, ..unused() }, Refused(InactiveReason::Expired)),
         // The deadline concerns the rotation alone.
         (Token { rotation_deadline: BEFORE, ..current() }, Accepted),
-        // Without an expiry the overlap counts, with one the expiry alone.
-        (retiring(OVERLAP - SECOND), Retiring),
-        (retiring(OVERLAP), Refused(InactiveReason::Superseded)),
+        (retiring(OVERLAP * 9), Retiring),
         (Token { expires_at: AFTER, ..retiring(OVERLAP * 9) }, Retiring),
         (Token { expires_at: AT, ..retiring(SECOND) }, Refused(InactiveReason::Expired)),
-        (Token { retired_at: None, ..retiring(SECOND) }, Refused(InactiveReason::Superseded)),
         (Token { state: TokenState::Superseded, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Superseded)),
         (Token { state: TokenState::Revoked, expires_at: BEFORE, ..current() }, Refused(InactiveReason::Revoked)),
     ];
@@ -64,9 +61,23 @@ fn the_state_and_the_instants_decide_whether_a_token_authenticates() {
 }
 
 #[test]
-fn a_manager_uses_a_retiring_token_if_it_has_not_moved() {
-    for (generation, expected) in [(0, true), (2, true), (3, true), (4, false)] {
-        assert_eq!(may_use_retiring(&retiring(SECOND), generation), expected, "{generation}");
+fn a_manager_uses_a_retiring_token_if_it_has_not_moved_and_was_seen_lately() {
+    let expiring = Token { expires_at: AFTER, ..retiring(OVERLAP * 9) };
+    let cases = [
+        (retiring(SECOND), 0, OVERLAP * 9, true),
+        (retiring(SECOND), 3, OVERLAP * 9, true),
+        (retiring(SECOND), 4, SECOND, false),
+        // Without an expiry the overlap counts from the retirement or the last contact, whatever is later.
+        (retiring(OVERLAP - SECOND), 3, OVERLAP * 9, true),
+        (retiring(OVERLAP), 3, OVERLAP * 9, false),
+        (retiring(OVERLAP * 9), 3, OVERLAP - SECOND, true),
+        (retiring(OVERLAP * 9), 3, OVERLAP, false),
+        (expiring, 3, OVERLAP * 9, true),
+        (expiring, 4, SECOND, false),
+    ];
+    for (token, generation, last_seen, expected) in cases {
+        let manager = Manager { generation, contacted_at: NOW - last_seen };
+        assert_eq!(may_use_retiring(&token, &manager, OVERLAP, NOW), expected, "{token:?} {manager:?}");
     }
 }
 

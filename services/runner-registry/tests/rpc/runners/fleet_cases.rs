@@ -126,8 +126,12 @@ const CASES: &[(&str, &str)] = &[
 /// The rows of tokens without an expiry.
 const CASES_WITHOUT_EXPIRY: &[(&str, &str)] = &[
     (
-        "a retiring token ends with the overlap",
-        "resets T1 = T2; p1 polls T2 = ok; at 86399; p2 polls T1 = ok; at 86400; p2 polls T1 = superseded; resets T1 = superseded",
+        "a retiring token ends for a manager that was not seen for the overlap",
+        "resets T1 = T2; p1 polls T2 = ok; at 86399; p2 polls T1 = ok; at 172798; p2 polls T1 = ok; p3 polls T1 = superseded; at 259198; p2 polls T1 = superseded; resets T1 = superseded",
+    ),
+    (
+        "a manager that polls keeps a token that never expires, however often others rotate",
+        "resets T1 = T2; p1 polls T2 = ok; resets T1 = T3; p2 polls T3 = ok; at 80000; p1 polls T2 = ok; at 160000; p1 polls T2 = ok; at 240000; p1 polls T2 = ok; resets T2 = T4; p1 polls T4 = ok",
     ),
     (
         "time alone ends no token whose successor is unused",

@@ -271,8 +271,10 @@ impl<'a> Trial<'a> {
                 let is_entitled = is_accepted && !has_gone_back && situation.overlap > 0;
                 let was_entitled = std::mem::replace(&mut program.is_entitled, is_entitled);
                 let token = self.runner.tokens.get(token);
-                let is_over =
-                    token.is_none_or(|token| token.has_expired(situation.now) || token.is_overlap_over(situation));
+                let last_seen = known.map(|known| known.last_seen);
+                let is_over = token.is_none_or(|token| {
+                    token.has_expired(situation.now) || token.is_overlap_over(last_seen, situation)
+                });
                 if !is_accepted && was_entitled && !is_over {
                     self.fail("a program is refused that saved what it was given");
                 }
@@ -299,7 +301,8 @@ impl<'a> Trial<'a> {
             }
             (Outcome::Token(generation), Keep::Save) => program.saved = Some(generation),
             (Outcome::Refused("runner_token_superseded"), _) if is_entitled => {
-                let is_over = token.is_none_or(|token| token.is_overlap_over(situation));
+                let last_seen = known.as_ref().map(|known| known.last_seen);
+                let is_over = token.is_none_or(|token| token.is_overlap_over(last_seen, situation));
                 let is_awaited = known.is_some_and(|known| known.last_seen >= situation.now - AWAITED_WITHIN);
                 if !is_over && is_awaited {
                     self.fail("a program that is awaited gets no token");
@@ -319,7 +322,9 @@ impl<'a> Trial<'a> {
         for program in &mut self.programs {
             let token = self.runner.tokens.get(&program.holds);
             let situation = self.situation;
-            program.is_entitled &= token.is_some_and(|it| !it.has_expired(now) && !it.is_overlap_over(situation));
+            let last_seen = self.runner.managers.get(program.name).map(|manager| manager.last_seen);
+            program.is_entitled &=
+                token.is_some_and(|it| !it.has_expired(now) && !it.is_overlap_over(last_seen, situation));
         }
     }
 

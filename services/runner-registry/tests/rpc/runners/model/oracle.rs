@@ -174,10 +174,14 @@ impl Token {
         !matches!(self.phase, Phase::Ended { .. })
     }
 
-    /// Reports whether a retiring token without an expiry has come to the end of the overlap.
-    pub fn is_overlap_over(&self, situation: Situation) -> bool {
+    /// Reports whether a retiring token without an expiry has come to its end for a manager that was last seen at an instant: the
+    /// overlap counts from that, and from the retirement.
+    pub fn is_overlap_over(&self, last_seen: Option<i64>, situation: Situation) -> bool {
         match self.phase {
-            Phase::Retiring { since } => self.expires_at.is_none() && situation.now >= since + situation.overlap,
+            Phase::Retiring { since } => {
+                let since = last_seen.map_or(since, |last_seen| since.max(last_seen));
+                self.expires_at.is_none() && situation.now >= since + situation.overlap
+            }
             _ => false,
         }
     }
@@ -186,11 +190,14 @@ impl Token {
         self.expires_at.is_none_or(|expires_at| 2 * (expires_at - now) >= expires_at - self.minted_at)
     }
 
-    /// The instant at which it was over, if that is past.
-    fn end(&self, situation: Situation) -> Option<i64> {
+    /// The instant at which it was over, if that is past. `last_seen`: when one of those who may use it was last seen.
+    fn end(&self, last_seen: Option<i64>, situation: Situation) -> Option<i64> {
         let end = match self.phase {
             Phase::Ended { since, .. } => since,
-            Phase::Retiring { since } => self.expires_at.unwrap_or(since + situation.overlap),
+            Phase::Retiring { since } => {
+                let last_needed = last_seen.map_or(since, |last_seen| since.max(last_seen));
+                self.expires_at.unwrap_or(last_needed + situation.overlap)
+            }
             Phase::Successor | Phase::Current => return None,
         };
         Some(end).filter(|end| *end < situation.now)
@@ -212,9 +219,11 @@ impl Runner {
         self.tokens.keys().last().map_or(1, |newest| newest + 1)
     }
 
-    /// Reports whether the manager is known and was seen with no newer token.
-    fn has_not_moved(&self, manager: &str, generation: Generation) -> bool {
-        self.managers.get(manager).is_some_and(|manager| manager.generation <= generation)
+    /// Reports whether the manager is known, was seen with no newer token, and lately enough.
+    fn has_not_moved(&self, manager: &str, generation: Generation, situation: Situation) -> bool {
+        let Some(manager) = self.managers.get(manager) else { return false };
+        let is_over = self.tokens[&generation].is_overlap_over(Some(manager.last_seen), situation);
+        manager.generation <= generation && !is_over
     }
 
     /// When a manager that has not moved was last seen.
@@ -224,8 +233,10 @@ impl Runner {
     }
 
     /// Reports whether somebody waits to move away from a retiring token.
-    fn is_awaited(&self, generation: Generation, now: i64) -> bool {
-        self.last_seen_waiting(generation).is_some_and(|last_seen| last_seen >= now - AWAITED_WITHIN)
+    fn is_awaited(&self, generation: Generation, situation: Situation) -> bool {
+        let Some(last_seen) = self.last_seen_waiting(generation) else { return false };
+        let is_over = self.tokens[&generation].is_overlap_over(Some(last_seen), situation);
+        last_seen >= situation.now - AWAITED_WITHIN && !is_over
     }
 }
 
@@ -270,7 +281,6 @@ impl Attempt {
                 self.promote(generation, bearer);
                 Ok(())
             }
-            Phase::Retiring { .. } if token.is_overlap_over(self.situation) => Err("runner_token_superseded"),
             Phase::Retiring { .. } if !self.is_for(bearer, generation) => Err("runner_token_superseded"),
             _ => Ok(()),
         }
@@ -285,9 +295,11 @@ impl Attempt {
     /// Reports whether a retiring token is still for this bearer.
     fn is_for(&self, bearer: Bearer, generation: Generation) -> bool {
         match bearer {
-            Bearer::Manager(Some(name)) | Bearer::LeavingManager(name) => self.runner.has_not_moved(name, generation),
+            Bearer::Manager(Some(name)) | Bearer::LeavingManager(name) => {
+                self.runner.has_not_moved(name, generation, self.situation)
+            }
             Bearer::Manager(None) | Bearer::Deletion => false,
-            Bearer::Rotation => self.runner.is_awaited(generation, self.situation.now),
+            Bearer::Rotation => self.runner.is_awaited(generation, self.situation),
         }
     }
 
@@ -345,7 +357,8 @@ impl Attempt {
         let since = now - MINT_WINDOW;
         let mints = self.runner.tokens.values().filter(|token| token.by_rotation);
         let mints = mints.filter(|token| since < token.minted_at && token.minted_at <= now).count();
-        if mints >= self.runner.managers.len() + 10 {
+        let managers = self.runner.managers.values().filter(|manager| manager.last_seen >= now - AWAITED_WITHIN);
+        if mints >= managers.count() + 10 {
             // Nothing is minted, so an unused successor is returned however little of its life is left.
             let unused = self.runner.token_in(Phase::Successor);
             let unused = unused.filter(|unused| !self.runner.tokens[unused].has_expired(now));
@@ -389,10 +402,12 @@ impl Attempt {
     fn forget_what_ended(&mut self) {
         let situation = self.situation;
         let newest = self.runner.next_generation() - 1;
-        let ended = self.runner.tokens.iter().rev().filter(|(_, token)| token.end(situation).is_some());
+        let runner = self.runner.clone();
+        let end = |generation: Generation, token: &Token| token.end(runner.last_seen_waiting(generation), situation);
+        let ended = self.runner.tokens.iter().rev().filter(|(generation, token)| end(**generation, token).is_some());
         let one_too_many = ended.map(|(generation, _)| *generation).nth(KEPT_AT_MOST);
         self.runner.tokens.retain(|generation, token| {
-            let end = token.end(situation);
+            let end = end(*generation, token);
             let is_long_ago = end.is_some_and(|end| end < situation.now - KEPT);
             let is_of_too_many = end.is_some() && one_too_many.is_some_and(|oldest| *generation <= oldest);
             *generation == newest || !(is_long_ago || is_of_too_many)
