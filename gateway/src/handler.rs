@@ -128,6 +128,9 @@ impl Gateway {
             AssertUnwindSafe(answering).catch_unwind().await
         };
         let answered = answered.unwrap_or_else(|_| Err(Fault::internal("the handling of the request panicked").into()));
+        if record.is_from_memory() {
+            self.guard.pause().await;
+        }
         let mut answer = answered.unwrap_or_else(|rejection| {
             record.reject(&rejection);
             let method = matched.method;

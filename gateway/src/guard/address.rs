@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use proto::paddock::contract::v1::Reason;
 
+use super::budget::LATE_MS;
+
 /// How long a failing token counts, in milliseconds.
 pub const WINDOW_MS: i64 = 60_000;
 
@@ -61,7 +63,7 @@ impl AddressBudget {
     }
 
     fn takes_trickle(&mut self, now: i64) -> bool {
-        if !(0..1000).contains(&(now - self.trickle_since)) {
+        if !(-LATE_MS..1000).contains(&(now - self.trickle_since)) {
             self.trickle_since = now;
             self.trickle = 0;
         }
@@ -73,7 +75,7 @@ impl AddressBudget {
     }
 
     fn forget_lapsed(&mut self, now: i64) {
-        if !(0..WINDOW_MS).contains(&(now - self.since)) {
+        if !(-LATE_MS..WINDOW_MS).contains(&(now - self.since)) {
             self.since = now;
             self.failing_tokens = 0;
         }

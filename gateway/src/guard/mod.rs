@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     address::{AddressBlock, AddressBudget},
-    budget::{Budget, Free, LONGEST_BLOCK_SECONDS, Limits, Start, TRUST_MS},
+    budget::{Budget, Free, LATE_MS, LONGEST_BLOCK_SECONDS, Limits, Start, TRUST_MS},
     earlier::EarlierRefusal,
     limit::TokenLimit,
     report::{Offender, RefusedCall, Reports},
@@ -206,17 +206,14 @@ impl Guard {
         }
         match self.enter(&call).await {
             Ok(admission) => Ok(admission),
-            Err(block) => {
-                self.pause().await;
-                Err(self.refuse(&call, &block, record).into())
-            }
+            Err(block) => Err(self.refuse(&call, &block, record).into()),
         }
     }
 
-    /// Holds an answer from memory back. A client that does not heed Retry-After cannot send its next request meanwhile. Chance
+    /// Holds an answer from memory back, after the request and everything that was read of it is gone. A client that does not heed Retry-After cannot send its next request meanwhile. Chance
     /// varies the time, so that clients do not come back all at once. When too many answers are held back already, this one is
     /// not.
-    async fn pause(&self) {
+    pub async fn pause(&self) {
         if let Ok(_place) = self.pauses.try_acquire() {
             tokio::time::sleep(self.pause.mul_f64(rand::random_range(0.5..1.5))).await;
         }
@@ -355,13 +352,15 @@ impl Guard {
         }
         budget.succeed(now);
         drop(budget);
+        // The budget limits no call any more, and the call that has succeeded may take long yet.
+        entry.wake(Free::All);
         self.good_tokens.insert((call.class, call.key.token), now);
     }
 
     /// Reports whether the token has succeeded lately on a method of the same class.
     fn is_good(&self, call: &Call) -> bool {
         let succeeded_at = self.good_tokens.get(&(call.class, call.key.token));
-        succeeded_at.is_some_and(|at| (0..TRUST_MS).contains(&(self.now() - at)))
+        succeeded_at.is_some_and(|at| (-LATE_MS..TRUST_MS).contains(&(self.now() - at)))
     }
 
     fn now(&self) -> i64 {

@@ -161,6 +161,11 @@ impl AccessRecord {
         self.repeated = repeated;
     }
 
+    /// Reports whether the answer comes from memory.
+    pub fn is_from_memory(&self) -> bool {
+        self.is_from_memory
+    }
+
     /// Returns the reason that an answer from memory repeats.
     pub fn repeated(&self) -> Option<Reason> {
         self.repeated

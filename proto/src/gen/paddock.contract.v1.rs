@@ -716,7 +716,7 @@ pub enum RateClass {
     Unspecified = 0,
     /// Keyed by the presented runner token.
     Runner = 1,
-    /// Keyed by the user.
+    /// Keyed by the presented personal access token.
     User = 2,
     /// Not limited: calls between processes.
     Internal = 3,

@@ -69,7 +69,7 @@ const BLOCKED: [Step; 6] = [Call(&GOOD), Fails, Call(&SUSPICIOUS), Fails, Call(&
 
 #[test]
 fn the_states_follow_the_table() {
-    let after_block: [(&str, &[Step]); 9] = [
+    let after_block: [(&str, &[Step]); 10] = [
         ("a block refuses", &[Call(&Start::Blocked(5000)), After(4999), Call(&Start::Blocked(1))]),
         ("one call after a block", &[After(5000), Call(&SUSPICIOUS), Call(&Start::Full)]),
         ("a failure doubles the block", &[After(5000), Call(&SUSPICIOUS), Fails, Call(&Start::Blocked(10_000))]),
@@ -103,7 +103,8 @@ fn the_states_follow_the_table() {
         ),
         ("a block is remembered for a window", &[After(64_999), Call(&SUSPICIOUS), Call(&Start::Full)]),
         ("and then forgotten", &[After(65_000), Call(&GOOD), Call(&GOOD), Call(&GOOD), Call(&Start::Full)]),
-        ("a clock that goes backwards forgets", &[After(-1), Call(&GOOD)]),
+        ("a clock that goes backwards forgets", &[After(-1001), Call(&GOOD)]),
+        ("a call that read the clock a little earlier is blocked, too", &[After(-1), Call(&Start::Blocked(5000))]),
     ];
     for (name, steps) in after_block {
         run(name, &[BLOCKED.as_slice(), steps].concat());

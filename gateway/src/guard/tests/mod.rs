@@ -281,21 +281,27 @@ fn a_million_bad_tokens_leave_the_maps_within_their_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_blocked_call_is_held_back_unless_too_many_are() {
+async fn an_answer_is_held_back_unless_too_many_are() {
     let guard = guard();
-    for _ in 0..FAILURES {
-        assert!(fails(&guard, &call(RESET, 1)));
-    }
-    let address: IpAddr = [192, 0, 2, 1].into();
     let started = tokio::time::Instant::now();
-    assert!(guard.admit(RESET, &token(1), &mut record(address)).await.is_err());
+    guard.pause().await;
     let elapsed = started.elapsed();
     assert!((Duration::from_millis(125)..=Duration::from_millis(375)).contains(&elapsed), "{elapsed:?}");
 
     let all = u32::try_from(MAX_PAUSES).unwrap();
     let held_back = guard.pauses.try_acquire_many(all).unwrap();
-    let mut record = record(address);
-    let at_once = guard.admit(RESET, &token(1), &mut record).now_or_never();
-    assert!(at_once.expect("it is not held back").is_err());
+    guard.pause().now_or_never().expect("it is not held back");
     drop(held_back);
+}
+
+#[tokio::test]
+async fn calls_that_wait_go_on_as_soon_as_the_token_has_succeeded() {
+    let guard = guard();
+    let calls = (0..FAILURES).map(|_| guard.enter(&call(LIST, 1)).now_or_never().unwrap().unwrap());
+    let under_way: Vec<_> = calls.collect();
+    let one_more = call(LIST, 1);
+    let mut waiting = pin!(guard.enter(&one_more));
+    assert!(waiting.as_mut().now_or_never().is_none(), "the calls under way could use up the budget");
+    under_way[0].confirm();
+    assert!(waiting.now_or_never().is_some(), "the token is good, and no call has ended");
 }
