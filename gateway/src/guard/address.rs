@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use proto::paddock::contract::v1::Reason;
 
-use super::budget::LATE_MS;
+use super::elapsed::is_within;
 
 /// How long a failing token counts, in milliseconds.
 pub const WINDOW_MS: i64 = 60_000;
@@ -63,7 +63,7 @@ impl AddressBudget {
     }
 
     fn takes_trickle(&mut self, now: i64) -> bool {
-        if !(-LATE_MS..1000).contains(&(now - self.trickle_since)) {
+        if !is_within(self.trickle_since, 1000, now) {
             self.trickle_since = now;
             self.trickle = 0;
         }
@@ -75,7 +75,7 @@ impl AddressBudget {
     }
 
     fn forget_lapsed(&mut self, now: i64) {
-        if !(-LATE_MS..WINDOW_MS).contains(&(now - self.since)) {
+        if !is_within(self.since, WINDOW_MS, now) {
             self.since = now;
             self.failing_tokens = 0;
         }

@@ -13,7 +13,7 @@
 //!
 //! Times are milliseconds. A clock that went backwards ends a window and a block: a wrong clock must not lock a client out.
 
-use super::{address::AddressBlock, earlier::EarlierRefusal};
+use super::{address::AddressBlock, earlier::EarlierRefusal, elapsed::is_within};
 
 /// How long the first block lasts, in seconds.
 const FIRST_BLOCK_SECONDS: u32 = 5;
@@ -26,10 +26,6 @@ const MAX_SECOND_CHANCES: usize = 16;
 
 /// How long a success lets any number of calls through at the same time, in milliseconds.
 pub const TRUST_MS: i64 = 600_000;
-
-/// How much earlier than an instant that another call has noted a call may be, in milliseconds: calls read the clock before they
-/// take the lock. Anything earlier means that the clock went backwards.
-pub const LATE_MS: i64 = 1000;
 
 /// The limits of a budget.
 #[derive(Clone, Copy, Debug)]
@@ -184,17 +180,17 @@ impl Budget {
     fn block_left(&self, now: i64) -> Option<i64> {
         let Phase::Blocked { since, seconds } = self.phase else { return None };
         let left = since + milliseconds(seconds) - now;
-        (now >= since - LATE_MS && left > 0).then_some(left.min(milliseconds(seconds)))
+        is_within(since, milliseconds(seconds), now).then_some(left.min(milliseconds(seconds)))
     }
 
     /// Reports whether the last success that was noted is older than this, in milliseconds, or none was.
     pub fn is_success_older_than(&self, age: i64, now: i64) -> bool {
-        self.succeeded_at.is_none_or(|at| !(-LATE_MS..age).contains(&(now - at)))
+        self.succeeded_at.is_none_or(|at| !is_within(at, age, now))
     }
 
     /// Reports whether the address that failed must be charged, which is once within this time, in milliseconds.
     pub fn charge(&mut self, every: i64, now: i64) -> bool {
-        let is_due = self.charged_at.is_none_or(|at| !(-LATE_MS..every).contains(&(now - at)));
+        let is_due = self.charged_at.is_none_or(|at| !is_within(at, every, now));
         if is_due {
             self.charged_at = Some(now);
         }
@@ -222,7 +218,7 @@ impl Budget {
             Phase::Blocked { seconds, .. } => milliseconds(seconds) + limits.window_ms,
         };
         let (Phase::Counting { since, .. } | Phase::Blocked { since, .. }) = self.phase;
-        if !(-LATE_MS..kept_ms).contains(&(now - since)) {
+        if !is_within(since, kept_ms, now) {
             self.forget_failures();
         }
     }

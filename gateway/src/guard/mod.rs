@@ -7,6 +7,7 @@
 mod address;
 mod budget;
 mod earlier;
+mod elapsed;
 mod limit;
 mod report;
 pub mod settings;
@@ -35,8 +36,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     address::{AddressBlock, AddressBudget},
-    budget::{Budget, Free, LATE_MS, LONGEST_BLOCK_SECONDS, Limits, Start, TRUST_MS},
+    budget::{Budget, Free, LONGEST_BLOCK_SECONDS, Limits, Start, TRUST_MS},
     earlier::EarlierRefusal,
+    elapsed::is_within,
     limit::TokenLimit,
     report::{Offender, RefusedCall, Reports},
     settings::{GuardConfig, LimitsConfig},
@@ -360,7 +362,7 @@ impl Guard {
     /// Reports whether the token has succeeded lately on a method of the same class.
     fn is_good(&self, call: &Call) -> bool {
         let succeeded_at = self.good_tokens.get(&(call.class, call.key.token));
-        succeeded_at.is_some_and(|at| (-LATE_MS..TRUST_MS).contains(&(self.now() - at)))
+        succeeded_at.is_some_and(|at| is_within(at, TRUST_MS, self.now()))
     }
 
     fn now(&self) -> i64 {
