@@ -2,15 +2,9 @@
 
 use std::net::SocketAddr;
 
-use chassis::{
-    access::{CallContext, Caller, User},
-    client::{ClientConfig, PeerChannel},
-    clock::Clock,
-    identity::IdentityKeys,
-    secrets::SecretStore,
-};
+use chassis::{access::Caller, client::PeerChannel, identity::IdentityKeys};
 use proto::paddock::{
-    contract::v1::{CredentialKind, Process, TokenScope},
+    contract::v1::{CredentialKind, Process},
     runner::v1::{
         CreateRunnerRequest, RequestJobRequest, ResetAuthenticationTokenRequest, RunnerType, VerifyRunnerRequest,
         runner_service_client::RunnerServiceClient, runner_token_service_client::RunnerTokenServiceClient,
@@ -18,6 +12,7 @@ use proto::paddock::{
 };
 
 use crate::{
+    caller,
     process::{Peers, UnderTest},
     stores::Postgres,
 };
@@ -41,16 +36,12 @@ impl Registry {
         };
         let database = server.create_database();
         let process = peers.start_runner_registry(core, &database).await;
-        let keys = IdentityKeys::load(&SecretStore::open(peers.folder())).expect("an identity key");
-        Some(Self { process, database, keys })
+        Some(Self { process, database, keys: caller::identity_keys(peers) })
     }
 
     /// Opens a connection of its own.
     pub fn connect(&self) -> Connection {
-        let config = ClientConfig { endpoint: format!("http://{}", self.process.address), deadline_ms: 60_000 };
-        let channel =
-            PeerChannel::new(&config, Process::Gateway, Process::RunnerRegistry, self.keys.clone(), Clock::system());
-        Connection { channel: channel.expect("an address") }
+        Connection { channel: caller::connect(&self.keys, self.process.address, Process::RunnerRegistry) }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -69,9 +60,13 @@ impl Connection {
     pub async fn new_runner(&self) -> String {
         let request =
             CreateRunnerRequest { runner_type: RunnerType::InstanceType.into(), ..CreateRunnerRequest::default() };
-        let root = Caller::User(User { id: 1, username: "root".into(), admin: true, scopes: vec![TokenScope::Api] });
         let mut runners = RunnerServiceClient::new(self.channel.clone());
-        let token = runners.create_runner(with(request, root)).await.expect("a runner").into_inner().token;
+        let token = runners
+            .create_runner(caller::call(request, caller::administrator()))
+            .await
+            .expect("a runner")
+            .into_inner()
+            .token;
         self.poll(&token).await;
         token
     }
@@ -82,7 +77,7 @@ impl Connection {
             system_id: Some(SYSTEM_ID.into()),
             ..RequestJobRequest::default()
         };
-        self.tokens().request_job(with(request, bearer())).await.expect("no job");
+        self.tokens().request_job(caller::call(request, bearer())).await.expect("no job");
     }
 
     pub async fn verify(&self, token: &str) {
@@ -91,12 +86,12 @@ impl Connection {
             system_id: Some(SYSTEM_ID.into()),
             ..VerifyRunnerRequest::default()
         };
-        self.tokens().verify_runner(with(request, bearer())).await.expect("the runner");
+        self.tokens().verify_runner(caller::call(request, bearer())).await.expect("the runner");
     }
 
     pub async fn rotate(&self, token: &str) {
         let request = ResetAuthenticationTokenRequest { token: token.to_owned() };
-        self.tokens().reset_authentication_token(with(request, bearer())).await.expect("a successor");
+        self.tokens().reset_authentication_token(caller::call(request, bearer())).await.expect("a successor");
     }
 
     fn tokens(&self) -> RunnerTokenServiceClient<PeerChannel> {
@@ -106,11 +101,4 @@ impl Connection {
 
 fn bearer() -> Caller {
     Caller::Bearer(CredentialKind::RunnerToken)
-}
-
-fn with<T>(message: T, caller: Caller) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    let context = CallContext { caller, request_id: "bench".into(), peer_address: None, user_agent: None };
-    request.extensions_mut().insert(context);
-    request
 }

@@ -8,22 +8,16 @@ use std::{
     },
 };
 
-use chassis::{
-    access::{CallContext, Caller, User},
-    client::{ClientConfig, PeerChannel},
-    clock::Clock,
-    identity::IdentityKeys,
-    secrets::SecretStore,
-};
+use chassis::{access::Caller, client::PeerChannel};
 use proto::paddock::{
-    contract::v1::{Process, TokenScope},
+    contract::v1::Process,
     job_token::v1::{
         AllowProjectRequest, IssueJobTokenRequest, job_service_client::JobServiceClient,
         scope_service_client::ScopeServiceClient,
     },
 };
 
-use crate::process::Peers;
+use crate::{caller, process::Peers};
 
 /// The number of connections, as of several gateways.
 const CONNECTIONS: usize = 4;
@@ -39,15 +33,17 @@ pub struct TokenAuth {
 impl TokenAuth {
     /// Issues a token for a job of project 1, which project 2 allows.
     pub async fn prepare(peers: &Peers, address: SocketAddr) -> Self {
-        let keys = IdentityKeys::load(&SecretStore::open(peers.folder())).expect("an identity key");
-        let config = ClientConfig { endpoint: format!("http://{address}"), deadline_ms: 60_000 };
-        let channels: Vec<_> = (0..CONNECTIONS).map(|_| connect(&config, &keys)).collect();
+        let keys = caller::identity_keys(peers);
+        let channels: Vec<_> =
+            (0..CONNECTIONS).map(|_| caller::connect(&keys, address, Process::JobTokenAuth)).collect();
         let job = IssueJobTokenRequest { project_id: 1, user_id: 1, ..IssueJobTokenRequest::default() };
-        let issued =
-            JobServiceClient::new(channels[0].clone()).issue_job_token(with(job, process())).await.expect("a job");
+        let issued = JobServiceClient::new(channels[0].clone())
+            .issue_job_token(caller::call(job, process()))
+            .await
+            .expect("a job");
         let allow = AllowProjectRequest { id: "2".into(), target_project_id: 1, ..AllowProjectRequest::default() };
         ScopeServiceClient::new(channels[0].clone())
-            .allow_project(with(allow, administrator()))
+            .allow_project(caller::call(allow, caller::administrator()))
             .await
             .expect("an entry");
         Self { channels: channels.into(), next: Arc::default(), token: issued.into_inner().token.into() }
@@ -62,26 +58,10 @@ impl TokenAuth {
     }
 
     pub fn call<T>(&self, message: T) -> tonic::Request<T> {
-        with(message, process())
+        caller::call(message, process())
     }
-}
-
-fn connect(config: &ClientConfig, keys: &IdentityKeys) -> PeerChannel {
-    PeerChannel::new(config, Process::Gateway, Process::JobTokenAuth, keys.clone(), Clock::system())
-        .expect("an address")
 }
 
 fn process() -> Caller {
     Caller::Process(Process::Gateway)
-}
-
-fn administrator() -> Caller {
-    Caller::User(User { id: 1, username: "root".into(), admin: true, scopes: vec![TokenScope::Api] })
-}
-
-fn with<T>(message: T, caller: Caller) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    let context = CallContext { caller, request_id: "bench".into(), peer_address: None, user_agent: None };
-    request.extensions_mut().insert(context);
-    request
 }

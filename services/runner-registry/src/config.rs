@@ -105,10 +105,19 @@ impl Validate for Config {
         problems.require(spread, "runner_registry.rotation.spread_percent", "must be at most 50");
         let interval = self.heartbeat.write_interval_seconds <= 3600;
         problems.require(interval, "runner_registry.heartbeat.write_interval_seconds", "must be at most 3600");
+        let overlap = is_overlap_seen(self.rotation.overlap_seconds, self.heartbeat.write_interval_seconds);
+        let problem = "must be 0, or at least twice runner_registry.heartbeat.write_interval_seconds";
+        problems.require(overlap, "runner_registry.rotation.overlap_seconds", problem);
         let is_sqlite = problems.is_read("runner_registry.database") && self.database == DatabaseKind::Sqlite;
         let path = !is_sqlite || !self.sqlite_path.as_os_str().is_empty();
         problems.require(path, "runner_registry.sqlite_path", "must not be empty");
     }
+}
+
+/// Reports whether the records of contacts are close enough for the overlap. It counts from the last record, so a manager that
+/// polls must have a newer one before the overlap is over.
+fn is_overlap_seen(overlap_seconds: u32, write_interval_seconds: u32) -> bool {
+    overlap_seconds == 0 || overlap_seconds / 2 >= write_interval_seconds
 }
 
 impl Validate for ProcessConfig {
@@ -116,5 +125,34 @@ impl Validate for ProcessConfig {
         self.runner_registry.validate(problems);
         self.server.validate(problems);
         self.telemetry.validate(problems);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<ProcessConfig, chassis::config::ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        chassis::config::load(&[chassis::config::DEFAULTS, DEFAULTS], Some(file.path()))
+    }
+
+    #[test]
+    fn an_overlap_is_at_least_two_records_of_contacts_long() {
+        let settings = |overlap: u32, interval: u32| {
+            format!(
+                "[runner_registry.rotation]\noverlap_seconds = {overlap}\n\
+                 [runner_registry.heartbeat]\nwrite_interval_seconds = {interval}\n"
+            )
+        };
+        for (overlap, interval) in [(0, 3600), (120, 60), (1, 0), (7200, 3600), (604_800, 60)] {
+            assert!(load(&settings(overlap, interval)).is_ok(), "{overlap} {interval}");
+        }
+        for (overlap, interval) in [(119, 60), (1, 60), (7199, 3600)] {
+            let problems = load(&settings(overlap, interval)).unwrap_err().to_string();
+            assert!(problems.contains("runner_registry.rotation.overlap_seconds: must be 0"), "{problems}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use proto::timestamp::millis;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait as _, NotSet, PaginatorTrait as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, SelectExt as _, Set,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, ExprTrait as _, OnConflict, Query, SelectStatement},
 };
 use time::{Duration, OffsetDateTime};
 
@@ -80,6 +80,20 @@ pub async fn is_awaited(
         .filter(Column::ContactedAt.gte(millis(now.saturating_sub(rotation::AWAITED_WITHIN))))
         .filter(Condition::all().add_option(recent));
     Ok(waiting.exists(db).await?)
+}
+
+/// The managers that may use the retiring token of an outer query, and were seen at this instant or later.
+pub fn of_token_since(instant: i64) -> SelectStatement {
+    let runner_id = Expr::col((runner_manager::Entity, Column::RunnerId));
+    let generation = Expr::col((runner_manager::Entity, Column::Generation));
+    Query::select()
+        .expr(Expr::val(1))
+        .from(runner_manager::Entity)
+        .and_where(runner_id.equals((runner_token::Entity, runner_token::Column::RunnerId)))
+        .and_where(generation.lte(Expr::col((runner_token::Entity, runner_token::Column::Generation))))
+        .and_where(Column::SystemId.ne(LEGACY_SYSTEM_ID))
+        .and_where(Column::ContactedAt.gte(instant))
+        .to_owned()
 }
 
 /// Finds the manager of a runner with this system id.

@@ -8,7 +8,7 @@ use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, FromQueryResult,
     IdenStatic as _, IntoActiveModel as _, Iterable as _, JoinType, NotSet, PaginatorTrait as _, QueryFilter as _,
     QueryOrder as _, QueryResult, QuerySelect as _, RelationDef, RelationTrait as _, Select, Set,
-    sea_query::{Expr, ExprTrait as _, IntoCondition as _, Query, SelectStatement},
+    sea_query::{Expr, ExprTrait as _, IntoCondition as _, Query},
 };
 use time::{Duration, OffsetDateTime};
 use token::Digest;
@@ -20,7 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     runner::{rotation, seal::Sealed},
-    store::managers::LEGACY_SYSTEM_ID,
+    store::managers,
 };
 
 /// The states in which a token can authenticate.
@@ -288,26 +288,13 @@ pub async fn delete_ended(
     Ok(())
 }
 
-/// The managers that may use the token of the outer query and were seen at this instant or later.
-fn users_since(instant: i64) -> SelectStatement {
-    use runner_manager::Column as Manager;
-    let manager = |column: Manager| Expr::col((runner_manager::Entity, column));
-    Query::select()
-        .expr(Expr::val(1))
-        .from(runner_manager::Entity)
-        .and_where(manager(Manager::RunnerId).equals((runner_token::Entity, Column::RunnerId)))
-        .and_where(manager(Manager::Generation).lte(Expr::col((runner_token::Entity, Column::Generation))))
-        .and_where(manager(Manager::SystemId).ne(LEGACY_SYSTEM_ID))
-        .and_where(manager(Manager::ContactedAt).gte(instant))
-        .to_owned()
-}
-
 /// The tokens that had ended at an instant: replaced or revoked, or retiring and at their end.
 fn has_ended(overlap: Duration, at: OffsetDateTime) -> Condition {
     let replaced =
         Column::State.is_in([TokenState::Superseded, TokenState::Revoked]).and(Column::SupersededAt.lt(millis(at)));
     let overlap_began = millis(at.saturating_sub(overlap));
-    let retired_long_ago = Column::RetiredAt.lt(overlap_began).and(Expr::exists(users_since(overlap_began)).not());
+    let retired_long_ago =
+        Column::RetiredAt.lt(overlap_began).and(Expr::exists(managers::of_token_since(overlap_began)).not());
     let retired_out = Column::ExpiresAt.lt(millis(at)).or(Column::ExpiresAt.is_null().and(retired_long_ago));
     let retired_out = Column::State.eq(TokenState::Retiring).and(retired_out);
     Condition::all().add(replaced.or(retired_out))
